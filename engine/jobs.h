@@ -1,0 +1,57 @@
+/* jobs.h: work given to a worker, from submission to its one end.
+ *
+ * 1. Everything here runs on the server's main thread. There are no other threads in the module.
+ * 2. A submitted job ends exactly once, through its callback: done by the worker, timed out, failed (the worker died
+ *    too often, could not be started, or the job was refused by it) or cancelled by job_cancel (then without callback).
+ * 3. The callback runs inside a unit of execution: either the zero-delay timer (see unit.c), so that RM_Call and
+ *    RM_Replicate propagate, or, for a sync job, inside job_wait. Never straight from the event loop.
+ * 4. A job's frame is kept until its end, so that it can be sent to the next worker if this one dies. */
+#ifndef KEYMISS_JOBS_H
+#define KEYMISS_JOBS_H
+
+#include "redis_api.h"
+#include "resp.h"
+
+typedef enum worker_role { WORKER_FUNCTIONS, WORKER_MODELS, WORKER_ROLES } worker_role;
+
+typedef enum job_kind { JOB_COMMAND, JOB_MISS, JOB_EVENT, JOB_HOOKED, JOB_LOAD, JOB_RUN, JOB_KINDS } job_kind;
+
+typedef enum job_end { JOB_DONE, JOB_TIMED_OUT, JOB_FAILED } job_end;
+
+typedef unsigned long long job_id; /* 0 is no job */
+
+typedef struct job_result {
+    job_end end;
+    const frame *done;  /* JOB_DONE: the elements after the job's id, reply first; valid during the callback only */
+    const char *error;  /* JOB_FAILED: a whole error, code first ("BUSY ...", "ERR ..."), no line ends */
+} job_result;
+
+typedef void (*job_callback)(RedisModuleCtx *ctx, const job_result *result, void *arg);
+
+typedef struct job_request {
+    worker_role role;
+    job_kind kind;
+    long long deadline_ms;  /* 0: keymiss.job-timeout-ms; negative: none */
+    int db;                 /* the database its CALLs run in */
+    bool repeatable;        /* may be sent once more when the worker dies */
+    bool sync;              /* job_wait will be called at once */
+    frame_writer body;      /* elements after deadline_ms; ownership passes to job_submit */
+    job_callback callback;
+    void *arg;
+} job_request;
+
+/* Queue a job, starting its worker if need be. Returns its id, or 0 with *error set to a whole static error (queue full:
+ * "BUSY ...") and the callback never called. */
+job_id job_submit(job_request *request, const char **error);
+
+/* Serve only this sync job's CALLs until it ends (its callback is called before this returns). ctx: the command or
+ * notification that waits; CALLs run in it. Bounded by the job's deadline and keymiss.sync-timeout-ms. */
+void job_wait(RedisModuleCtx *ctx, job_id id);
+
+/* Nobody wants the result any more: the worker is told, the callback is not called. */
+void job_cancel(job_id id);
+
+/* True while the main thread is inside job_wait or an atomic section: nothing that blocks may be started. */
+bool jobs_waiting(void);
+
+#endif

@@ -1,0 +1,53 @@
+/* resp.h: frames of the channel (docs/channel.md) and RESP2 values inside them. Pure: knows nothing of the server.
+ *
+ * A frame is a RESP array of bulk strings. Parsing never copies: a parsed frame points into the buffer it was
+ * parsed from and lives as long as that buffer. */
+#ifndef KEYMISS_RESP_H
+#define KEYMISS_RESP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct slice {
+    const char *data;
+    size_t len;
+} slice;
+
+typedef struct frame {
+    slice *parts;    /* owned by the parser, valid until its next frame */
+    size_t count;
+} frame;
+
+typedef enum resp_status { RESP_MORE, RESP_FRAME, RESP_BAD } resp_status;
+
+typedef struct resp_parser resp_parser; /* resumable: what was read of a long frame is not read again */
+
+resp_parser *resp_parser_new(size_t max_frame_bytes, size_t max_elements);
+void resp_parser_free(resp_parser *p);
+/* Parse one frame at the start of buf. RESP_FRAME sets *out and *consumed; RESP_BAD sets *error to a static text. */
+resp_status resp_parse(resp_parser *p, const char *buf, size_t len, frame *out, size_t *consumed, const char **error);
+
+/* Elements of a frame under construction. Allocation failure aborts, as everywhere in a server. */
+typedef struct frame_writer {
+    char *data;
+    size_t len, cap;
+    size_t count; /* elements */
+} frame_writer;
+
+void frame_init(frame_writer *w);
+void frame_free(frame_writer *w);
+void frame_add(frame_writer *w, const void *data, size_t len);
+void frame_add_text(frame_writer *w, const char *text); /* NUL-terminated */
+void frame_add_number(frame_writer *w, long long value);
+void frame_append(frame_writer *w, const frame_writer *more); /* all of its elements */
+
+/* Reading elements. */
+bool slice_is(slice s, const char *text);            /* same bytes */
+bool slice_number(slice s, long long *value);        /* strict decimal, whole slice */
+
+/* Length of the one complete RESP2 value at the start of data, or 0 if it is malformed, cut short or nested deeper
+ * than 64. Used before a worker's reply is given to a client. */
+size_t resp_value_length(const char *data, size_t len);
+
+#endif

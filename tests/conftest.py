@@ -1,0 +1,193 @@
+"""Fixtures: servers and clusters with the module loaded, on redis and on valkey, ended whatever happens.
+
+    server            one that tests share; empty, with its settings as they were, at the start of each test
+    fresh_server      one of the test's own, to kill and restart
+    make_server       makes more: make_server(settings={...}, module=None, ...)
+    replicated        (primary, replica), the test's own
+    make_cluster      makes clusters: make_cluster(shards=3, replicas=1)
+    cluster           three masters that tests share, empty at the start of each test
+    client            a redis-py client of `server`
+
+`KEYMISS_SERVERS=redis` narrows the servers, `KEYMISS_SO` names the module, `KEYMISS_TEST_PORTS=25000-25999` the ports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import ResponseError
+from support.cluster import Cluster
+from support.server import Server, available_kinds, wait_for_replica
+from support.waiting import wait_until
+
+LOG_LINES_SHOWN = 120
+
+_servers: list[Server] = []  # every server of this test process, for its log
+_log_starts: dict[Path, int] = {}  # how long each log was when the running test began
+
+
+@pytest.fixture(scope="session", params=available_kinds())
+def server_kind(request: pytest.FixtureRequest) -> str:
+    """`redis` or `valkey`: every test that touches a server runs on both."""
+    return str(request.param)
+
+
+class _Maker:
+    """Makes servers in folders of their own and ends them."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._kind, self._folder, self._numbers = kind, folder, itertools.count()
+        self._made: list[Server] = []
+
+    def __call__(self, settings: dict[str, object] | None = None, start: bool = True, **options: Any) -> Server:
+        folder = self._folder / f"server-{next(self._numbers)}"
+        server = Server(options.pop("kind", self._kind), folder, settings or {}, **options)
+        self._made.append(server)
+        _servers.append(server)
+        return server.start() if start else server
+
+    def close(self) -> None:
+        for server in self._made:
+            server.close()
+
+
+@pytest.fixture
+def make_server(server_kind: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers that are this test's own: make_server(settings={"appendonly": "yes"})."""
+    with contextlib.closing(_Maker(server_kind, tmp_path)) as maker:
+        yield maker
+
+
+@pytest.fixture(scope="session")
+def make_shared_server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Makes servers that live until the last test of this kind of server."""
+    with contextlib.closing(_Maker(server_kind, tmp_path_factory.mktemp(server_kind))) as maker:
+        yield maker
+
+
+@pytest.fixture
+def fresh_server(make_server: Callable[..., Server]) -> Server:
+    """A server of the test's own."""
+    return make_server()
+
+
+@pytest.fixture
+def replicated(make_server: Callable[..., Server]) -> tuple[Server, Server]:
+    """A primary and its replica, in sync."""
+    primary = make_server()
+    replica = make_server(settings={"replicaof": f"127.0.0.1 {primary.port}"})
+    wait_for_replica(primary, replica)
+    return primary, replica
+
+
+@pytest.fixture
+def make_cluster(make_server: Callable[..., Server]) -> Callable[..., Cluster]:
+    """Makes clusters that are this test's own: make_cluster(shards=3, replicas=1)."""
+    return lambda shards=3, replicas=0, **settings: Cluster(make_server, shards, replicas, **settings)
+
+
+class _Lender:
+    """Lends a server to one test after the other: empty, without registrations, with the settings it had first."""
+
+    def __init__(self, make: Callable[..., Server], settings: dict[str, object] | None = None) -> None:
+        self._make, self._settings = make, settings
+        self._first_settings: dict[str, str] = {}
+        self._start()
+
+    def _start(self) -> None:
+        self.server = self._make(settings=self._settings)
+        with contextlib.closing(self.server.client(decode_responses=True)) as client:
+            self._first_settings = client.config_get("keymiss.*")
+
+    def lend(self) -> Server:
+        if not self.server.alive:
+            self._start()
+        with contextlib.closing(self.server.client(decode_responses=True)) as client:
+            clean(client)
+            now = client.config_get("keymiss.*")
+            for name, value in self._first_settings.items():
+                if now.get(name) != value:
+                    client.config_set(name, value)
+        return self.server
+
+
+def clean(client: redis.Redis) -> None:
+    """No key, no registration, no counters."""
+    for entry in client.execute_command("RG.DUMPREGISTRATIONS"):
+        with contextlib.suppress(ResponseError):  # gone meanwhile: another shard of the cluster removed it
+            client.execute_command("RG.UNREGISTER", entry[1])
+    client.flushall()
+    client.config_resetstat()
+
+
+@pytest.fixture(scope="session")
+def _server_lender(make_shared_server: Callable[..., Server]) -> _Lender:
+    return _Lender(make_shared_server)
+
+
+@pytest.fixture
+def server(_server_lender: _Lender) -> Iterator[Server]:
+    """A server that tests share, as good as new. A test that brings it down fails."""
+    lent = _server_lender.lend()
+    yield lent
+    assert lent.alive, "the test brought the shared server down"
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[redis.Redis]:
+    """A client of `server`; replies are bytes."""
+    with contextlib.closing(server.client()) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def _shared_cluster(make_shared_server: Callable[..., Server]) -> Cluster:
+    return Cluster(make_shared_server)
+
+
+@pytest.fixture
+def cluster(_shared_cluster: Cluster) -> Iterator[Cluster]:
+    """Three masters that tests share, empty, without registrations. A test that brings one down fails."""
+    for master in _shared_cluster.masters:
+        with contextlib.closing(master.client()) as connected:
+            clean(connected)
+    for master in _shared_cluster.masters:
+        with contextlib.closing(master.client()) as connected:
+            wait_until(
+                lambda connected=connected: connected.execute_command("RG.DUMPREGISTRATIONS") == [],
+                10.0,
+                "no shard has a registration",
+            )
+    yield _shared_cluster
+    assert all(master.alive for master in _shared_cluster.masters), "the test brought a shared shard down"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    _log_starts.update({s.log_path: s.log_path.stat().st_size for s in _servers if s.log_path.exists()})
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its servers logged meanwhile."""
+    report = yield
+    if report.failed:
+        for server in _servers:
+            if not server.log_path.exists():
+                continue
+            with server.log_path.open("rb") as log:
+                log.seek(_log_starts.get(server.log_path, 0))
+                lines = log.read().decode(errors="replace").splitlines()
+            if lines:
+                title = f"log of {server.kind} on port {server.port}"
+                report.sections.append((title, "\n".join(lines[-LOG_LINES_SHOWN:])))
+    return report

@@ -1,0 +1,105 @@
+"""A cluster of servers on this machine: masters that share the slots evenly, each with its replicas."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import product
+from string import ascii_lowercase
+
+import redis
+from redis.crc import key_slot
+
+from support.server import Server, wait_for_replica
+from support.waiting import wait_until
+
+SLOTS = 16384
+FORM_DEADLINE_S = 60.0
+
+
+@dataclass
+class Shard:
+    """A master, its replicas, and a hash tag whose slot it serves."""
+
+    master: Server
+    first_slot: int
+    last_slot: int
+    replicas: list[Server] = field(default_factory=list)
+
+    @property
+    def hash_tag(self) -> str:
+        """The shortest run of letters that hashes to a slot of this shard."""
+        for length in (1, 2, 3):
+            for letters in product(ascii_lowercase, repeat=length):
+                tag = "".join(letters)
+                if self.first_slot <= key_slot(tag.encode()) <= self.last_slot:
+                    return tag
+        raise AssertionError("unreachable: three letters reach every slot range of a test cluster")
+
+
+class Cluster:
+    """Forms itself from servers made by `make(name, settings)`, which starts them and owns their end."""
+
+    def __init__(self, make: Callable[..., Server], shards: int = 3, replicas: int = 0, **settings: object) -> None:
+        options = {"cluster-enabled": "yes", "cluster-node-timeout": 2000, "cluster-require-full-coverage": "no"}
+        options |= settings
+        self.shards: list[Shard] = []
+        for n in range(shards):
+            master = make(settings=options)
+            shard = Shard(master, n * SLOTS // shards, (n + 1) * SLOTS // shards - 1)
+            shard.replicas = [make(settings=options) for _ in range(replicas)]
+            self.shards.append(shard)
+        self._form()
+
+    @property
+    def servers(self) -> list[Server]:
+        return [server for shard in self.shards for server in (shard.master, *shard.replicas)]
+
+    @property
+    def masters(self) -> list[Server]:
+        return [shard.master for shard in self.shards]
+
+    def client(self, **options: object) -> redis.RedisCluster:
+        """A client that follows redirects, as `redis-cli -c` does."""
+        return redis.RedisCluster(host="127.0.0.1", port=self.shards[0].master.port, protocol=2, **options)
+
+    def shard_of(self, key: str) -> Shard:
+        slot = key_slot(key.encode())
+        return next(shard for shard in self.shards if shard.first_slot <= slot <= shard.last_slot)
+
+    def _form(self) -> None:
+        with contextlib.ExitStack() as stack:
+            clients = {s.port: stack.enter_context(contextlib.closing(s.client())) for s in self.servers}
+            first = self.servers[0]
+            for epoch, shard in enumerate(self.shards, start=1):
+                client = clients[shard.master.port]
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", epoch)
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", shard.first_slot, shard.last_slot)
+            for server in self.servers[1:]:
+                clients[first.port].execute_command("CLUSTER", "MEET", "127.0.0.1", server.port)
+            everyone = {client.execute_command("CLUSTER", "MYID") for client in clients.values()}
+            for server in self.servers:
+                wait_until(
+                    lambda client=clients[server.port]: everyone <= _known(client), FORM_DEADLINE_S, "the nodes have met"
+                )
+            for shard in self.shards:
+                master_id = clients[shard.master.port].execute_command("CLUSTER", "MYID")
+                for replica in shard.replicas:
+                    clients[replica.port].execute_command("CLUSTER", "REPLICATE", master_id)
+            for server in self.servers:
+                wait_until(lambda client=clients[server.port]: _whole(client), FORM_DEADLINE_S, "the cluster is whole")
+        for shard in self.shards:
+            for replica in shard.replicas:
+                wait_for_replica(shard.master, replica)
+
+
+def _known(client: redis.Redis) -> set[bytes]:
+    """The ids of the nodes that this one has shaken hands with, itself included."""
+    nodes = client.execute_command("CLUSTER", "NODES")
+    return {line.split()[0] for line in nodes.splitlines() if b"handshake" not in line}
+
+
+def _whole(client: redis.Redis) -> bool:
+    info = dict(line.split(b":", 1) for line in client.execute_command("CLUSTER", "INFO").split() if b":" in line)
+    return info.get(b"cluster_state") == b"ok" and int(info.get(b"cluster_slots_ok", 0)) == SLOTS

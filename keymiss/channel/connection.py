@@ -1,0 +1,245 @@
+"""One end of a channel: frames in, frames out, on an asyncio loop.
+
+Threads
+1. A Channel is made, read and closed on its loop's thread. Frames are parsed and handled there, one after the other, in
+   the order received.
+2. `write` and `send` are for every thread. A frame is never mixed with another, and the frames of one thread stay in order.
+3. On the loop's thread frames are gathered and written once an iteration: a batch of answers is one system call. On
+   other threads they are written at once, since that thread is about to wait for the answer.
+4. What waits to be written is bounded (`max_unsent_bytes`): a thread that goes over it waits, up to STALLED_S; then the
+   channel ends.
+5. `read_until` is the one place where the loop's thread reads outside of the loop's own turn: code on that thread needs
+   an answer now. Handlers then run nested, `nesting` tells them how deep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import islice
+
+from keymiss.channel.deadlines import remaining_s
+from keymiss.channel.frames import MAX_FRAME_BYTES, Frame, FrameReader, Part, encode, encode_pieces
+from keymiss.channel.hello import PROTOCOL_VERSION, Hello
+from keymiss.errors import ChannelError, DeadlineError
+
+Handler = Callable[[Frame], None]
+
+READ_BYTES = 1 << 18
+STALLED_S = 10.0
+_BUFFERS_PER_WRITE = 512  # below IOV_MAX
+
+
+class Channel:
+    """Serves one channel. `handlers` maps verbs to what handles their frames; HELLO, SETTING and PING are handled here.
+
+    `on_hello(hello)` is called when the server has introduced itself, before READY is sent. `on_end(reason)` is called
+    once, when the other end closed, or the stream is of no use (`reason` says why, None for a plain end of file).
+    A handler that raises ends the channel: one that runs jobs must answer a job's failure itself.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        handlers: Mapping[bytes, Handler],
+        on_hello: Callable[[Hello], None],
+        on_end: Callable[[Exception | None], None],
+    ) -> None:
+        sock.setblocking(False)
+        self.hello = Hello()
+        self.closed = False
+        self.nesting = 0
+        self.max_unsent_bytes = MAX_FRAME_BYTES
+        self._sock = sock
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._reader = FrameReader()
+        self._on_hello = on_hello
+        self._on_end = on_end
+        self._handlers = {b"HELLO": self._greet, b"SETTING": self._set, b"PING": self._pong, **handlers}
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._unsent: deque[bytes | memoryview] = deque()
+        self._unsent_bytes = 0
+        self._flush_planned = False  # the loop's thread will write what it gathered
+        self._writer_armed = False  # the loop waits for the socket to take more
+        loop.add_reader(sock, self._on_readable)
+
+    @property
+    def on_loop_thread(self) -> bool:
+        return threading.get_ident() == self._loop_thread
+
+    # Writing
+
+    def send(self, *parts: Part) -> None:
+        """Write one frame. ChannelError where the channel has ended."""
+        self.write(encode(*parts))
+
+    def send_large(self, *parts: Part | memoryview) -> None:
+        """As `send`, without copying the large parts: they must not change until they are written."""
+        self.write(*encode_pieces(*parts))
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Write bytes that make whole frames."""
+        on_loop = threading.get_ident() == self._loop_thread
+        with self._lock:
+            if self.closed:
+                raise ChannelError("the channel has ended")
+            if self._unsent_bytes > self.max_unsent_bytes:
+                self._wait_for_room(on_loop)
+            self._unsent.extend(pieces)
+            for piece in pieces:
+                self._unsent_bytes += len(piece)
+            if not on_loop:
+                self._flush()
+            elif not self._flush_planned:
+                self._flush_planned = True
+                self._loop.call_soon(self._flush_gathered)
+
+    def flush(self) -> None:
+        """Write now what the loop's thread has gathered (or leave it to the loop where the socket takes no more)."""
+        with self._lock:
+            self._flush()
+
+    def _flush_gathered(self) -> None:
+        with self._lock:
+            self._flush_planned = False
+            self._flush()
+
+    def _flush(self) -> None:
+        """The lock is held."""
+        unsent = self._unsent
+        try:
+            while unsent:
+                sent = self._sock.sendmsg(islice(unsent, _BUFFERS_PER_WRITE)) if len(unsent) > 1 else self._sock.send(unsent[0])
+                self._unsent_bytes -= sent
+                while sent:
+                    piece = unsent.popleft()
+                    if sent < len(piece):
+                        unsent.appendleft(memoryview(piece)[sent:])
+                        break
+                    sent -= len(piece)
+        except (BlockingIOError, InterruptedError):
+            if not self._writer_armed:
+                self._writer_armed = True
+                self._loop.call_soon_threadsafe(self._arm_writer)
+        except OSError:  # the other end is gone; the reader finds the end of file and says so
+            unsent.clear()
+            self._unsent_bytes = 0
+        self._room.notify_all()
+
+    def _arm_writer(self) -> None:
+        if not self.closed:
+            self._loop.add_writer(self._sock, self._on_writable)
+
+    def _on_writable(self) -> None:
+        with self._lock:
+            self._flush()
+            if not self._unsent:
+                self._writer_armed = False
+                self._loop.remove_writer(self._sock)
+
+    def _wait_for_room(self, on_loop: bool) -> None:
+        """The lock is held. The loop's thread writes by itself, since nobody else would."""
+        if on_loop:
+            poll = select.poll()
+            poll.register(self._sock, select.POLLOUT)
+            while self._unsent_bytes > self.max_unsent_bytes:
+                if not poll.poll(STALLED_S * 1000):
+                    raise ChannelError(f"the server has read nothing for {STALLED_S:g} s")
+                self._flush()
+        elif not self._room.wait_for(lambda: self.closed or self._unsent_bytes <= self.max_unsent_bytes, STALLED_S):
+            raise ChannelError(f"the server has read nothing for {STALLED_S:g} s")
+
+    # Reading
+
+    def read_until(self, arrived: Callable[[], bool], deadline: float) -> None:
+        """Read and handle frames until `arrived()`. The loop's thread only. DeadlineError, ChannelError."""
+        self.nesting += 1
+        try:
+            self._handle(b"")  # what an outer call has read already but not yet handled
+            self.flush()
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            while not arrived():
+                if self.closed:
+                    raise ChannelError("the channel has ended")
+                timeout_s = remaining_s(deadline)
+                if poll.poll(None if timeout_s is None else timeout_s * 1000):
+                    self._receive()
+                elif remaining_s(deadline) == 0:
+                    raise DeadlineError("the deadline passed before the answer came")
+                self.flush()
+        finally:
+            self.nesting -= 1
+
+    def _on_readable(self) -> None:
+        """The loop's turn: read once, handle all of it, then write the answers that this has made."""
+        self._flush_planned = True
+        self._receive()
+        self._flush_gathered()
+
+    def _receive(self) -> None:
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            return self.end(ChannelError(str(error)))
+        if not data:
+            return self.end(None)
+        self._handle(data)
+
+    def _handle(self, data: bytes) -> None:
+        handlers = self._handlers
+        try:
+            for frame in self._reader.feed(data):
+                handler = handlers.get(frame[0])
+                if handler is None:
+                    raise ChannelError(f"unknown verb {frame[0][:32]!r}")
+                handler(frame)
+                if self.closed:
+                    return
+        except Exception as error:  # whatever it was: the frames behind it cannot be trusted to be handled in order
+            self.end(error)
+
+    def end(self, reason: Exception | None) -> None:
+        """Close the channel. The loop's thread only; a second call does nothing."""
+        if self.closed:
+            return
+        with self._lock:
+            self._flush()
+            self.closed = True
+            self._room.notify_all()
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self._on_end(reason)
+
+    # Frames that both workers handle alike
+
+    def _greet(self, frame: Frame) -> None:
+        self.hello = Hello.parse(frame)
+        self._apply_settings()
+        self._on_hello(self.hello)
+        self.send("READY", PROTOCOL_VERSION, os.getpid())
+
+    def _set(self, frame: Frame) -> None:
+        if len(frame) != 3:
+            raise ChannelError("malformed SETTING")
+        self.hello.settings[frame[1].decode()] = frame[2].decode("utf-8", "surrogateescape")
+        self._apply_settings()
+
+    def _apply_settings(self) -> None:
+        self._reader.max_frame_bytes = self.hello.setting("max-frame-bytes", MAX_FRAME_BYTES)
+        self.max_unsent_bytes = self.hello.setting("max-channel-bytes", MAX_FRAME_BYTES)
+
+    def _pong(self, frame: Frame) -> None:
+        self.send("PONG")
+        self.flush()

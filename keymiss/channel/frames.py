@@ -1,0 +1,78 @@
+"""Frames of the channel: RESP arrays of bulk strings (docs/channel.md), made and parsed. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Union
+
+import hiredis
+
+from keymiss.errors import ChannelError
+
+Frame = list[bytes]
+Part = Union[bytes, str, int]
+
+MAX_FRAME_BYTES = 1 << 30  # keymiss.max-frame-bytes until HELLO says otherwise
+MAX_FRAME_PARTS = 1 << 20
+
+_ALL_BYTES = frozenset([bytes])
+
+
+def encode(*parts: Part) -> bytes:
+    """One frame. Text is sent as UTF-8, numbers as decimals."""
+    return hiredis.pack_command(parts)
+
+
+def encode_pieces(*parts: Part | memoryview) -> list[bytes | memoryview]:
+    """One frame as pieces to be written one after the other, so that large parts are not copied."""
+    head = bytearray(b"*%d\r\n" % len(parts))
+    pieces: list[bytes | memoryview] = []
+    for part in parts:
+        data = part.cast("B") if isinstance(part, memoryview) else part if isinstance(part, bytes) else str(part).encode()
+        head += b"$%d\r\n" % len(data)
+        if len(data) < 4096:
+            head += data
+        else:
+            pieces += [bytes(head), data]
+            head = bytearray()
+        head += b"\r\n"
+    pieces.append(bytes(head))
+    return pieces
+
+
+class FrameReader:
+    """Bytes in, frames out, however the bytes are cut."""
+
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self.max_frame_bytes = max_frame_bytes
+        self._reader = hiredis.Reader()
+        self._unparsed = 0  # bytes fed since the last complete frame: what a frame may not exceed
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
+        """The frames that `data` completes. ChannelError on anything else: the stream is then of no use any more."""
+        self._unparsed += len(data)
+        self._reader.feed(data)
+        gets = self._reader.gets
+        while True:
+            try:
+                frame = gets()
+            except hiredis.ProtocolError as error:
+                raise ChannelError(f"malformed frame: {error}") from None
+            if frame is False:
+                break
+            self._unparsed = 0
+            if type(frame) is not list or not frame or set(map(type, frame)) != _ALL_BYTES:
+                raise ChannelError("malformed frame: not an array of bulk strings")
+            if len(frame) > MAX_FRAME_PARTS:
+                raise ChannelError(f"malformed frame: more than {MAX_FRAME_PARTS} elements")
+            yield frame
+        if self._unparsed > self.max_frame_bytes:
+            raise ChannelError(f"malformed frame: longer than {self.max_frame_bytes} bytes")
+
+
+def number(part: bytes) -> int:
+    """A decimal part of a frame. ChannelError where it is none."""
+    try:
+        return int(part)
+    except ValueError:
+        raise ChannelError(f"malformed frame: {part[:32]!r} is not a number") from None

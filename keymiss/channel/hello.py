@@ -1,0 +1,54 @@
+"""What HELLO and SETTING tell a worker about the server it works for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from keymiss.channel.frames import Frame, number
+from keymiss.errors import ChannelError
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass
+class Hello:
+    """The server at the other end. `settings` holds every setting by its name without the prefix and follows SETTING frames."""
+
+    role: str = ""
+    node: str = "0" * 40
+    run_id: str = ""
+    cluster: bool = False
+    server: str = "redis"
+    server_version: str = ""
+    pid: int = 0
+    port: int = 0
+    dir: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, frame: Frame) -> Hello:
+        """`HELLO 1 <name> <value> ...`. ChannelError where it is malformed or of another protocol version."""
+        if len(frame) < 2 or len(frame) % 2:
+            raise ChannelError("malformed HELLO: names and values do not pair")
+        if number(frame[1]) != PROTOCOL_VERSION:
+            raise ChannelError(f"the module speaks channel version {frame[1].decode()}, this worker {PROTOCOL_VERSION}")
+        told = {name.decode(): value.decode("utf-8", "surrogateescape") for name, value in zip(frame[2::2], frame[3::2])}
+        return cls(
+            role=told.pop("role", ""),
+            node=told.pop("node", cls.node),
+            run_id=told.pop("run_id", ""),
+            cluster=told.pop("cluster", "0") == "1",
+            server=told.pop("server", cls.server),
+            server_version=told.pop("server_version", ""),
+            pid=number(told.pop("pid", "0").encode()),
+            port=number(told.pop("port", "0").encode()),
+            dir=told.pop("dir", ""),
+            settings=told,
+        )
+
+    def setting(self, name: str, default: int) -> int:
+        """A setting that is a number; `default` where the module does not know it or it is none."""
+        try:
+            return int(self.settings[name])
+        except (KeyError, ValueError):
+            return default

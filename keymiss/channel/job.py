@@ -1,0 +1,84 @@
+"""Jobs: JOB frames that wait for their DONE.
+
+A job is in its worker's table from its frame until its end, and ends once: by `done`, which may be called on any thread
+and of which only the first call sends, by CANCEL, or by its deadline. The last two call its `on_cancel` on the loop's
+thread; whoever runs the job sets that to what stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from keymiss.channel.connection import Channel
+from keymiss.channel.deadlines import NEVER, deadline_after_ms
+from keymiss.channel.frames import Frame, Part, encode, number
+from keymiss.errors import ChannelError
+
+SWEEP_S = 0.05  # how late a deadline may be noticed: cheaper than a timer for each job
+_FIXED_PARTS = 4  # JOB <id> <kind> <deadline_ms>
+
+
+class Job:
+    """One JOB frame. `parts` is the whole frame; what belongs to the kind starts at `parts[4]`."""
+
+    __slots__ = ("_table", "deadline", "id", "kind", "on_cancel", "parts")
+
+    def __init__(self, frame: Frame, table: JobTable) -> None:
+        if len(frame) < _FIXED_PARTS:
+            raise ChannelError("malformed JOB: too short")
+        self.id = number(frame[1])
+        self.kind = frame[2]
+        self.deadline = deadline_after_ms(number(frame[3]))
+        self.parts = frame
+        self.on_cancel: Callable[[], object] | None = None
+        self._table = table
+
+    @property
+    def finished(self) -> bool:
+        """Nobody waits for this job any more."""
+        return self.id not in self._table.waiting
+
+    def done(self, reply: bytes, *more: Part) -> bool:
+        """Answer the job: `reply` is a RESP2 value, `more` what its kind adds. False (and nothing sent) where it has ended."""
+        if self._table.waiting.pop(self.id, None) is None:
+            return False
+        self._table.channel.write(encode(b"DONE", self.id, reply, *more))
+        return True
+
+    def fail(self, error: str) -> bool:
+        """Answer the job by an error: its text, code first."""
+        return self.done(b"-%b\r\n" % " ".join(error.split()).encode("utf-8", "replace"))
+
+
+class JobTable:
+    """The jobs of one channel that wait for their DONE. Belongs to the loop's thread; only `Job.done` is for any thread."""
+
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+        self.channel = channel
+        self.waiting: dict[int, Job] = {}
+        self._loop = loop
+        self._sweeping = False
+
+    def add(self, job: Job) -> None:
+        self.waiting[job.id] = job
+        if not self._sweeping and job.deadline != NEVER:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+    def cancel(self, job_id: int) -> None:
+        """Nobody waits for this job any more. Unknown ids (it ended meanwhile) are ignored."""
+        job = self.waiting.pop(job_id, None)
+        if job is not None and job.on_cancel is not None:
+            job.on_cancel()
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        jobs = list(self.waiting.values())
+        for job in jobs:
+            if job.deadline <= now and job.fail("ERR the deadline passed before the job was done") and job.on_cancel:
+                job.on_cancel()
+        self._sweeping = bool(self.waiting)
+        if self._sweeping:
+            self._loop.call_later(SWEEP_S, self._sweep)

@@ -1,0 +1,104 @@
+"""Who calls: the context in which a function runs, for the names that scripts use without saying for whom.
+
+A context belongs to one execution (or to one script that RG.PYEXECUTE runs). It is carried by a ContextVar: `Shard.spawn`
+and `Shard.in_pool` set it for what they run, tasks that a coroutine starts inherit it. A thread that a function starts
+itself has none; commands it executes belong to no job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from keymiss.errors import GearsError
+
+if TYPE_CHECKING:
+    from keymiss.functions.job import FunctionJob
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> object: ...
+
+
+class Context:
+    """`job`: for whom commands are run; None, or ended, where nobody waits (they run in database 0 then).
+
+    `execution` and `session` are those of functions-gears: opaque here.
+    `command`: the client's command, for `get_command`; None where `override_reply` has nothing to override.
+    `call_next`: given the arguments of `call_next(...)`, runs what the hook replaced; None outside of a hook.
+    `async_allowed`: a step may answer by a coroutine or a gearsFuture.
+    `atomic`: inside `with atomic()`.
+    `future`: the gearsFuture made by the step that runs; whoever runs steps sets it to None before each.
+    `running`: what `cancel` stops: suspended tasks and functions in the pool.
+    """
+
+    __slots__ = (
+        "async_allowed", "atomic", "call_next", "cancelled", "command", "execution", "future", "job", "running", "session",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        job: FunctionJob | None = None,
+        *,
+        execution: Any = None,
+        session: Any = None,
+        command: list[bytes] | None = None,
+        call_next: Callable[..., Any] | None = None,
+        async_allowed: bool = False,
+    ) -> None:
+        self.job = job
+        self.execution = execution
+        self.session = session
+        self.command = command
+        self.call_next = call_next
+        self.async_allowed = async_allowed
+        self.atomic = False
+        self.future: Any = None
+        self.running: set[Cancellable] | None = None
+        self.cancelled = False
+
+    def add_running(self, running: Cancellable) -> None:
+        """`cancel`, the job's deadline and its CANCEL now stop this too. The loop's thread only."""
+        if self.running is None:
+            self.running = set()
+            if self.job is not None:
+                self.job.on_cancel = self.cancel
+        self.running.add(running)
+
+    def cancel(self) -> None:
+        """Stop what runs for this context: coroutines are cancelled, functions in the pool are interrupted."""
+        self.cancelled = True
+        for running in list(self.running or ()):
+            running.cancel()
+
+
+NOBODY = Context()
+current: ContextVar[Context] = ContextVar("keymiss_context", default=NOBODY)
+
+
+def override_reply(value: bytes) -> None:
+    """Answer the command that fired this execution by `value` (RESP2) instead of its own reply. GearsError."""
+    context = current.get()
+    job = context.job
+    if context.command is None or job is None or job.finished:
+        raise GearsError("Can not get command ctx")
+    if job.overridden is not None:
+        raise GearsError("Can only override reply once")
+    job.overridden = value
+
+
+def command() -> list[bytes]:
+    """The client's command that fired this execution, its name first. GearsError where there is none."""
+    argv = current.get().command
+    if argv is None:
+        raise GearsError("Can not get command ctx")
+    return argv
+
+
+def call_next(*args: Any) -> Any:
+    """Run the command that this hook replaced, with other arguments. GearsError outside of a hook."""
+    run = current.get().call_next
+    if run is None:
+        raise GearsError("Can not get CommandHook ctx")
+    return run(*args)

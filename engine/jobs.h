@@ -2,7 +2,8 @@
  *
  * 1. Everything here runs on the server's main thread. There are no other threads in the module.
  * 2. A submitted job ends exactly once, through its callback: done by the worker, timed out, failed (the worker died
- *    too often, could not be started, or the job was refused by it) or cancelled by job_cancel (then without callback).
+ *    too often or could not be started, or the client left) or cancelled by its owner with job_cancel (then without
+ *    callback).
  * 3. The callback runs inside a unit of execution: either the zero-delay timer (see unit.c), so that RM_Call and
  *    RM_Replicate propagate, or, for a sync job, inside job_wait. Never straight from the event loop.
  * 4. A job's frame is kept until its end, so that it can be sent to the next worker if this one dies. */
@@ -22,8 +23,8 @@ typedef unsigned long long job_id; /* 0 is no job */
 
 typedef struct job_result {
     job_end end;
-    const frame *done;  /* JOB_DONE: the elements after the job's id, reply first; valid during the callback only */
-    const char *error;  /* JOB_FAILED: a whole error, code first ("BUSY ...", "ERR ..."), no line ends */
+    frame done;         /* JOB_DONE: the elements after the job's id, reply first; valid during the callback only */
+    const char *error;  /* not JOB_DONE: a whole error, code first ("BUSY ...", "ERR ..."), no line ends */
 } job_result;
 
 typedef void (*job_callback)(RedisModuleCtx *ctx, const job_result *result, void *arg);
@@ -35,6 +36,7 @@ typedef struct job_request {
     int db;                 /* the database its CALLs run in */
     bool repeatable;        /* may be sent once more when the worker dies */
     bool sync;              /* job_wait will be called at once */
+    bool no_writes;         /* its CALLs may not write (it was fired inside a read command) */
     frame_writer body;      /* elements after deadline_ms; ownership passes to job_submit */
     job_callback callback;
     void *arg;
@@ -50,6 +52,8 @@ void job_wait(RedisModuleCtx *ctx, job_id id);
 
 /* Nobody wants the result any more: the worker is told, the callback is not called. */
 void job_cancel(job_id id);
+/* The same, but the callback is called, in a later unit, with JOB_FAILED: for one who is not the job's owner. */
+void job_abandon(job_id id);
 
 /* True while the main thread is inside job_wait or an atomic section: nothing that blocks may be started. */
 bool jobs_waiting(void);

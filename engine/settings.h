@@ -1,0 +1,39 @@
+/* settings.h: the keymiss.* settings of the server, in one table (settings.c). */
+#ifndef KEYMISS_SETTINGS_H
+#define KEYMISS_SETTINGS_H
+
+#include "redis_api.h"
+
+typedef struct settings_values {
+    char *models;                     /* "auto": a models worker of our own; "unix:<path>": the host's shared one */
+    char *models_dir;                 /* where model files lie; relative to the data directory */
+    char *python;                     /* interpreter of the workers; empty: found by worker.c */
+    char *log_level;                  /* least level that workers send: debug, verbose, notice, warning */
+    long long job_timeout_ms;         /* of a job that names no deadline */
+    long long sync_timeout_ms;        /* longest that the main thread waits for a job */
+    long long execution_timeout_ms;   /* of an RG execution */
+    long long hang_timeout_ms;        /* a worker silent for so long is killed */
+    long long restart_backoff_ms;     /* first pause before a restart; doubles */
+    long long max_jobs;               /* at work and waiting, both workers */
+    long long max_channel_bytes;      /* waiting to be sent on one channel */
+    long long max_frame_bytes;
+    long long functions_threads;
+    long long models_threads;         /* 0: as many as cores */
+    long long model_chunk_size;       /* bytes per element of AI.MODELGET's blob */
+} settings_values;
+
+extern settings_values settings; /* read anywhere; written by settings.c only */
+
+/* Registers and loads the settings. REDISMODULE_ERR, with a line in the log, if the server refuses a value. */
+int settings_init(RedisModuleCtx *ctx);
+
+/* Called after a change, with the name without prefix and the value as text. */
+typedef void (*settings_listener)(const char *name, const char *value);
+void settings_on_change(settings_listener listener);
+/* Every setting in the table's order, value as text. */
+void settings_each(void (*visit)(void *arg, const char *name, const char *value), void *arg);
+
+/* A change made by a command (AI.CONFIG), as CONFIG SET makes it. Returns NULL or a static error text. */
+const char *settings_set(const char *name, const char *value);
+
+#endif

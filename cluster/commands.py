@@ -1,0 +1,167 @@
+"""`keymiss up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+import keymiss
+from keymiss.cli.options import folder_option
+
+from .layout import LAST_PORT, Layout, read_layout
+from .lifecycle import UpError, bring_up, take_down
+from .show import show_status
+from .status import read_status
+
+console = Console(highlight=False)
+
+
+def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    settings = {}
+    for value in values:
+        name, equals, setting = value.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(
+                f"{value!r}: write it as NAME=VALUE, for example keymiss.job-timeout-ms=20000"
+            )
+        settings[name] = setting
+    return settings
+
+
+@click.command()
+@folder_option
+@click.option("--shards", type=click.IntRange(1, 1000), help="Masters.  [default: 3]")
+@click.option("--replicas", type=click.IntRange(0, 5), help="Replicas of each master.  [default: 0]")
+@click.option(
+    "--port", type=click.IntRange(1024, LAST_PORT), help="Port of the first shard.  [default: 30001]"
+)
+@click.option("--server", help="A redis-server or valkey-server.  [default: the one that is installed]")
+@click.option(
+    "--shared-models/--own-models",
+    default=None,
+    help="One models worker for the host, or one for each shard.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="NAME=VALUE",
+    help="A setting of the servers.",
+)
+@click.option("--plain", is_flag=True, help="Without keymiss.so, to compare with.")
+def up(folder: Path, settings: dict[str, str], plain: bool, **asked: Any) -> None:
+    """Bring a cluster up, or what is missing of it, and wait until it answers."""
+    chosen = {name: value for name, value in asked.items() if value is not None}
+    if "server" in chosen:
+        chosen["server"] = _program(chosen["server"])
+    if settings:
+        chosen["settings"] = settings
+    layout = _layout(folder.resolve(), chosen, plain)
+    if layout.nodes[-1].port > LAST_PORT:
+        raise click.ClickException(
+            f"{len(layout.nodes)} servers from port {layout.port} end above port {LAST_PORT}"
+        )
+    try:
+        started = bring_up(layout, lambda line: console.print(f"  started {line}"))
+    except UpError as error:
+        raise click.ClickException(str(error)) from error
+    ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"
+    state = "is up" if started else "was up already"
+    console.print(f"The cluster {state}: {layout.shards} shards, {layout.replicas} replicas each, {ports}.")
+    console.print(f"Logs: {layout.folder}/*/*.log", soft_wrap=True)
+
+
+@click.command()
+@folder_option
+@click.option("--delete", is_flag=True, help="Remove its data and logs, too.")
+def down(folder: Path, delete: bool) -> None:
+    """Stop every server and worker of the cluster."""
+    layout = _existing(folder)
+    if layout is None:
+        console.print(f"Nothing to stop: no cluster in {folder.resolve()}.", soft_wrap=True)
+        return
+    stopped = take_down(layout, delete)
+    console.print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.")
+    if delete:
+        console.print(f"Removed {layout.folder}.", soft_wrap=True)
+
+
+@click.command()
+@folder_option
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Ask this server instead of the cluster in the folder."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Everything, for programs: docs/cluster.md lists the fields."
+)
+def status(folder: Path, port: int | None, as_json: bool) -> None:
+    """Show the shards, workers, models and functions. Exits with 1 where something is missing."""
+    layout = _existing(folder) if port is None else None
+    if layout is None and port is None:
+        raise click.ClickException(
+            f"no cluster in {folder.resolve()}: `keymiss up` makes one, --port looks at another"
+        )
+    found = read_status(layout, port)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show_status(found, console)
+    raise SystemExit(0 if found["complete"] else 1)
+
+
+def _existing(folder: Path) -> Layout | None:
+    try:
+        return read_layout(folder.resolve())
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _layout(folder: Path, chosen: dict[str, Any], plain: bool) -> Layout:
+    """The cluster in `folder`, which what was asked for must not contradict, or a new one."""
+    existing = _existing(folder)
+    if existing is None:
+        chosen.setdefault("server", _default_server())
+        return Layout(folder=folder, module=None if plain else _module(), **chosen)
+    if plain:
+        chosen["module"] = None
+    elif existing.module is not None:
+        existing = existing.changed(module=_module())  # where it is now, if it was installed anew
+    for name, value in chosen.items():
+        have = getattr(existing, name)
+        if have != value:
+            raise click.ClickException(
+                f"the cluster in {folder} has {name} {have}, not {value}: "
+                "`keymiss down --delete` first, or choose another --dir"
+            )
+    return existing
+
+
+def _module() -> str:
+    try:
+        return str(keymiss.module_path())
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise click.ClickException(
+            f"no program {name}: --server takes the path of a redis-server or valkey-server"
+        )
+    return str(Path(path).absolute())  # not resolved: the program looks at the name it is called by
+
+
+def _default_server() -> str:
+    for name in ("redis-server", "valkey-server"):
+        if shutil.which(name):
+            return _program(name)
+    raise click.ClickException(
+        "neither redis-server nor valkey-server is installed: install one, or name it with --server"
+    )

@@ -1,0 +1,107 @@
+"""What a cluster consists of: its servers, their ports and folders. Written to `cluster.json`, so that
+every later command, and a second `up`, finds the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from keymiss.client import STATE_FILE
+
+LONGEST_SOCKET_PATH = 100  # a unix socket's address holds 107 bytes
+BUS_PORT_OFFSET = 10_000  # the cluster bus of a server listens this far above its port
+LAST_PORT = 65_535 - BUS_PORT_OFFSET
+
+
+@dataclass(frozen=True)
+class Node:
+    """One server: a master, or the replica of the master on port `replica_of`."""
+
+    name: str
+    port: int
+    folder: Path
+    replica_of: int | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.folder / "server.pid"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A cluster in `folder`: masters on `port` and up, then their replicas, then nothing else."""
+
+    folder: Path
+    server: str
+    port: int = 30001
+    shards: int = 3
+    replicas: int = 0
+    module: str | None = None  # None: plain servers, to compare with
+    shared_models: bool = True  # one models worker for all servers, instead of one each
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Masters first, each replica `shards` ports above the previous one of its master."""
+        masters = [self._node(n, 0, None) for n in range(self.shards)]
+        return masters + [
+            self._node(n, copy, masters[n].port)
+            for copy in range(1, self.replicas + 1)
+            for n in range(self.shards)
+        ]
+
+    def _node(self, shard: int, copy: int, master: int | None) -> Node:
+        name = f"shard-{shard + 1}" + (f"-replica-{copy}" if copy else "")
+        return Node(name, self.port + shard + copy * self.shards, self.folder / name, master)
+
+    def slots_of(self, shard: int) -> tuple[int, int]:
+        """First and last slot of the shard, counted from 0: equal shares, cut where `redis-cli --cluster
+        create` cuts."""
+        share = 16384 / self.shards
+        return (round(shard * share), round((shard + 1) * share) - 1)
+
+    @property
+    def models_folder(self) -> Path:
+        return self.folder / "models-worker"
+
+    @property
+    def models_socket(self) -> Path:
+        """In the cluster's folder, or where that path is too long for a socket, in one of this user's
+        temporary folders."""
+        path = self.models_folder / "models.sock"
+        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+            return path
+        name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"keymiss-{os.getuid()}-{name}" / "models.sock"
+
+    def save(self) -> None:
+        """Write `cluster.json`, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fields = {name: value for name, value in asdict(self).items() if name != "folder"}
+        draft = self.folder / (STATE_FILE + ".new")
+        draft.write_text(json.dumps(fields, indent=2) + "\n")
+        draft.replace(self.folder / STATE_FILE)
+
+    def changed(self, **fields: object) -> Layout:
+        return replace(self, **fields)  # type: ignore[arg-type]
+
+
+def read_layout(folder: Path) -> Layout | None:
+    """The cluster that was made in `folder`, or None. ValueError where its `cluster.json` is damaged."""
+    state = folder / STATE_FILE
+    try:
+        return Layout(folder=folder.resolve(), **json.loads(state.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{state} is damaged ({error}): remove it, or the whole folder, and bring the cluster up anew"
+        ) from error

@@ -1,0 +1,78 @@
+"""The shards of a cluster, as one of its servers sees them. A standalone server is one shard with every
+slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..hashtags import SLOTS, hash_tag_of
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A master with the slot ranges (first, last) that it serves, and its replicas' addresses."""
+
+    host: str
+    port: int
+    node_id: str
+    slots: tuple[tuple[int, int], ...]
+    replicas: tuple[tuple[str, int], ...] = field(default=())
+
+    @property
+    def hash_tag(self) -> str:
+        """Its slot is the shard's first: `name{hash_tag}` is a key of this shard."""
+        return hash_tag_of(self.slots[0][0])
+
+    def connect(self, timeout_s: float = 30.0) -> redis.Redis:
+        """A connection to the master. Replies longer in coming than `timeout_s` seconds raise
+        redis.TimeoutError."""
+        return connect(self.host, self.port, timeout_s)
+
+
+def connect(host: str, port: int, timeout_s: float = 30.0) -> redis.Redis:
+    """A RESP2 connection with deadlines and no retries of its own; replies are bytes."""
+    return redis.Redis(
+        host=host,
+        port=port,
+        protocol=2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def read_shards(client: redis.Redis) -> list[Shard]:
+    """The shards that serve slots, ordered by their first slot. Redis's own exceptions where the server
+    does not answer."""
+    address = client.connection_pool.connection_kwargs
+    host, port = str(address["host"]), int(address["port"])
+    if not int(client.info("cluster")["cluster_enabled"]):
+        return [Shard(host, port, "0" * 40, ((0, SLOTS - 1),))]
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    nodes: dict[str, tuple[Any, list[Any]]] = {}
+    for first, last, master, *replicas in client.execute_command("CLUSTER", "SLOTS"):
+        node_id = master[2].decode()
+        ranges.setdefault(node_id, []).append((int(first), int(last)))
+        nodes[node_id] = (master, replicas)
+    shards = [
+        Shard(
+            *_address(master, host),
+            node_id,
+            tuple(sorted(ranges[node_id])),
+            tuple(_address(r, host) for r in replicas),
+        )
+        for node_id, (master, replicas) in nodes.items()
+    ]
+    return sorted(shards, key=lambda shard: shard.slots)
+
+
+def _address(node: Any, asked: str) -> tuple[str, int]:
+    """A node's address; a node that does not know its own yet is at the address that was asked."""
+    return (node[0].decode() if node[0] else asked, int(node[1]))

@@ -7,7 +7,8 @@
  * 4. Nothing here recurses: patterns come from users and may be nested as deep as they are long. */
 #include "prefix.h"
 
-#include <stdlib.h>
+#include "memory.h"
+
 #include <string.h>
 
 typedef struct values {
@@ -29,20 +30,14 @@ struct prefix_table {
     node root;
 };
 
-static void *grown(void *block, size_t size) {
-    void *p = realloc(block, size);
-    if (!p) abort();
-    return p;
-}
-
 static char *copied(const char *data, size_t len) {
-    char *p = grown(NULL, len ? len : 1);
+    char *p = memory.alloc(len ? len : 1);
     if (len) memcpy(p, data, len);
     return p;
 }
 
 static void values_add(values *v, void *item) {
-    v->items = grown(v->items, (v->count + 1) * sizeof *v->items);
+    v->items = memory.realloc(v->items, (v->count + 1) * sizeof *v->items);
     v->items[v->count++] = item;
 }
 
@@ -83,7 +78,7 @@ static node *child_of(const node *n, char first) {
 static void child_insert(node *parent, node *child) {
     bool found;
     size_t slot = child_slot(parent, child->edge[0], &found);
-    parent->children = grown(parent->children, (parent->child_count + 1) * sizeof *parent->children);
+    parent->children = memory.realloc(parent->children, (parent->child_count + 1) * sizeof *parent->children);
     memmove(&parent->children[slot + 1], &parent->children[slot],
             (parent->child_count - slot) * sizeof *parent->children);
     parent->children[slot] = child;
@@ -91,21 +86,18 @@ static void child_insert(node *parent, node *child) {
     child->parent = parent;
 }
 
-static node *node_new(node *parent, const char *edge, size_t len) {
-    node *n = calloc(1, sizeof *n);
-    if (!n) abort();
-    n->edge = copied(edge, len);
-    n->edge_len = len;
-    child_insert(parent, n);
+static node *node_new(const char *edge, size_t len) {
+    node *n = memory.alloc(sizeof *n);
+    *n = (node){.edge = copied(edge, len), .edge_len = len};
     return n;
 }
 
 static void node_free(node *n) {
-    free(n->children);
-    free(n->edge);
-    free(n->any.items);
-    free(n->whole.items);
-    free(n);
+    memory.free(n->children);
+    memory.free(n->edge);
+    memory.free(n->any.items);
+    memory.free(n->whole.items);
+    memory.free(n);
 }
 
 static size_t common_length(const char *a, size_t a_len, const char *b, size_t b_len) {
@@ -119,10 +111,7 @@ static node *node_split(node *n, size_t at) {
     node *parent = n->parent;
     bool found;
     size_t slot = child_slot(parent, n->edge[0], &found);
-    node *upper = calloc(1, sizeof *upper);
-    if (!upper) abort();
-    upper->edge = copied(n->edge, at);
-    upper->edge_len = at;
+    node *upper = node_new(n->edge, at);
     upper->parent = parent;
     parent->children[slot] = upper;
 
@@ -139,8 +128,8 @@ static bool pattern_is_any(const char *pattern, size_t *len) {
 }
 
 prefix_table *prefix_table_new(void) {
-    prefix_table *t = calloc(1, sizeof *t);
-    if (!t) abort();
+    prefix_table *t = memory.alloc(sizeof *t);
+    *t = (prefix_table){.root = {0}};
     return t;
 }
 
@@ -157,10 +146,10 @@ void prefix_table_free(prefix_table *t) {
         node_free(n);
         n = parent;
     }
-    free(t->root.children);
-    free(t->root.any.items);
-    free(t->root.whole.items);
-    free(t);
+    memory.free(t->root.children);
+    memory.free(t->root.any.items);
+    memory.free(t->root.whole.items);
+    memory.free(t);
 }
 
 void prefix_table_add(prefix_table *t, const char *pattern, size_t len, void *value) {
@@ -170,7 +159,9 @@ void prefix_table_add(prefix_table *t, const char *pattern, size_t len, void *va
     while (len > 0) {
         node *child = child_of(n, pattern[0]);
         if (!child) {
-            n = node_new(n, pattern, len);
+            child = node_new(pattern, len);
+            child_insert(n, child);
+            n = child;
             break;
         }
         size_t common = common_length(child->edge, child->edge_len, pattern, len);
@@ -189,9 +180,9 @@ static void node_tidy(node *n) {
         size_t slot = child_slot(parent, n->edge[0], &found);
         if (n->child_count == 1) {
             node *child = n->children[0];
-            n->edge = grown(n->edge, n->edge_len + child->edge_len);
+            n->edge = memory.realloc(n->edge, n->edge_len + child->edge_len);
             memcpy(n->edge + n->edge_len, child->edge, child->edge_len);
-            free(child->edge);
+            memory.free(child->edge);
             child->edge = n->edge;
             child->edge_len += n->edge_len;
             n->edge = NULL;

@@ -1,4 +1,5 @@
 /* Any bytes as a script of adds, removes and look-ups, checked against a list. Build with -fsanitize=fuzzer,address,undefined. */
+#include "../memory.c"
 #include "../prefix.c"
 
 #include <stdint.h>

@@ -1,4 +1,5 @@
 /* Patterns against a naive matcher: what is found, in which order, and that taking out undoes putting in. */
+#include "../memory.c"
 #include "../prefix.c"
 
 #include <stdint.h>

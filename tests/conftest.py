@@ -8,7 +8,8 @@
     cluster           three masters that tests share, empty at the start of each test
     client            a redis-py client of `server`
 
-`KEYMISS_SERVERS=redis` narrows the servers, `KEYMISS_SO` names the module, `KEYMISS_TEST_PORTS=25000-25999` the ports.
+`KEYMISS_SERVERS=redis` narrows the servers, `KEYMISS_SO` names the module, and
+`KEYMISS_TEST_PORTS=25000-25999` the ports.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class _Maker:
         self._kind, self._folder, self._numbers = kind, folder, itertools.count()
         self._made: list[Server] = []
 
-    def __call__(self, settings: dict[str, object] | None = None, start: bool = True, **options: Any) -> Server:
+    def __call__(
+        self, settings: dict[str, object] | None = None, start: bool = True, **options: Any
+    ) -> Server:
         folder = self._folder / f"server-{next(self._numbers)}"
         server = Server(options.pop("kind", self._kind), folder, settings or {}, **options)
         self._made.append(server)
@@ -65,7 +68,9 @@ def make_server(server_kind: str, tmp_path: Path) -> Iterator[Callable[..., Serv
 
 
 @pytest.fixture(scope="session")
-def make_shared_server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+def make_shared_server(
+    server_kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Server]]:
     """Makes servers that live until the last test of this kind of server."""
     with contextlib.closing(_Maker(server_kind, tmp_path_factory.mktemp(server_kind))) as maker:
         yield maker
@@ -93,7 +98,7 @@ def make_cluster(make_server: Callable[..., Server]) -> Callable[..., Cluster]:
 
 
 class _Lender:
-    """Lends a server to one test after the other: empty, without registrations, with the settings it had first."""
+    """Lends a server to one test after the other: empty, without registrations, its settings as at first."""
 
     def __init__(self, make: Callable[..., Server], settings: dict[str, object] | None = None) -> None:
         self._make, self._settings = make, settings
@@ -106,7 +111,8 @@ class _Lender:
             self._first_settings = client.config_get("keymiss.*")
 
     def lend(self) -> Server:
-        if not self.server.alive:
+        if not self._answers():
+            self.server.close()
             self._start()
         with contextlib.closing(self.server.client(decode_responses=True)) as client:
             clean(client)
@@ -115,6 +121,14 @@ class _Lender:
                 if now.get(name) != value:
                     client.config_set(name, value)
         return self.server
+
+    def _answers(self) -> bool:
+        """False where a test brought the server down or left it hanging: the next one gets a new one."""
+        with contextlib.closing(self.server.client(socket_timeout=5.0)) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
 
 
 def clean(client: redis.Redis) -> None:
@@ -169,7 +183,9 @@ def cluster(_shared_cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
     _log_starts.update({s.log_path: s.log_path.stat().st_size for s in _servers if s.log_path.exists()})
     return (yield)
 

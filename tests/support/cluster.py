@@ -41,8 +41,14 @@ class Shard:
 class Cluster:
     """Forms itself from servers made by `make(name, settings)`, which starts them and owns their end."""
 
-    def __init__(self, make: Callable[..., Server], shards: int = 3, replicas: int = 0, **settings: object) -> None:
-        options = {"cluster-enabled": "yes", "cluster-node-timeout": 2000, "cluster-require-full-coverage": "no"}
+    def __init__(
+        self, make: Callable[..., Server], shards: int = 3, replicas: int = 0, **settings: object
+    ) -> None:
+        options = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": 2000,
+            "cluster-require-full-coverage": "no",
+        }
         options |= settings
         self.shards: list[Shard] = []
         for n in range(shards):
@@ -81,14 +87,20 @@ class Cluster:
             everyone = {client.execute_command("CLUSTER", "MYID") for client in clients.values()}
             for server in self.servers:
                 wait_until(
-                    lambda client=clients[server.port]: everyone <= _known(client), FORM_DEADLINE_S, "the nodes have met"
+                    lambda client=clients[server.port]: everyone <= _known(client),
+                    FORM_DEADLINE_S,
+                    "the nodes have met",
                 )
             for shard in self.shards:
                 master_id = clients[shard.master.port].execute_command("CLUSTER", "MYID")
                 for replica in shard.replicas:
                     clients[replica.port].execute_command("CLUSTER", "REPLICATE", master_id)
             for server in self.servers:
-                wait_until(lambda client=clients[server.port]: _whole(client), FORM_DEADLINE_S, "the cluster is whole")
+                wait_until(
+                    lambda client=clients[server.port]: _whole(client),
+                    FORM_DEADLINE_S,
+                    "the cluster is whole",
+                )
         for shard in self.shards:
             for replica in shard.replicas:
                 wait_for_replica(shard.master, replica)
@@ -101,5 +113,7 @@ def _known(client: redis.Redis) -> set[bytes]:
 
 
 def _whole(client: redis.Redis) -> bool:
-    info = dict(line.split(b":", 1) for line in client.execute_command("CLUSTER", "INFO").split() if b":" in line)
+    info = dict(
+        line.split(b":", 1) for line in client.execute_command("CLUSTER", "INFO").split() if b":" in line
+    )
     return info.get(b"cluster_state") == b"ok" and int(info.get(b"cluster_slots_ok", 0)) == SLOTS

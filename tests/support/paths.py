@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @cache
 def shared_folder() -> Path | None:
-    """The folder with recordings and data sets: `KEYMISS_SHARED`, else `shared` beside the repository; None if absent."""
+    """Recordings and data sets: `KEYMISS_SHARED`, else `shared` beside the repository; None if absent."""
     told = os.environ.get("KEYMISS_SHARED")
     folder = Path(told) if told else REPOSITORY.parent / "shared"
     if told and not folder.is_dir():
@@ -44,12 +44,14 @@ def module_path() -> Path:
     development = REPOSITORY / "build" / "dev" / "keymiss.so"
     path = _installed_module() or development
     if not path.is_file():
-        raise FileNotFoundError(f"no keymiss.so: run `pip install .`, or build {development}, or set KEYMISS_SO")
+        raise FileNotFoundError(
+            f"no keymiss.so: run `pip install .`, or build {development}, or set KEYMISS_SO"
+        )
     return path
 
 
 def worker_pythonpath() -> str:
-    """PYTHONPATH for servers: the repository, where `keymiss` is not installed in this interpreter; else nothing new."""
+    """PYTHONPATH for servers: the repository added, where `keymiss` is not installed in this interpreter."""
     inherited = os.environ.get("PYTHONPATH", "")
     if _installed_module() is not None:
         return inherited

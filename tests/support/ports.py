@@ -1,7 +1,8 @@
 """Free ports, safe among test processes that run beside each other.
 
-Ports below the ephemeral range are used, because an outgoing connection may take any port of that range between the
-moment a test looks and the moment its server binds. A lock file per port keeps parallel test processes apart.
+Ports below the ephemeral range are used, because an outgoing connection may take any port of that range
+between the moment a test looks and the moment its server binds. A lock file per port keeps parallel test
+processes apart.
 """
 
 from __future__ import annotations

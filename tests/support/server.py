@@ -39,7 +39,7 @@ def _die_with_parent() -> None:
 
 
 def available_kinds() -> list[str]:
-    """The servers to test on: those of `KEYMISS_SERVERS` (comma separated), else every one that is installed."""
+    """The servers to test on: those of `KEYMISS_SERVERS` (comma separated), else all that are installed."""
     told = os.environ.get("KEYMISS_SERVERS")
     if told:
         return [kind.strip() for kind in told.split(",")]
@@ -47,7 +47,7 @@ def available_kinds() -> list[str]:
 
 
 def new_client(port: int, **options: Any) -> redis.Redis:
-    """A RESP2 client that gives up after `CLIENT_TIMEOUT_S` and never repeats a command behind the test's back."""
+    """A RESP2 client that gives up after `CLIENT_TIMEOUT_S` and never repeats a command by itself."""
     settings: dict[str, Any] = {
         "host": "127.0.0.1",
         "port": port,
@@ -61,10 +61,10 @@ def new_client(port: int, **options: Any) -> redis.Redis:
 
 @dataclass
 class Server:
-    """A server process. `start` it once; `stop`, `kill` and `restart` as often as the test likes; `close` ends it for good.
+    """A server process: `start`, `stop`, `kill` and `restart` it as often as need be; `close` is the end.
 
-    `settings` are lines of its configuration file (name -> value); `keymiss.*` among them. `module=None` runs a plain
-    server. `wrapper` is put before the server's command line, `environment` on top of the environment.
+    `settings` are lines of its configuration file (name -> value), `keymiss.*` among them. `module=None` is a
+    plain server. `wrapper` goes before the server's command line, `environment` on top of the environment.
     """
 
     kind: str
@@ -117,8 +117,15 @@ class Server:
         assert not self.alive, "the server runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "server.conf"
-        configuration.write_text("".join(f"{name} {value}\n" for name, value in self._configuration().items()))
-        environment = {**os.environ, "PYTHONPATH": worker_pythonpath(), "HF_HUB_OFFLINE": "1", **self.environment}
+        configuration.write_text(
+            "".join(f"{name} {value}\n" for name, value in self._configuration().items())
+        )
+        environment = {
+            **os.environ,
+            "PYTHONPATH": worker_pythonpath(),
+            "HF_HUB_OFFLINE": "1",
+            **self.environment,
+        }
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self.wrapper, KINDS[self.kind], str(configuration)],
@@ -127,8 +134,8 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 env=environment,
-                start_new_session=True,  # a process group of its own: what it starts can be found and ended with it
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - only calls prctl
+                start_new_session=True,  # its own process group, ended with it
+                preexec_fn=_die_with_parent,
             )
         wait_until(self._answers_or_dead, START_DEADLINE_S, f"{self.kind} on port {self.port} answers")
         if not self.alive:
@@ -138,7 +145,7 @@ class Server:
     def _answers_or_dead(self) -> bool:
         if not self.alive:
             return True
-        with contextlib.closing(self.client(socket_timeout=2.0)) as client:
+        with contextlib.closing(self.client(socket_timeout=5.0)) as client:
             return bool(client.ping())
 
     def descendants(self) -> list[psutil.Process]:
@@ -149,7 +156,7 @@ class Server:
             return []
 
     def worker_pid(self, role: str) -> int:
-        """The pid of the worker of this role (`functions`, `models`) that this server started; 0 if there is none."""
+        """The pid of this server's own worker of this role (`functions`, `models`); 0 if there is none."""
         for process in self.descendants():
             with contextlib.suppress(psutil.Error):
                 if _WORKER_MODULES[role] in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
@@ -165,7 +172,7 @@ class Server:
         )
 
     def stop(self) -> None:
-        """SIGTERM, as an operator would (it saves where it is configured to), then whatever is left is killed."""
+        """SIGTERM, as an operator would (it saves if configured to); then whatever is left is killed."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -212,9 +219,13 @@ def wait_for_replica(primary: Server, replica: Server, deadline_s: float = 30.0)
     """Until the replica is in sync and has everything that the primary has written by now."""
     with contextlib.closing(primary.client()) as source, contextlib.closing(replica.client()) as copy:
         wait_until(
-            lambda: copy.info("replication").get("master_link_status") == "up", deadline_s, "the replica's link is up"
+            lambda: copy.info("replication").get("master_link_status") == "up",
+            deadline_s,
+            "the replica's link is up",
         )
         offset = source.info("replication")["master_repl_offset"]
         wait_until(
-            lambda: copy.info("replication")["slave_repl_offset"] >= offset, deadline_s, "the replica caught up"
+            lambda: copy.info("replication")["slave_repl_offset"] >= offset,
+            deadline_s,
+            "the replica caught up",
         )

@@ -1,0 +1,121 @@
+"""What a miss costs: through a trivial coroutine, and on top of a deployed model's forward pass."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+import redis
+
+from .load import CLIENTS, loader
+from .report import Promise, Report, conditions_of
+from .rounds import interleave, median_ratio
+from .servers import find_server, running
+
+RATE_AT_LEAST = 0.25  # of a plain GET, at 50 clients
+P50_BELOW_MS = 0.2  # at one client
+OVER_FORWARD_BELOW_MS = 0.3
+
+COROUTINE = (
+    "async def answer(record):\n    override_reply('x')\n"
+    "GB('KeysReader').map(answer).register(prefix='bench:miss:*', commands=['get'], eventTypes=['keymiss'], "
+    "mode='async_local')"
+)
+MISS = ("GET", "bench:miss:__rand_int__")  # never stored, so every one is a miss
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question key that a deployed shard answers, and the shard to ask."""
+
+    client: redis.Redis
+    key: str
+    model_key: str
+
+
+def measure(server: str | None, rounds: int, seconds: float, question: Question | None) -> Report:
+    """A plain GET beside a miss; and `question`, asked one at a time in new words, beside its model."""
+    binary = find_server(server)
+    with ExitStack() as stack:
+        plain = stack.enter_context(running(binary, module=False))
+        hooked = stack.enter_context(running(binary, module=True))
+        plain.set("bench:key", "x")
+        hooked.execute_command("RG.PYEXECUTE", COROUTINE)
+        variants = {
+            "GET that hits, plain server": (plain, ("GET", "bench:key")),
+            "GET that misses, trivial coroutine": (hooked, MISS),
+        }
+        many = interleave({name: loader(*what, CLIENTS, seconds) for name, what in variants.items()}, rounds)
+        one = interleave({name: loader(*what, 1, seconds) for name, what in variants.items()}, rounds)
+        report = Report(
+            "miss",
+            "What a miss costs",
+            ["request", f"requests/s, {CLIENTS} clients", "of plain", "p50 ms, 1 client", "p99 ms, 1 client"],
+            conditions_of(plain, CLIENTS, rounds),
+        )
+    rates = {name: [load.rate for load in loads] for name, loads in many.items()}
+    baseline, missed = rates.values()
+    p50_ms = {name: median(load.p50_ms for load in loads) for name, loads in one.items()}
+    for name, loads in one.items():
+        ratio = median_ratio(rates[name], baseline)
+        report.add(name, median(rates[name]), ratio, p50_ms[name], median(load.p99_ms for load in loads))
+    ratio, latency = median_ratio(missed, baseline), list(p50_ms.values())[1]
+    report.promises += [
+        Promise(
+            f"a miss at {CLIENTS} clients reaches {RATE_AT_LEAST} of a plain GET",
+            ratio,
+            ratio >= RATE_AT_LEAST,
+        ),
+        Promise(
+            f"a miss at one client takes under {P50_BELOW_MS} ms at p50", latency, latency < P50_BELOW_MS
+        ),
+    ]
+    if question is not None:
+        _add_question(report, question, rounds, seconds)
+    return report
+
+
+def _add_question(report: Report, question: Question, rounds: int, seconds: float) -> None:
+    whole_ms, forward_ms = [], []
+    for whole, forward in _ask(question, rounds * seconds):
+        whole_ms.append(whole)
+        forward_ms.append(forward)
+    over_ms = [whole - forward for whole, forward in zip(whole_ms, forward_ms, strict=True)]
+    for name, values in (
+        ("GET that asks a model", whole_ms),
+        ("its forward pass alone (AI.INFO)", forward_ms),
+        ("what Keymiss adds", over_ms),
+    ):
+        report.add(name, None, None, median(values), quantiles(values, n=100)[98])
+    added = median(over_ms)
+    report.promises.append(
+        Promise(
+            f"a question takes at most {OVER_FORWARD_BELOW_MS} ms over the model's forward pass at p50",
+            added,
+            added <= OVER_FORWARD_BELOW_MS,
+        )
+    )
+
+
+def _ask(question: Question, seconds: float) -> list[tuple[float, float]]:
+    """(whole, forward pass) in ms of one question after the other; each differs, so none is in the cache."""
+    asked: list[tuple[float, float]] = []
+    end = time.monotonic() + seconds
+    for n in itertools.count():
+        if time.monotonic() > end and n > 1:
+            return asked
+        question.client.execute_command("AI.INFO", question.model_key, "RESETSTAT")
+        started = time.perf_counter()
+        question.client.get(f"{question.key} ({n})")
+        whole_ms = (time.perf_counter() - started) * 1e3
+        asked.append((whole_ms, _forward_ms(question)))
+    raise AssertionError("unreachable: the count has no end")
+
+
+def _forward_ms(question: Question) -> float:
+    """Milliseconds that the model itself took since its counters were reset."""
+    reply = question.client.execute_command("AI.INFO", question.model_key)
+    return int(dict(zip(reply[::2], reply[1::2], strict=True))[b"duration"]) / 1e3

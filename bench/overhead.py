@@ -1,0 +1,81 @@
+"""What the module costs commands that have nothing to do with it, and a hooked GET that hits."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from statistics import median
+
+from .load import CLIENTS, loader
+from .report import Promise, Report, conditions_of
+from .rounds import interleave, median_ratio
+from .servers import find_server, running
+
+NOT_HOOKED_AT_LEAST = 0.97
+HOOKED_HIT_AT_LEAST = 0.90
+
+KEY = "bench:key"
+HOOKED_KEY = "bench:hooked:key"
+VALUE = "x" * 64
+
+# Never fires: the key is always there. One hook like it is what a question-answering deployment has.
+HOOK = (
+    "async def answer(record):\n    override_reply('x')\n"
+    "GB('KeysReader').map(answer).register(prefix='bench:hooked:*', commands=['get'], eventTypes=['keymiss'],"
+    " mode='async_local')"
+)
+
+
+def measure(server: str | None, rounds: int, seconds: float) -> Report:
+    """Plain server, server with the module, server with a hook: GET and SET beside each other."""
+    binary = find_server(server)
+    with ExitStack() as stack:
+        plain = stack.enter_context(running(binary, module=False))
+        loaded = stack.enter_context(running(binary, module=True))
+        hooked = stack.enter_context(running(binary, module=True))
+        hooked.execute_command("RG.PYEXECUTE", HOOK)
+        for client in (plain, loaded, hooked):
+            client.mset({KEY: VALUE, HOOKED_KEY: VALUE})
+        get, set_, hit = ("GET", KEY), ("SET", KEY, VALUE), ("GET", HOOKED_KEY)
+        variants = {
+            "GET, plain server": (plain, get),
+            "GET, module": (loaded, get),
+            "GET, module and hooks": (hooked, get),
+            "hooked GET that hits": (hooked, hit),
+            "SET, plain server": (plain, set_),
+            "SET, module": (loaded, set_),
+            "SET, module and hooks": (hooked, set_),
+        }
+        many = interleave({name: loader(*what, CLIENTS, seconds) for name, what in variants.items()}, rounds)
+        one = interleave({name: loader(*what, 1, seconds) for name, what in variants.items()}, rounds)
+        report = Report(
+            "overhead",
+            "What the module costs other commands",
+            ["command", f"requests/s, {CLIENTS} clients", "of plain", "p50 ms, 1 client", "p99 ms, 1 client"],
+            conditions_of(plain, CLIENTS, rounds),
+        )
+    ratios: dict[str, float] = {}
+    for name in variants:
+        baseline = many["SET, plain server" if name.startswith("SET") else "GET, plain server"]
+        ratios[name] = median_ratio([load.rate for load in many[name]], [load.rate for load in baseline])
+        report.add(
+            name,
+            median(load.rate for load in many[name]),
+            ratios[name],
+            median(load.p50_ms for load in one[name]),
+            median(load.p99_ms for load in one[name]),
+        )
+    hit_ratio = ratios["hooked GET that hits"]
+    worst = min(ratio for name, ratio in ratios.items() if name.endswith(("module", "hooks")))
+    report.promises += [
+        Promise(
+            f"commands that are not hooked reach {NOT_HOOKED_AT_LEAST} of a plain server",
+            worst,
+            worst >= NOT_HOOKED_AT_LEAST,
+        ),
+        Promise(
+            f"a hooked GET that hits reaches {HOOKED_HIT_AT_LEAST} of a plain GET",
+            hit_ratio,
+            hit_ratio >= HOOKED_HIT_AT_LEAST,
+        ),
+    ]
+    return report

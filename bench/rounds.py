@@ -1,0 +1,26 @@
+"""Interleaved rounds: every variant is measured in every round, in an order that turns, so that a slow minute
+of the machine hurts them all alike. For the same reason ratios are taken within a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import TypeVar
+
+S = TypeVar("S")
+
+
+def interleave(variants: Mapping[str, Callable[[], S]], rounds: int) -> dict[str, list[S]]:
+    """Name -> its sample of each round; each round starts with the next variant."""
+    names = list(variants)
+    samples: dict[str, list[S]] = {name: [] for name in names}
+    for n in range(rounds):
+        first = n % len(names)
+        for name in names[first:] + names[:first]:
+            samples[name].append(variants[name]())
+    return samples
+
+
+def median_ratio(values: Sequence[float], baseline: Sequence[float]) -> float:
+    """The median over rounds of value / baseline of the same round."""
+    return median(value / base for value, base in zip(values, baseline, strict=True))

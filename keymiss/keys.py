@@ -1,0 +1,91 @@
+"""The keys of the question-answering deployment: how they are written and read.
+
+    sentence:<article>:{tag}                       hash, <number> -> text
+    tokenized:bert:qa:<article>:{tag}:<number>     tensor, the text's tokens
+    processed_docs_stage3_tokenized{tag}           set of the paragraphs that have their tokens
+    bertqa{tag}_<article>:{tag}:<number>_<question>     answered when missing; then the cached answer
+    bert-qa{tag}                                   the model
+    samples:qa:{tag}                               hash, <article> -> a question key that has an answer
+
+A text in a hash is called a paragraph here, whether it is one sentence or several. `tag` is the hash tag of the
+shard that holds all of these; an article's name holds no braces and no white space, a question anything.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SENTENCES_PREFIX = "sentence:"
+QUESTION_PREFIX = "bertqa"
+QUESTION_FORM = "bertqa{tag}_<article>:{tag}:<number>_<question>"
+
+_QUESTION = re.compile(r"bertqa\{([^{}]+)\}_([^{}]+):\{\1\}:([0-9]+)_(.*)", re.DOTALL)
+_UNFIT = re.compile(r"[\s{}]+")
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """One numbered text of an article, on the shard of `tag`."""
+
+    article: str
+    tag: str
+    number: str
+
+    @property
+    def name(self) -> str:
+        """As question keys and the set of tokenised paragraphs write it."""
+        return f"{self.article}:{{{self.tag}}}:{self.number}"
+
+    @property
+    def hash_key(self) -> str:
+        """The hash whose field `number` is the text."""
+        return sentences_key(self.article, self.tag)
+
+    @property
+    def tokens_key(self) -> str:
+        return f"tokenized:bert:qa:{self.name}"
+
+    def question_key(self, question: str) -> str:
+        return f"{QUESTION_PREFIX}{{{self.tag}}}_{self.name}_{question}"
+
+
+def sentences_key(article: str, tag: str) -> str:
+    return f"{SENTENCES_PREFIX}{article}:{{{tag}}}"
+
+
+def processed_key(tag: str) -> str:
+    return f"processed_docs_stage3_tokenized{{{tag}}}"
+
+
+def model_key(tag: str) -> str:
+    return f"bert-qa{{{tag}}}"
+
+
+def samples_key(tag: str) -> str:
+    return f"samples:qa:{{{tag}}}"
+
+
+def article_name(text: str) -> str:
+    """`text` as a name that keys can hold: runs of white space and braces become one underscore."""
+    return _UNFIT.sub("_", text.strip()).strip("_")
+
+
+def parse_sentences_key(key: str) -> tuple[str, str]:
+    """The article and the tag of a hash of paragraphs. ValueError where `key` is none."""
+    article, colon, tag = key.removeprefix(SENTENCES_PREFIX).rpartition(":")
+    if not (key.startswith(SENTENCES_PREFIX) and article and colon and tag[:1] == "{" and tag[-1:] == "}"):
+        raise ValueError(f"{key!r} is not of the form sentence:<article>:{{tag}}")
+    return article, tag[1:-1]
+
+
+def parse_question_key(key: str) -> tuple[Paragraph, str]:
+    """The paragraph that is asked, and the question. ValueError where `key` is no question key.
+
+    The article ends at its hash tag and the number at the first underscore after it, so that articles may hold
+    underscores and colons, and questions anything."""
+    match = _QUESTION.fullmatch(key)
+    if match is None:
+        raise ValueError(f"{key!r} is not of the form {QUESTION_FORM}")
+    tag, article, number, question = match.groups()
+    return Paragraph(article, tag, number), question

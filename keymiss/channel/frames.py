@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Union
+from typing import TypeAlias
 
 import hiredis
 
 from keymiss.errors import ChannelError
 
 Frame = list[bytes]
-Part = Union[bytes, str, int]
+Part: TypeAlias = bytes | str | int
 
 MAX_FRAME_BYTES = 1 << 30  # keymiss.max-frame-bytes until HELLO says otherwise
 MAX_FRAME_PARTS = 1 << 20
@@ -20,7 +20,8 @@ _ALL_BYTES = frozenset([bytes])
 
 def encode(*parts: Part) -> bytes:
     """One frame. Text is sent as UTF-8, numbers as decimals."""
-    return hiredis.pack_command(parts)
+    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type]  # its stubs know one element only
+    return packed
 
 
 def encode_pieces(*parts: Part | memoryview) -> list[bytes | memoryview]:
@@ -48,7 +49,7 @@ class FrameReader:
         self._reader = hiredis.Reader()
         self._unparsed = 0  # bytes fed since the last complete frame: what a frame may not exceed
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
+    def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that `data` completes. ChannelError on anything else: the stream is then of no use any more."""
         self._unparsed += len(data)
         self._reader.feed(data)

@@ -15,6 +15,7 @@ from keymiss.errors import GearsError
 
 if TYPE_CHECKING:
     from keymiss.functions.job import FunctionJob
+    from keymiss.functions.shard import Shard
 
 
 class Cancellable(Protocol):
@@ -60,6 +61,8 @@ class Context:
 
     def add_running(self, running: Cancellable) -> None:
         """`cancel`, the job's deadline and its CANCEL now stop this too. The loop's thread only."""
+        if self.cancelled:
+            running.cancel()
         if self.running is None:
             self.running = set()
             if self.job is not None:
@@ -74,7 +77,20 @@ class Context:
 
 
 NOBODY = Context()
+_shard: Shard | None = None
 current: ContextVar[Context] = ContextVar("keymiss_context", default=NOBODY)
+
+
+def shard() -> Shard:
+    """The shard of this process."""
+    assert _shard is not None, "the worker has not started"
+    return _shard
+
+
+def set_shard(shard: Shard) -> None:
+    """The worker says so, once, before anything else runs."""
+    global _shard
+    _shard = shard
 
 
 def override_reply(value: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The shard this worker works for: the one object through which functions reach it.
+"""The shard this worker works for: the one object through which functions reach it (`context.shard()`).
 
 Threads
 1. One thread runs the loop and is the only reader of the channel. It runs coroutines, `sync` jobs and the handlers of
@@ -13,3 +13,398 @@ Threads
 6. A coroutine must not await inside a section: the section is ended for it where it does, as soon as anything else on the
    loop's thread needs the server, so that nothing can lock up.
 """
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from contextvars import copy_context
+from time import monotonic
+from typing import Any, TypeVar
+
+from keymiss.channel import NEVER, Channel, Frame, Hello, Part, Tensor, deadline_after_ms, number, parse_tensors
+from keymiss.channel import remaining_ms, remaining_s, tensor_parts
+from keymiss.errors import ChannelError, DeadlineError, GearsError
+from keymiss.functions import replies
+from keymiss.functions.context import Context, current
+from keymiss.functions.pool import Pool, Ticket
+from keymiss.hashtags import hash_tag_of
+
+T = TypeVar("T")
+
+DEFAULT_JOB_TIMEOUT_MS = 60_000
+DEFAULT_THREADS = 4
+HASH_TAG_S = 1.0
+SECTION_POLL_S = 0.005
+_FIRST_LOOSE_SECTION = 1 << 62  # ids, unknown to the server, of sections that belong to no job
+
+
+class _Answer:
+    """The answer that a question waits for. `frame` is None until it is there; [] where the channel ended instead."""
+
+    __slots__ = ("frame", "_wake")
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self.frame: Frame | None = None
+        self._wake = wake
+
+    def give(self, frame: Frame) -> None:
+        self.frame = frame
+        self._wake()
+
+
+def _nothing() -> None:
+    pass
+
+
+class Shard:
+    """See the top of this file. `config` is what RG.CONFIGSET keeps for `configGet`."""
+
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+        self.channel = channel
+        self.loop = loop
+        self.pool = Pool(DEFAULT_THREADS)
+        self.config: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, _Answer] = {}
+        self._section = threading.Lock()  # invariant 5
+        self._section_owner: Context | None = None
+        self._section_job = 0
+        self._loose_sections = itertools.count(_FIRST_LOOSE_SECTION)
+        self._section_on_loop = False
+        self._hash_tag = ("", 0.0)  # and the time until when it is taken for true
+
+    # Who the shard is
+
+    @property
+    def hello(self) -> Hello:
+        return self.channel.hello
+
+    @property
+    def node(self) -> str:
+        """The shard's node id: 40 hex digits, zeros where there is no cluster."""
+        return self.hello.node
+
+    @property
+    def is_cluster(self) -> bool:
+        return self.hello.cluster
+
+    def setting(self, name: str, default: int) -> int:
+        return self.hello.setting(name, default)
+
+    def hash_tag(self) -> str:
+        """The shortest string that hashes to the first slot of this shard: "06S" where there is no cluster.
+
+        Slots move, so it is asked for again when it is older than a second.
+        """
+        tag, fresh_until = self._hash_tag
+        if monotonic() < fresh_until:
+            return tag
+        slot = 0
+        if self.is_cluster:
+            rows = self.execute("CLUSTER", "SLOTS")
+            slot = min((row[0] for row in rows if any(node[2] == self.node for node in row[2:])), default=0)
+        tag = hash_tag_of(slot)
+        self._hash_tag = (tag, monotonic() + HASH_TAG_S)
+        return tag
+
+    # Running commands
+
+    def execute(self, *argv: Any) -> Any:
+        """Run a command in the shard, hooks off; its reply as functions see values. GearsError where it is an error."""
+        return replies.from_resp(self.call([replies.argument(arg) for arg in argv]))
+
+    def call(self, argv: Sequence[bytes]) -> bytes:
+        """As `execute`, raw: the reply is a RESP2 value, errors too."""
+        return self._result(self._ask(b"CALL", self._job_id(), *argv))
+
+    async def execute_async(self, *argv: Any) -> Any:
+        """As `execute`, for coroutines."""
+        future = self._ask_async(b"CALL", self._job_id(), *[replies.argument(arg) for arg in argv])
+        return replies.from_resp(self._result(await future))
+
+    def begin(self) -> None:
+        """From here to `end` the server serves nobody but the current context. GearsError where that is so already."""
+        context = current.get()
+        if context.atomic:
+            raise GearsError("Already inside an atomic block")
+        self._enter_section()
+        job = context.job
+        section = job.id if job is not None and not job.finished else next(self._loose_sections)
+        self._section_owner, self._section_job = context, section
+        self._section_on_loop = self.channel.on_loop_thread
+        context.atomic = True
+        try:
+            replies.from_resp(self._result(self._ask(b"BEGIN", section)))
+        except BaseException:
+            self._leave_section()
+            raise
+
+    def end(self) -> None:
+        """Close what `begin` opened."""
+        if self._section_owner is not current.get():
+            raise GearsError("the atomic block ended when its coroutine awaited: an atomic block must not await")
+        self._leave_section()
+
+    def _enter_section(self) -> None:
+        """Wait for the lock: on the loop's thread while answers to its holder are still handled."""
+        deadline = self._deadline()
+        if not self.channel.on_loop_thread:
+            timeout_s = remaining_s(deadline)
+            if not self._section.acquire(timeout=-1 if timeout_s is None else timeout_s):
+                raise GearsError("the deadline passed before the atomic block could begin")
+            return
+        self._end_suspended_section()
+        while not self._section.acquire(blocking=False):
+            with suppress(DeadlineError):
+                self.channel.read_until(lambda: not self._section.locked(), min(deadline, monotonic() + SECTION_POLL_S))
+            if monotonic() > deadline:
+                raise GearsError("the deadline passed before the atomic block could begin")
+
+    def _leave_section(self) -> None:
+        owner, job = self._section_owner, self._section_job
+        if owner is not None:
+            owner.atomic = False
+        self._section_owner = None
+        self._section.release()
+        self.channel.send(b"END", job)
+
+    # Models
+
+    def run_model(self, key: bytes, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Run the model at `key`. GearsError with the backend's error."""
+        return self._outputs(self._ask(b"RUN", *self._run_parts(key, inputs)))
+
+    async def run_model_async(self, key: bytes, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """As `run_model`, for coroutines."""
+        return self._outputs(await self._ask_async(b"RUN", *self._run_parts(key, inputs)))
+
+    def _run_parts(self, key: bytes, inputs: Sequence[Tensor]) -> list[Part]:
+        return [self._job_id(), remaining_ms(self._deadline()), key, *tensor_parts(inputs)]
+
+    # Registrations, other shards, the server's log
+
+    def hook(
+        self,
+        registration: str,
+        blob: bytes,
+        *,
+        kind: str,
+        mode: str,
+        flags: str = "",
+        prefix: bytes = b"",
+        events: Sequence[str] = (),
+        types: Sequence[str] = (),
+        commands: Sequence[str] = (),
+    ) -> None:
+        """Add a registration, or replace the one of that id. See docs/channel.md for the fields."""
+        lists: list[Part] = []
+        for names in (events, types, commands):
+            lists += [len(names), *names]
+        answer = self._ask(b"HOOK", registration, blob, kind, mode, flags, prefix, *lists)
+        replies.from_resp(self._result(answer))
+
+    def unhook(self, registration: str) -> None:
+        """Remove a registration."""
+        replies.from_resp(self._result(self._ask(b"UNHOOK", registration)))
+
+    def send(self, node: str, payload: bytes) -> None:
+        """Give `payload` to the functions worker of another shard (`peers.receive`). GearsError where it cannot be sent."""
+        replies.from_resp(self._result(self._ask(b"SEND", node, payload)))
+
+    def log(self, message: str, level: str = "notice") -> None:
+        """Write a line to the server's log."""
+        self.channel.send(b"LOG", level, message.encode("utf-8", "replace"))
+
+    # Running functions
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, T], context: Context, then: Callable[[asyncio.Task[T]], object] | None = None
+    ) -> asyncio.Task[T]:
+        """Start a coroutine with `context` as the current one: it runs at once, up to its first await.
+
+        `then(task)` is called when it is done, before `spawn` returns where it never waited. The loop's thread only.
+        """
+        task = _start_now(self.loop, coroutine, context)
+        if task.done():
+            if then is not None:
+                then(task)
+            return task
+        context.add_running(task)
+        task.add_done_callback(context.running.discard)  # type: ignore[union-attr]
+        if then is not None:
+            task.add_done_callback(then)
+        return task
+
+    def in_pool(self, function: Callable[[], object], context: Context) -> Ticket:
+        """Run a plain function in a thread of the pool with `context` as the current one. BusyError when too many wait.
+
+        It reports what it returns or raises by itself, and lets `keymiss.functions.errors.Aborted` pass.
+        """
+        ticket = self.pool.submit(function, context)
+        self.call_soon(context.add_running, ticket)
+        return ticket
+
+    async def run_in_pool(self, function: Callable[[], T], context: Context) -> T:
+        """As `in_pool`, for coroutines: what the function returns or raises."""
+        future: asyncio.Future[T] = self.loop.create_future()
+
+        def run() -> None:
+            try:
+                result = function()
+            except BaseException as error:
+                self.call_soon(_fail, future, error)
+            else:
+                self.call_soon(_resolve, future, result)
+
+        ticket = self.in_pool(run, context)
+        try:
+            return await future
+        finally:
+            ticket.cancel()
+            if context.running is not None:
+                context.running.discard(ticket)
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T], context: Context) -> T:
+        """Run a coroutine on the loop and wait for what it returns or raises. For threads other than the loop's."""
+        done = threading.Event()
+        task: asyncio.Task[T] | None = None
+
+        def start() -> None:
+            nonlocal task
+            task = self.spawn(coroutine, context, lambda _: done.set())
+
+        self.call_soon(start)
+        if not done.wait(remaining_s(self._deadline())) or task is None:
+            raise DeadlineError("the deadline passed before the coroutine was done")
+        return task.result()
+
+    def call_soon(self, function: Callable[..., object], *args: object) -> None:
+        """Call it on the loop's thread, soon. Every thread."""
+        if self.channel.on_loop_thread:
+            self.loop.call_soon(function, *args)
+        else:
+            self.loop.call_soon_threadsafe(function, *args)
+
+    # Answers from the server, on the loop's thread
+
+    def on_answer(self, frame: Frame) -> None:
+        """RESULT and OUTPUTS. An answer that nobody waits for any more is ignored."""
+        answer = self._asked.pop(number(frame[1]), None)
+        if answer is not None:
+            answer.give(frame)
+
+    def on_end(self) -> None:
+        """The channel has ended: nobody gets an answer any more."""
+        while self._asked:
+            self._asked.popitem()[1].give([])
+
+    # Asking
+
+    def _ask(self, verb: bytes, *parts: Part) -> Frame:
+        """Send a frame with a new number and wait for its answer."""
+        sequence = next(self._numbers)
+        on_loop = self.channel.on_loop_thread
+        deadline = self._deadline()
+        if on_loop:
+            self._end_suspended_section()
+            answer = _Answer(_nothing)
+        else:
+            arrived = threading.Lock()
+            arrived.acquire()
+            answer = _Answer(arrived.release)
+        self._asked[sequence] = answer
+        try:
+            self._send(verb, sequence, parts)
+            if on_loop:
+                self.channel.read_until(lambda: answer.frame is not None, deadline)
+            else:
+                timeout_s = remaining_s(deadline)
+                if not arrived.acquire(timeout=-1 if timeout_s is None else timeout_s):
+                    raise DeadlineError("the deadline passed before the server answered")
+        except DeadlineError as error:
+            raise GearsError(str(error)) from None
+        finally:
+            self._asked.pop(sequence, None)
+        return self._checked(answer.frame)
+
+    def _ask_async(self, verb: bytes, *parts: Part) -> asyncio.Future[Frame]:
+        sequence = next(self._numbers)
+        future: asyncio.Future[Frame] = self.loop.create_future()
+        answer = _Answer(lambda: _resolve(future, answer.frame or []))
+        self._asked[sequence] = answer
+        future.add_done_callback(lambda _: self._asked.pop(sequence, None))
+        self._send(verb, sequence, parts)
+        return future
+
+    def _send(self, verb: bytes, sequence: int, parts: Sequence[Part]) -> None:
+        if verb == b"RUN":
+            self.channel.send_large(verb, sequence, *parts)
+        else:
+            self.channel.send(verb, sequence, *parts)
+
+    def _end_suspended_section(self) -> None:
+        """Invariant 6: the loop's thread needs the server, but a coroutine that awaits holds it."""
+        owner = self._section_owner
+        if owner is not None and owner is not current.get() and self._section_on_loop:
+            self.log("an atomic block was ended early: its coroutine awaited inside it", "warning")
+            self._leave_section()
+
+    @staticmethod
+    def _checked(frame: Frame | None) -> Frame:
+        if not frame:
+            raise ChannelError("the channel has ended")
+        return frame
+
+    @staticmethod
+    def _result(frame: Frame) -> bytes:
+        if len(frame) != 3:
+            raise GearsError("the channel has ended")
+        return frame[2]
+
+    @staticmethod
+    def _outputs(frame: Frame) -> list[Tensor]:
+        replies.from_resp(Shard._checked(frame)[2])
+        return parse_tensors(frame, 3)[0]
+
+    def _job_id(self) -> int:
+        context = current.get()
+        if context.atomic:
+            return self._section_job
+        job = context.job
+        return 0 if job is None or job.finished else job.id
+
+    def _deadline(self) -> float:
+        job = current.get().job
+        if job is not None and not job.finished and job.deadline != NEVER:
+            return job.deadline
+        return deadline_after_ms(self.setting("job-timeout-ms", DEFAULT_JOB_TIMEOUT_MS))
+
+
+def _resolve(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _start_now(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context) -> asyncio.Task[T]:
+    """A task whose first step has been run. Saves a turn of the loop, which is most of what a trivial miss costs."""
+    token = current.set(context)
+    try:
+        if sys.version_info >= (3, 12):
+            return asyncio.Task(coroutine, loop=loop, eager_start=True, context=copy_context())
+        task = asyncio.Task(coroutine, loop=loop)
+        if asyncio.current_task(loop) is None:  # a task cannot be entered from within another
+            first_step = loop._ready.pop()  # type: ignore[attr-defined]  # what making the task has just put there
+            first_step._run()
+        return task
+    finally:
+        current.reset(token)

@@ -1,0 +1,37 @@
+"""`python -m keymiss.functions`: the functions worker, started by the module with the channel as descriptor 3."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import socket
+import sys
+
+from keymiss.channel import die_with_parent
+
+CHANNEL_FD = 3
+
+
+def main() -> None:
+    faulthandler.enable()
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is for the server
+    try:
+        sock = socket.socket(fileno=CHANNEL_FD)
+    except OSError:
+        sys.exit("keymiss.functions is started by keymiss.so, with a socket as descriptor 3")
+    sock.set_inheritable(False)
+    from keymiss.functions import commands, peers, registrations, runtime, worker
+
+    runtime.install_modules()
+    services = worker.Services(
+        run=commands.run,
+        fire=registrations.fire,
+        restore=registrations.restore,
+        remove=registrations.remove,
+        receive=peers.receive,
+    )
+    worker.main(sock, services)
+
+
+main()

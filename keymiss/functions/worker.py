@@ -1,0 +1,152 @@
+"""The functions worker: takes frames from the module and gives each to what serves it.
+
+Here is only who gets what, when a job may run, and what happens when its handler fails; `Services` do the work. All of
+this file runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keymiss.channel import Channel, Frame, Hello, JobTable, number, peer_pid, watch_pid
+from keymiss.errors import ChannelError, KeymissError
+from keymiss.functions import context
+from keymiss.functions.job import COMMAND, FunctionJob
+from keymiss.functions.shard import DEFAULT_THREADS, Shard
+
+SWITCH_INTERVAL_S = 0.0005  # a busy thread must not keep the loop waiting
+WATCH_S = 1.0
+STUCK_GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """What serves the frames. Handlers of jobs may raise: the job is then answered by the error."""
+
+    run: Callable[[FunctionJob], object]  # COMMAND
+    fire: Callable[[FunctionJob], object]  # MISS, EVENT, HOOKED
+    restore: Callable[[str, bytes], object]  # REGISTRATION id, blob
+    remove: Callable[[str], object]  # UNREGISTRATION id
+    receive: Callable[[str, bytes], object]  # PEER node, payload
+
+
+class Worker:
+    """One worker on one channel. `ended` resolves, to the reason if there is one, when the channel has ended."""
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, services: Services) -> None:
+        self.ended: asyncio.Future[Exception | None] = loop.create_future()
+        self.jobs: JobTable
+        self.shard: Shard
+        self._loop = loop
+        self._services = services
+        self._later: deque[Callable[[], object]] = deque()  # what came while the loop's thread waited for an answer
+        handlers = {
+            b"JOB": self._on_job,
+            b"RESULT": lambda frame: self.shard.on_answer(frame),
+            b"OUTPUTS": lambda frame: self.shard.on_answer(frame),
+            b"CANCEL": lambda frame: self.jobs.cancel(number(frame[1])),
+            b"REGISTRATION": self._on_registration,
+            b"UNREGISTRATION": lambda frame: services.remove(frame[1].decode()),
+            b"PEER": self._on_peer,
+        }
+        self.channel = Channel(sock, loop, handlers, self._on_hello, self._on_end)
+        self.jobs = JobTable(self.channel, loop)
+        self.shard = Shard(self.channel, loop)
+        context.set_shard(self.shard)
+        watch_pid(peer_pid(sock), loop, lambda: self.channel.end(ChannelError("the server has gone")))
+        loop.call_later(WATCH_S, self._watch)
+
+    def _on_hello(self, hello: Hello) -> None:
+        if hello.role != "functions":
+            raise ChannelError(f"this is a functions worker, the module wants a {hello.role!r} worker")
+        self.shard.pool.size = max(1, hello.setting("functions-threads", DEFAULT_THREADS))
+
+    def _on_end(self, reason: Exception | None) -> None:
+        self.shard.on_end()
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    # Frames
+
+    def _on_job(self, frame: Frame) -> None:
+        job = FunctionJob(frame, self.jobs)
+        self.jobs.add(job)
+        if self.channel.nesting and not job.sync:
+            self._do_later(lambda: self._run(job))
+        else:
+            self._run(job)
+
+    def _run(self, job: FunctionJob) -> None:
+        if job.finished:  # cancelled while it waited
+            return
+        try:
+            if job.kind == COMMAND:
+                self._services.run(job)
+            else:
+                self._services.fire(job)
+        except KeymissError as error:
+            job.fail(f"ERR {error}")
+        except Exception as error:  # a defect of ours: the client gets an answer all the same
+            traceback.print_exc()
+            job.fail(f"ERR {type(error).__name__}: {error}")
+
+    def _on_registration(self, frame: Frame) -> None:
+        registration = frame[1].decode()
+        try:
+            self._services.restore(registration, frame[2])
+        except Exception as error:  # of one registration: the others still work
+            traceback.print_exc()
+            self.shard.log(f"registration {registration} could not be restored: {error}", "warning")
+
+    def _on_peer(self, frame: Frame) -> None:
+        if self.channel.nesting:
+            self._do_later(lambda: self._services.receive(frame[1].decode(), frame[2]))
+        else:
+            self._services.receive(frame[1].decode(), frame[2])
+
+    def _do_later(self, what: Callable[[], object]) -> None:
+        self._later.append(what)
+        if len(self._later) == 1:
+            self._loop.call_soon(self._do_now)
+
+    def _do_now(self) -> None:
+        while self._later:
+            what = self._later[0]
+            try:
+                what()
+            except Exception as error:
+                self.channel.end(error)
+            self._later.popleft()
+
+    # Watching
+
+    def _watch(self) -> None:
+        """Follow a change of functions-threads; leave when no thread can be had back, so that the module starts anew."""
+        if self.channel.closed:
+            return
+        pool = self.shard.pool
+        pool.size = max(1, self.shard.setting("functions-threads", DEFAULT_THREADS))
+        if pool.stuck(STUCK_GRACE_S):
+            self.shard.log(f"all {pool.size} threads are stuck beyond their deadlines: starting a new worker", "warning")
+            self.channel.end(ChannelError("all threads are stuck"))
+        self._loop.call_later(WATCH_S, self._watch)
+
+
+def main(sock: socket.socket, services: Services) -> None:
+    """Serve, then end the process at once: users' threads and coroutines may still run, and nobody waits for them."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    reason = loop.run_until_complete(Worker(sock, loop, services).ended)
+    if reason is not None:
+        print(f"the functions worker ends: {reason}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if reason is None else 1)

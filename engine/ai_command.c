@@ -1,0 +1,41 @@
+#include "ai_command.h"
+
+#include <stdio.h>
+
+#include "memory.h"
+
+slice ai_slice(const RedisModuleString *s) {
+    slice out;
+    out.data = RedisModule_StringPtrLen(s, &out.len);
+    return out;
+}
+
+void ai_arguments_open(ai_arguments *args, RedisModuleString **argv, int argc) {
+    args->count = (size_t)argc;
+    args->all = args->count <= sizeof args->few / sizeof *args->few ? args->few : memory.alloc(args->count * sizeof *args->all);
+    for (size_t i = 0; i < args->count; i++) args->all[i] = ai_slice(argv[i]);
+}
+
+void ai_arguments_close(ai_arguments *args) {
+    if (args->all != args->few) memory.free(args->all);
+}
+
+args_from ai_command_from(RedisModuleCtx *ctx) {
+    int flags = RedisModule_GetContextFlags(ctx);
+    return flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING) ? ARGS_FROM_SERVER : ARGS_FROM_USER;
+}
+
+int ai_reply_error(RedisModuleCtx *ctx, const char *error) {
+    return error == ARGS_WRONG_ARITY ? RedisModule_WrongArity(ctx) : RedisModule_ReplyWithError(ctx, error);
+}
+
+int ai_reply_error_about(RedisModuleCtx *ctx, const char *error, slice about) {
+    char text[256];
+    size_t at = (size_t)snprintf(text, sizeof text, "%s", error);
+    for (size_t i = 0; i < about.len && at + 1 < sizeof text; i++) {
+        unsigned char c = (unsigned char)about.data[i];
+        text[at++] = c < ' ' ? '?' : (char)c; /* a line end here would end the reply */
+    }
+    text[at] = '\0';
+    return RedisModule_ReplyWithError(ctx, text);
+}

@@ -1,0 +1,27 @@
+/* ai_command.h: what the handlers of AI.* commands share. */
+#ifndef KEYMISS_AI_COMMAND_H
+#define KEYMISS_AI_COMMAND_H
+
+#include "ai_args.h"
+#include "redis_api.h"
+
+/* The arguments of a command as slices, for the parsers of ai_args.h. Close what was opened. */
+typedef struct ai_arguments {
+    slice *all;
+    size_t count;
+    slice few[32]; /* what most commands need, without the heap */
+} ai_arguments;
+void ai_arguments_open(ai_arguments *args, RedisModuleString **argv, int argc);
+void ai_arguments_close(ai_arguments *args);
+
+slice ai_slice(const RedisModuleString *s);
+
+/* The command comes from the master or from the append-only file, not from a user. */
+args_from ai_command_from(RedisModuleCtx *ctx);
+
+/* Replies with a parser's error (ARGS_WRONG_ARITY as the server says it). Returns REDISMODULE_OK. */
+int ai_reply_error(RedisModuleCtx *ctx, const char *error);
+/* The same with a client's own bytes after the text, made fit for one line. */
+int ai_reply_error_about(RedisModuleCtx *ctx, const char *error, slice about);
+
+#endif

@@ -1,0 +1,86 @@
+/* ai_tensor.c: AI.TENSORSET and AI.TENSORGET. */
+#include <math.h>
+#include <stdio.h>
+
+#include "ai.h"
+#include "ai_command.h"
+#include "tensor_type.h"
+
+/* AI.TENSORSET key type shape ... [BLOB blob | VALUES value ...]: OK. Without data, zeroes or empty strings. */
+int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    ai_arguments args;
+    tensor *t;
+    const char *error = NULL;
+    if (argc < 4) return RedisModule_WrongArity(ctx);
+    if ((error = tensor_check_key(ctx, argv[1])) != NULL) return RedisModule_ReplyWithError(ctx, error);
+
+    ai_arguments_open(&args, argv, argc);
+    t = parse_tensorset(args.all, args.count, ai_command_from(ctx), &error);
+    ai_arguments_close(&args);
+    if (t == NULL) return ai_reply_error(ctx, error);
+
+    tensor_store(ctx, argv[1], t);
+    RedisModule_ReplicateVerbatim(ctx);
+    return RedisModule_ReplyWithSimpleString(ctx, "OK");
+}
+
+/* A number as clients of the original know it, the same on every server (newer ones print doubles in another way). */
+static void reply_real(RedisModuleCtx *ctx, double value, bool resp3) {
+    char text[64];
+    if (resp3) {
+        RedisModule_ReplyWithDouble(ctx, value);
+        return;
+    }
+    int len = isnan(value) ? snprintf(text, sizeof text, "nan") : snprintf(text, sizeof text, "%.17g", value);
+    RedisModule_ReplyWithStringBuffer(ctx, text, (size_t)len);
+}
+
+static void reply_values(RedisModuleCtx *ctx, const tensor *t) {
+    bool resp3 = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_RESP3;
+    size_t at = 0;
+    RedisModule_ReplyWithArray(ctx, (long)t->elements);
+    for (size_t i = 0; i < t->elements; i++) {
+        if (t->dtype == DTYPE_STRING) {
+            slice s = tensor_next_string(t, &at);
+            RedisModule_ReplyWithStringBuffer(ctx, s.data, s.len);
+        } else if (tensor_is_real(t)) {
+            reply_real(ctx, tensor_real_at(t, i), resp3);
+        } else {
+            RedisModule_ReplyWithLongLong(ctx, tensor_integer_at(t, i));
+        }
+    }
+}
+
+static void reply_meta(RedisModuleCtx *ctx, const tensor *t) {
+    RedisModule_ReplyWithCString(ctx, "dtype");
+    RedisModule_ReplyWithCString(ctx, tensor_dtype_name(t->dtype));
+    RedisModule_ReplyWithCString(ctx, "shape");
+    RedisModule_ReplyWithArray(ctx, t->dims);
+    for (unsigned i = 0; i < t->dims; i++) RedisModule_ReplyWithLongLong(ctx, t->shape[i]);
+}
+
+/* AI.TENSORGET key [META] [BLOB | VALUES]: with META dtype and shape as an array of names and values, in it or, without META,
+ * alone the data: one bulk string, or an array of numbers or strings. Nothing asked for is META BLOB. */
+int ai_tensorget(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    ai_arguments args;
+    tensorget_args parts;
+    const char *error = NULL;
+    if (argc < 2) return RedisModule_WrongArity(ctx);
+    const tensor *t = tensor_at(ctx, argv[1], &error);
+    if (t == NULL) return RedisModule_ReplyWithError(ctx, error);
+
+    ai_arguments_open(&args, argv, argc);
+    error = parse_tensorget(args.all, args.count, &parts);
+    ai_arguments_close(&args);
+    if (error != NULL) return ai_reply_error(ctx, error);
+
+    if (parts.meta) {
+        RedisModule_ReplyWithArray(ctx, parts.blob || parts.values ? 6 : 4);
+        reply_meta(ctx, t);
+        if (parts.blob) RedisModule_ReplyWithCString(ctx, "blob");
+        if (parts.values) RedisModule_ReplyWithCString(ctx, "values");
+    }
+    if (parts.blob) RedisModule_ReplyWithStringBuffer(ctx, t->data, t->size);
+    if (parts.values) reply_values(ctx, t);
+    return REDISMODULE_OK;
+}

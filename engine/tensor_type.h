@@ -1,0 +1,26 @@
+/* tensor_type.h: tensors as values of keys (AI_TENSOR): RDB, AOF, DUMP, COPY, MEMORY USAGE, replication.
+ *
+ * A tensor of a key never changes (tensor.h): what is stored over it is another one, and COPY shares it. */
+#ifndef KEYMISS_TENSOR_TYPE_H
+#define KEYMISS_TENSOR_TYPE_H
+
+#include "redis_api.h"
+#include "tensor.h"
+
+int tensor_type_init(RedisModuleCtx *ctx); /* REDISMODULE_ERR if the server refuses the type */
+
+/* The tensor at a key, good until the key is written to or the command ends; tensor_hold it to keep it longer.
+ * NULL with *error set when there is none. */
+tensor *tensor_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error);
+
+/* NULL where a tensor may be stored: the key is empty or holds one. Else the error. */
+const char *tensor_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
+/* Store a tensor at such a key; takes the caller's reference over. Does not replicate. */
+void tensor_store(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t);
+/* The same, and tell replicas and the AOF with an AI.TENSORSET. */
+void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t);
+
+/* Tensors that keys hold and their bytes on the heap. */
+void tensor_type_totals(long long *tensors, long long *bytes);
+
+#endif

@@ -1,0 +1,106 @@
+"""What a backend is: it loads a model from a file and runs batches of tensors through it.
+
+Tensors are NumPy arrays here, in C order: float32, float64, int8 to int64, uint8, uint16, bool, and object arrays of `bytes`
+for STRING. A backend may write into the arrays it is given; those it returns are its caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from keymiss.errors import BackendError, ModelError
+
+Array: TypeAlias = npt.NDArray[Any]
+
+# What a numeric tensor key can hold.
+ARRAY_DTYPES = tuple(
+    map(np.dtype, ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "bool"))
+)
+
+_DEVICE = re.compile(r"(CPU|GPU)(?::([0-9]{1,4}))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a model runs: `kind` is CPU or GPU, `index` the number of the GPU (0 for CPU and where none was given)."""
+
+    kind: str
+    index: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """CPU, CPU:n, GPU or GPU:n in any case. All CPUs are one device. BackendError for anything else."""
+        match = _DEVICE.fullmatch(text)
+        if match is None:
+            raise BackendError(f"Invalid DEVICE {text!r}: CPU, GPU or GPU:<n> is known here")
+        kind = match[1].upper()
+        return cls(kind, int(match[2] or 0) if kind == "GPU" else 0)
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "CPU" else f"{self.kind}:{self.index}"
+
+
+class Model(ABC):
+    """A loaded model. `run` is called from one thread at a time for each device."""
+
+    inputs: tuple[str, ...]  # names in the order in which tensors are given
+    outputs: tuple[str, ...]  # names in the order in which tensors come back; "" where the backend has none
+    weight_bytes: int  # size of its weights
+    mapped_bytes: int  # how much of that is the file's own pages, shared with whoever else maps it
+
+    @abstractmethod
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
+        """One forward pass over len(inputs) tensors, giving len(outputs) tensors. ModelError where it fails."""
+
+
+def object_array(values: Sequence[object], shape: tuple[int, ...]) -> Array:
+    """Strings, in C order, as an array."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape)
+
+
+def unsupported_output(position: int, dtype: object) -> ModelError:
+    """The error for an output that no tensor key can hold."""
+    return ModelError(
+        f"output {position + 1} of the model is {dtype}, which no tensor key can hold; "
+        f"convert it to one of {', '.join(map(str, ARRAY_DTYPES))}"
+    )
+
+
+class Backend(ABC):
+    """A way to run models. An instance stands for the backend in one process; `load` may be called from several threads."""
+
+    name: ClassVar[str]  # as in AI.MODELSTORE
+    library: ClassVar[str]  # what `import` needs
+    install: ClassVar[str]  # the command that installs it
+    batches: ClassVar[bool]  # tensors of several requests may be joined along dimension 0
+    maps_weights: ClassVar[bool]  # weights stay in the file's own pages
+
+    @abstractmethod
+    def __init__(self, threads: int) -> None:
+        """Import the library and let it use `threads` threads. ImportError where it is not installed."""
+
+    @abstractmethod
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that this process can use."""
+
+    @abstractmethod
+    def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
+        """Load the model in the file `path`, which does not change while the model lives. `inputs` and `outputs` are the
+        names given to AI.MODELSTORE, empty for a backend that reads them from the model. BackendError where the file is
+        no model of this backend or the device is not there."""
+
+    def require(self, device: Device) -> None:
+        """BackendError unless `device` is one of ours."""
+        if device not in self.devices():
+            have = ", ".join(map(str, self.devices()))
+            raise BackendError(f"{device} requested but the {self.name} backend finds only {have} here")

@@ -1,0 +1,105 @@
+"""TORCH: TorchScript archives, run by PyTorch.
+
+Nothing here unpickles Python. `torch.jit.load` reads an archive with a reader of its own that knows tensors, numbers
+and containers; a checkpoint of `torch.save` is refused before it is opened.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from keymiss.backends.archive import check_archive, map_weights
+from keymiss.backends.base import ARRAY_DTYPES, Array, Backend, Device, Model, unsupported_output
+from keymiss.errors import BackendError, ModelError
+
+
+class TorchBackend(Backend):
+    name: ClassVar[str] = "TORCH"
+    library: ClassVar[str] = "torch"
+    install: ClassVar[str] = "pip install 'keymiss[torch]'"
+    batches: ClassVar[bool] = True
+    maps_weights: ClassVar[bool] = True
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        self._torch: Any = torch
+        torch.set_num_threads(threads)
+
+    def devices(self) -> tuple[Device, ...]:
+        gpus = self._torch.cuda.device_count() if self._torch.cuda.is_available() else 0
+        return (Device("CPU"), *(Device("GPU", n) for n in range(gpus)))
+
+    def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
+        self.require(device)
+        check_archive(path)
+        target = self._torch.device("cpu" if device.kind == "CPU" else f"cuda:{device.index}")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is what the blobs are
+                module = self._torch.jit.load(str(path), map_location=target)
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"the blob is no TorchScript model: {_useful(error)}") from None
+        return TorchModel(self._torch, module.eval(), target, path)
+
+
+class TorchModel(Model):
+    """A TorchScript module whose `forward` takes tensors and returns a tensor or a tuple of tensors."""
+
+    def __init__(self, torch: Any, module: Any, device: Any, path: Path) -> None:
+        if not hasattr(module, "forward"):
+            raise BackendError("the TorchScript module has no forward method")
+        schema = module.forward.schema
+        self._torch, self._module, self._device = torch, module, device
+        self.inputs = tuple(argument.name for argument in schema.arguments[1:])
+        self.outputs = ("",) * _count_outputs(schema.returns[0].type)
+        weights = {t.untyped_storage().data_ptr(): t for t in (*module.parameters(), *module.buffers())}
+        self.weight_bytes = sum(t.untyped_storage().nbytes() for t in weights.values())
+        self.mapped_bytes = map_weights(torch, module, path) if device.type == "cpu" else 0
+        self._dtypes = {getattr(torch, dtype.name) for dtype in ARRAY_DTYPES}
+
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
+        torch = self._torch
+        if any(tensor.dtype == object for tensor in tensors):
+            raise ModelError("the TORCH backend takes no STRING tensors")
+        with torch.inference_mode():
+            try:
+                result = self._module(*(torch.from_numpy(tensor).to(self._device) for tensor in tensors))
+            except (RuntimeError, torch.jit.Error) as error:
+                raise ModelError(f"the model failed: {_useful(error)}") from None
+            results = result if isinstance(result, tuple) else (result,)
+            return [self._output(n, value) for n, value in enumerate(results)]
+
+    def _output(self, position: int, value: Any) -> Array:
+        torch = self._torch
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(f"output {position + 1} of the model is a {type(value).__name__}, not a tensor")
+        if value.dtype not in self._dtypes:
+            raise unsupported_output(position, str(value.dtype).removeprefix("torch."))
+        array: Array = value.detach().to("cpu").resolve_conj().resolve_neg().contiguous().numpy()
+        return array
+
+
+def _count_outputs(kind: Any) -> int:
+    """How many tensors a forward returns by its declared type: none for a type that holds no tensor known by position."""
+    if kind.kind() == "TensorType":
+        return 1
+    if kind.kind() == "TupleType":
+        return len(kind.elements())
+    if kind.kind() == "ListType":
+        raise BackendError(
+            f"the model returns {kind.annotation_str}, whose length is not known; return a tensor or a tuple of tensors"
+        )
+    return 0
+
+
+def _useful(error: Exception) -> str:
+    """The one line of torch's message that says what was wrong: the last of a TorchScript traceback, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    line = lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
+    return line.split(" This is an internal miniz error")[0].removeprefix("builtins.").removeprefix("RuntimeError: ")

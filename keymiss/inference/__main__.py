@@ -1,0 +1,133 @@
+"""`python -m keymiss.inference`: the models worker, as a child of a server or shared by the shards of a host."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from keymiss.channel import die_with_parent, watch_pid
+from keymiss.inference.allocator import in_use, restart_with_jemalloc
+from keymiss.inference.worker import Worker
+
+log = logging.getLogger("keymiss.inference")
+
+Stop: TypeAlias = "asyncio.Future[Exception | None]"  # done when the worker is to end, with what went wrong if something did
+
+_INHERITED_FD = 3
+_BACKLOG = 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m keymiss.inference", description=__doc__)
+    parser.add_argument("--listen", type=Path, metavar="PATH", help="serve shards on this unix socket, instead of one on descriptor 3")
+    parser.add_argument("--threads", type=int, default=0, help="threads of a forward pass (default: keymiss.models-threads, else all cores)")
+    arguments = parser.parse_args()
+    if arguments.listen is None:
+        os.set_inheritable(_INHERITED_FD, True)
+    restart_with_jemalloc()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+    if arguments.listen is None:
+        os.set_inheritable(_INHERITED_FD, False)
+        status = asyncio.run(_serve_parent(arguments.threads))
+    else:
+        status = asyncio.run(_serve_shards(arguments.listen, arguments.threads))
+    sys.stderr.flush()
+    os._exit(status)  # a forward pass cannot be interrupted, and nobody waits for it any more
+
+
+async def _serve_parent(threads: int) -> int:
+    """Serve the server that started this process, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the server, which ends us
+    die_with_parent()
+    loop = asyncio.get_running_loop()
+    stop = _stopped_by(loop, signal.SIGTERM)
+    worker = Worker(loop, threads)
+    worker.attach(socket.socket(fileno=_INHERITED_FD), lambda reason: _resolve(stop, reason))
+    watch_pid(os.getppid(), loop, lambda: _resolve(stop))
+    worker.tell_info()
+    reason = await stop
+    if reason is not None:
+        log.error("the channel ended: %s", reason)
+        return 1
+    return 0
+
+
+async def _serve_shards(path: Path, threads: int) -> int:
+    """Serve whoever connects, until a signal comes."""
+    loop = asyncio.get_running_loop()
+    lock = _lock(path)
+    if lock is None:
+        log.error("another models worker serves %s", path)
+        return 1
+    listener = _listen(path)
+    stop = _stopped_by(loop, signal.SIGTERM, signal.SIGINT)
+    worker = Worker(loop, threads)
+    worker.tell_info()
+    log.info("serving %s%s", path, " with jemalloc" if in_use() else "")
+    accepting = loop.create_task(_accept(loop, listener, worker))
+    await stop
+    accepting.cancel()
+    path.unlink(missing_ok=True)
+    return 0
+
+
+async def _accept(loop: asyncio.AbstractEventLoop, listener: socket.socket, worker: Worker) -> None:
+    while True:
+        sock, _ = await loop.sock_accept(listener)
+        log.info("a shard has connected")
+        worker.attach(sock, _log_end)
+
+
+def _log_end(reason: Exception | None) -> None:
+    log.info("a shard has left%s", f": {reason}" if reason else "")
+
+
+def _stopped_by(loop: asyncio.AbstractEventLoop, *signals: signal.Signals) -> Stop:
+    """Done when one of these signals comes."""
+    stop: Stop = loop.create_future()
+    for number in signals:
+        loop.add_signal_handler(number, _resolve, stop)
+    return stop
+
+
+def _resolve(stop: Stop, reason: Exception | None = None) -> None:
+    if not stop.done():
+        stop.set_result(reason)
+
+
+def _lock(path: Path) -> int | None:
+    """Hold `<path>.lock` as long as this process lives; None where another one does. A socket file that is left over from
+    a killed worker can then be told from one that is served."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening socket at `path`, for this user only."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""A device and the jobs that wait for it.
+
+Threads
+1. `submit` and `cancel` are for the loop's thread; the device's own thread chooses (see policy), runs and answers. One
+   forward pass at a time; the next one starts without a turn through the loop.
+2. Everything in here that both touch is guarded by one lock, which is never held during a forward pass or a write.
+3. A request is answered exactly once, by the device's thread, unless it was cancelled while it waited. One that is
+   cancelled while it runs is answered too; its channel drops the answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from keymiss.backends import Model
+from keymiss.channel import NEVER, Tensor
+from keymiss.errors import BackendError
+from keymiss.inference.forward import joinable, likeness, rows_of, run_together
+from keymiss.inference.policy import Group, Rule, Shares, Waiting, next_batch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: its outputs, or an error (code first), and what it adds to the counters of AI.INFO."""
+
+    outputs: Sequence[Tensor]
+    error: str | None
+    duration_us: int
+    calls: int
+    samples: int
+    errors: int
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Tensors for a model, and where its outcome goes. Requests of one `model_key` may be joined as `rule` allows."""
+
+    model: Model
+    model_key: Hashable
+    rule: Rule
+    tensors: Sequence[Tensor]
+    deadline_s: float
+    answer: Callable[[Outcome], object]  # called on the device's thread
+
+
+class DeviceQueue:
+    """One device: what waits for it, and the thread that runs it."""
+
+    def __init__(self, name: str) -> None:
+        self.batches = 0  # forward passes
+        self.requests = 0  # answered
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
+        self._shares = Shares()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name=f"device {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        with self._lock:
+            return sum(len(waiting) for _, waiting in self._waiting.values())
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. The caller bounds how many."""
+        key = _group_key(request)
+        with self._lock:
+            if key not in self._waiting:
+                if not any(group.model == request.model_key for group, _ in self._waiting.values()):
+                    self._shares.join(request.model_key)
+                waiting: deque[Waiting[Request]] = deque()
+                rule = request.rule if joinable(request.tensors) else Rule()
+                self._waiting[key] = (Group(request.model_key, rule, waiting), waiting)
+            one = Waiting(request, rows_of(request.tensors), monotonic(), request.deadline_s)
+            self._waiting[key][1].append(one)
+            self._changed.notify()
+
+    def cancel(self, request: Request) -> None:
+        """Nobody waits for this request any more: it will not be run if it was not yet."""
+        with self._lock:
+            found = self._waiting.get(_group_key(request))
+            if found is not None:
+                for n, one in enumerate(found[1]):
+                    if one.job is request:
+                        del found[1][n]
+                        break
+                self._drop_empty()
+
+    def close(self) -> None:
+        """Let the thread end after the pass that it runs."""
+        with self._lock:
+            self._closed = True
+            self._changed.notify()
+
+    def _serve(self) -> None:
+        while (batch := self._take()) is not None:
+            began_s = monotonic()
+            try:
+                outputs = run_together(batch[0].model, [request.tensors for request in batch])
+            except Exception as error:  # whatever a model does, the next one is served
+                self._fail(batch, error)
+            else:
+                self._answer(batch, outputs, monotonic() - began_s)
+            with self._lock:
+                self._shares.charge(batch[0].model_key, monotonic() - began_s)
+                self.batches += 1
+                self.requests += len(batch)
+
+    def _take(self) -> tuple[Request, ...] | None:
+        """Wait for a batch and take it out of its group. None when closed."""
+        with self._lock:
+            while not self._closed:
+                now_s = monotonic()
+                decision = next_batch((group for group, _ in self._waiting.values()), now_s, self._shares.used_s)
+                if decision.group is not None and decision.batch is not None:
+                    waiting = decision.group.waiting
+                    assert isinstance(waiting, deque)
+                    for _ in range(decision.batch.taken):
+                        waiting.popleft()
+                    self._drop_empty()
+                    return decision.batch.jobs
+                self._changed.wait(None if decision.wake_s == NEVER else max(0.0, decision.wake_s - now_s))
+            return None
+
+    def _drop_empty(self) -> None:
+        """The lock is held."""
+        for key in [key for key, (_, waiting) in self._waiting.items() if not waiting]:
+            model = self._waiting.pop(key)[0].model
+            if not any(group.model == model for group, _ in self._waiting.values()):
+                self._shares.leave(model)
+
+    @staticmethod
+    def _fail(batch: Sequence[Request], error: Exception) -> None:
+        """An error of a batch is every request's error, and counts for each."""
+        text = str(error) if isinstance(error, BackendError) else f"the model failed: {type(error).__name__}: {error}"
+        for request in batch:
+            request.answer(Outcome((), f"ERR {text}", duration_us=0, calls=1, samples=0, errors=1))
+
+    @staticmethod
+    def _answer(batch: Sequence[Request], outputs: Sequence[Sequence[Tensor]], duration_s: float) -> None:
+        """A batch is one call and takes its time once: the first request says so."""
+        first = True
+        for request, tensors in zip(batch, outputs):
+            duration_us = round(duration_s * 1e6) if first else 0
+            request.answer(Outcome(tensors, None, duration_us, int(first), rows_of(request.tensors), errors=0))
+            first = False
+
+
+def _group_key(request: Request) -> Hashable:
+    if not request.rule.batchsize or not joinable(request.tensors):
+        return request.model_key, None
+    return request.model_key, likeness(request.tensors)

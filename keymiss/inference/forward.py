@@ -1,0 +1,47 @@
+"""One forward pass for one or several requests: join their inputs, run the model, split its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from keymiss.backends import Array, Model
+from keymiss.channel import Tensor
+from keymiss.errors import ModelError
+from keymiss.inference.arrays import to_array, to_tensor
+
+
+def rows_of(tensors: Sequence[Tensor]) -> int:
+    """How many samples a request holds: dimension 0 of its first input; a scalar is one."""
+    return tensors[0].shape[0] if tensors and tensors[0].shape else 1
+
+
+def joinable(tensors: Sequence[Tensor]) -> bool:
+    """Whether all inputs have the same dimension 0, so that requests can be joined along it."""
+    return bool(tensors) and all(t.shape and t.shape[0] == tensors[0].shape[0] for t in tensors)
+
+
+def likeness(tensors: Sequence[Tensor]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Equal for requests that can be joined with each other: dtypes, and shapes without dimension 0."""
+    return tuple((t.dtype, t.shape[1:]) for t in tensors)
+
+
+def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """The outputs of each request, in order. All are alike where there are several. ModelError fails all of them."""
+    arrays = [[to_array(tensor) for tensor in tensors] for tensors in requests]
+    inputs = arrays[0] if len(arrays) == 1 else [np.concatenate(column) for column in zip(*arrays)]
+    outputs = model.run(inputs)
+    if len(outputs) != len(model.outputs):
+        raise ModelError(f"the model gave {len(outputs)} outputs where it promised {len(model.outputs)}")
+    if len(arrays) == 1:
+        return [[to_tensor(output) for output in outputs]]
+    return _split(outputs, [rows_of(tensors) for tensors in requests])
+
+
+def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Tensor]]:
+    """Each request's rows of each output."""
+    if any(output.ndim == 0 or len(output) != sum(rows) for output in outputs):
+        raise ModelError("Model did not generate the expected batch size")
+    ends = np.cumsum(rows)
+    return [[to_tensor(output[end - n : end]) for output in outputs] for n, end in zip(rows, ends)]

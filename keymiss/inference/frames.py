@@ -1,0 +1,103 @@
+"""What LOAD, RUN and UNLOAD frames hold (docs/channel.md, "Models worker"). Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from keymiss.backends import Device, Model
+from keymiss.channel import Frame, Part, Tensor, number, parse_tensors, tensor_parts
+from keymiss.errors import ChannelError
+from keymiss.inference.batcher import Outcome
+from keymiss.inference.policy import Rule
+from keymiss.inference.store import Identity
+
+OK = b"+OK\r\n"
+
+
+class Answer(NamedTuple):
+    """What a DONE says: a RESP2 value, and what the job's kind adds."""
+
+    reply: bytes
+    more: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """A model as a frame names it."""
+
+    path: Path
+    identity: Identity
+    rule: Rule
+
+    @classmethod
+    def parse(cls, parts: Frame, start: int) -> tuple[ModelParts, int]:
+        """The model at parts[start], and the index behind it. ChannelError where it is malformed, BackendError where its
+        device is none."""
+        if len(parts) < start + 8:
+            raise ChannelError("malformed model in a frame: too short")
+        path, digest, backend, device, _tag, batchsize, minbatchsize, timeout_ms = parts[start : start + 8]
+        inputs, at = _names(parts, start + 8)
+        outputs, at = _names(parts, at)
+        rule = Rule(number(batchsize), number(minbatchsize), number(timeout_ms) / 1000)
+        identity = Identity(_text(digest), _text(backend).upper(), Device.parse(_text(device)), inputs, outputs)
+        return cls(Path(os.fsdecode(path)), identity, rule), at
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """A RUN: the model, how many outputs are expected of it, and its inputs."""
+
+    model: ModelParts
+    outputs: int
+    tensors: Sequence[Tensor]
+
+    @classmethod
+    def parse(cls, parts: Frame, start: int) -> RunParts:
+        """ChannelError, BackendError: see ModelParts."""
+        model, at = ModelParts.parse(parts, start)
+        if at >= len(parts):
+            raise ChannelError("malformed RUN: too short")
+        tensors, _ = parse_tensors(parts, at + 1)
+        return cls(model, number(parts[at]), tensors)
+
+
+def loaded(model: Model) -> Answer:
+    """What DONE of a LOAD says."""
+    return Answer(OK, (len(model.inputs), *model.inputs, len(model.outputs), *model.outputs))
+
+
+def not_loaded(error: str) -> Answer:
+    return Answer(error_reply(f"ERR {error}"), (0, 0))
+
+
+def ran(outcome: Outcome) -> Answer:
+    """What DONE of a RUN says."""
+    reply = OK if outcome.error is None else error_reply(outcome.error)
+    counters = (outcome.duration_us, outcome.calls, outcome.samples, outcome.errors)
+    return Answer(reply, (*counters, *tensor_parts(outcome.outputs)))
+
+
+def refused(error: str) -> Answer:
+    """DONE of a RUN that never came to a forward pass; it counts nowhere. `error`: code first."""
+    return Answer(error_reply(error), (0, 0, 0, 0, 0))
+
+
+def error_reply(error: str) -> bytes:
+    """A RESP error in one line."""
+    return b"-%b\r\n" % " ".join(error.split()).encode("utf-8", "replace")
+
+
+def _names(parts: Frame, start: int) -> tuple[tuple[str, ...], int]:
+    """`<n> <name>*n` at parts[start], and the index behind."""
+    if start >= len(parts) or not 0 <= (count := number(parts[start])) < len(parts) - start:
+        raise ChannelError("malformed model in a frame: names are missing")
+    end = start + 1 + count
+    return tuple(map(_text, parts[start + 1 : end])), end
+
+
+def _text(part: bytes) -> str:
+    return part.decode("utf-8", "surrogateescape")

@@ -1,0 +1,128 @@
+"""Which waiting jobs run next, and together. Pure: time and costs come in as arguments.
+
+Jobs of one model whose inputs differ in nothing but dimension 0 form a group, in the order of their arrival. A group
+whose model has a batch size is joined along dimension 0:
+
+1. A batch is a prefix of its group: jobs are added until the next one would take it over `batchsize` rows. The first
+   job runs however large it is. Without a batch size every job runs alone.
+2. A batch of fewer than `minbatchsize` rows waits for more, until its first job has waited `minbatchtimeout_s` (0: for
+   ever). While it waits, other groups run. One that no further job would fit into does not wait.
+3. Of the batches that are ready, that of the model that has used least of the device runs; among equals the one whose
+   first job has waited longest.
+4. A job whose deadline has passed is never run and never counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from keymiss.channel import NEVER
+
+J = TypeVar("J")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A model's batch options as AI.MODELSTORE was given them; 0 where they were not given."""
+
+    batchsize: int = 0
+    minbatchsize: int = 0
+    minbatchtimeout_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Waiting(Generic[J]):
+    """A job in its group: how many rows its inputs have, when it came, until when it may be run (monotonic seconds)."""
+
+    job: J
+    rows: int
+    arrived_s: float
+    deadline_s: float = NEVER
+
+
+@dataclass(frozen=True)
+class Group(Generic[J]):
+    """Jobs that may run together, oldest first. `model` is what costs are counted for."""
+
+    model: Hashable
+    rule: Rule
+    waiting: Sequence[Waiting[J]]
+
+
+@dataclass(frozen=True)
+class Batch(Generic[J]):
+    """Jobs to run together. They and the expired ones between them are the first `taken` of their group."""
+
+    jobs: tuple[J, ...]
+    taken: int
+    arrived_s: float  # when its first job came
+
+
+@dataclass(frozen=True)
+class Decision(Generic[J]):
+    """Run `batch` of `group`; or, where that is None, look again at `wake_s` or when something new has come."""
+
+    group: Group[J] | None
+    batch: Batch[J] | None
+    wake_s: float
+
+
+def form(group: Group[J], now_s: float) -> Batch[J] | float:
+    """The batch that the group can run now, or the time at which it can be run as it is (NEVER: not without more jobs)."""
+    rule, rows, taken, full, first_s = group.rule, 0, 0, False, NEVER
+    jobs: list[J] = []
+    for one in group.waiting:
+        if one.deadline_s > now_s:
+            if jobs and (not rule.batchsize or rows + one.rows > rule.batchsize):
+                full = True
+                break
+            first_s = min(first_s, one.arrived_s)
+            jobs.append(one.job)
+            rows += one.rows
+        taken += 1
+    if not jobs:
+        return NEVER
+    if full or not rule.batchsize or rows >= min(rule.minbatchsize, rule.batchsize):
+        return Batch(tuple(jobs), taken, first_s)
+    ready_s = first_s + rule.minbatchtimeout_s if rule.minbatchtimeout_s else NEVER
+    return Batch(tuple(jobs), taken, first_s) if ready_s <= now_s else ready_s
+
+
+def next_batch(groups: Iterable[Group[J]], now_s: float, used_s: Mapping[Hashable, float]) -> Decision[J]:
+    """What the device does next. `used_s` is what each model has used of it."""
+    best: tuple[float, float] | None = None
+    chosen: tuple[Group[J] | None, Batch[J] | None] = (None, None)
+    wake_s = NEVER
+    for group in groups:
+        formed = form(group, now_s)
+        if isinstance(formed, float):
+            wake_s = min(wake_s, formed)
+            continue
+        order = (used_s.get(group.model, 0.0), formed.arrived_s)
+        if best is None or order < best:
+            best, chosen = order, (group, formed)
+    return Decision(*chosen, wake_s)
+
+
+class Shares:
+    """How much of a device each model has used, for a fair choice among those that wait.
+
+    A model that was idle starts level with the least of those that wait: idle time is not saved up."""
+
+    def __init__(self) -> None:
+        self.used_s: dict[Hashable, float] = {}
+
+    def join(self, model: Hashable) -> None:
+        """The model has a job waiting and had none before."""
+        self.used_s[model] = min(self.used_s.values(), default=0.0)
+
+    def charge(self, model: Hashable, seconds: float) -> None:
+        """The model used the device. Ignored where it has left."""
+        if model in self.used_s:
+            self.used_s[model] += seconds
+
+    def leave(self, model: Hashable) -> None:
+        """The model has no more jobs waiting."""
+        self.used_s.pop(model, None)

@@ -1,0 +1,215 @@
+"""The worker's I/O: frames of one or many channels in, jobs to the store and the devices, answers out.
+
+Everything here runs on the loop's thread, except `Job.done`, which a device's thread calls with the outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+from keymiss.backends import Backends, Device, Model
+from keymiss.channel import Channel, Frame, Hello, Job, JobTable, number
+from keymiss.errors import BackendError, ChannelError
+from keymiss.inference.batcher import DeviceQueue, Outcome, Request
+from keymiss.inference.frames import Answer, ModelParts, RunParts, loaded, not_loaded, ran, refused
+from keymiss.inference.store import Identity, Store
+
+INFO_INTERVAL_S = 1.0
+_MAX_JOBS = 65536  # of one channel, until HELLO says otherwise
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Worker:
+    """What all channels share: the models, the devices and their queues.
+
+    `threads` is how many a forward pass may use, at most one a core; 0 leaves it to the first HELLO."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, threads: int = 0) -> None:
+        self.loop = loop
+        self.channels: set[ShardChannel] = set()
+        self.loads: Counter[Identity] = Counter()  # LOADs so far: see ShardChannel._run
+        self._threads = threads
+        self._store: Store | None = None
+        self._devices: dict[Device, DeviceQueue] = {}
+
+    def attach(self, sock: socket.socket, on_end: Callable[[Exception | None], None]) -> None:
+        """Serve a channel from now on."""
+        self.channels.add(ShardChannel(self, sock, on_end))
+
+    def greet(self, hello: Hello) -> None:
+        """A server has introduced itself. The first one's settings are those of the process."""
+        if self._store is None:
+            wanted = self._threads or hello.setting("models-threads", 0)
+            self._threads = min(wanted, cores()) if wanted > 0 else cores()
+            self._store = Store(Backends(self._threads))
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            raise ChannelError("a job came before HELLO")
+        return self._store
+
+    def forget(self, channel: ShardChannel) -> None:
+        """The channel has ended."""
+        self.channels.discard(channel)
+        if self._store is not None:
+            self._store.forget(channel)
+
+    def queue_of(self, device: Device) -> DeviceQueue:
+        if device not in self._devices:
+            self._devices[device] = DeviceQueue(str(device))
+        return self._devices[device]
+
+    def info(self) -> str:
+        """JSON for INFO keymiss: one flat object of numbers."""
+        models = self._store.models if self._store else []
+        queues = self._devices.values()
+        return json.dumps(
+            {
+                "models_loaded": len(models),
+                "weight_bytes": sum(model.weight_bytes for model in models),
+                "bytes_mapped": sum(model.mapped_bytes for model in models),
+                "queue_depth": sum(queue.depth for queue in queues),
+                "jobs_run": sum(queue.requests for queue in queues),
+                "batches_run": sum(queue.batches for queue in queues),
+                "threads": self._threads,
+                "channels": len(self.channels),
+            }
+        )
+
+    def tell_info(self) -> None:
+        """Send INFO where it has changed, now and every second."""
+        text = self.info()
+        for channel in list(self.channels):
+            channel.tell(text)
+        self.loop.call_later(INFO_INTERVAL_S, self.tell_info)
+
+
+class ShardChannel:
+    """The channel of one shard."""
+
+    def __init__(self, worker: Worker, sock: socket.socket, on_end: Callable[[Exception | None], None]) -> None:
+        self._worker = worker
+        self._on_end = on_end
+        self._told = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        handlers = {b"JOB": self._job, b"CANCEL": self._cancel, b"UNLOAD": self._unload}
+        self._channel = Channel(sock, worker.loop, handlers, worker.greet, self._ended)
+        self._jobs = JobTable(self._channel, worker.loop)
+
+    def tell(self, info: str) -> None:
+        if info != self._told and not self._channel.closed and self._channel.hello.role:
+            self._told = info
+            self._channel.send("INFO", info)
+
+    def _job(self, frame: Frame) -> None:
+        job = Job(frame, self._jobs)
+        if len(self._jobs.waiting) >= self._channel.hello.setting("max-jobs", _MAX_JOBS):
+            self._jobs.add(job)
+            job.fail("BUSY too many jobs wait for the models worker")
+            return
+        self._jobs.add(job)
+        if job.kind == b"RUN":
+            self._run(job)
+        elif job.kind == b"LOAD":
+            self._load(job)
+        else:
+            job.fail(f"ERR the models worker knows no job of kind {job.kind[:32]!r}")
+
+    def _cancel(self, frame: Frame) -> None:
+        if len(frame) != 2:
+            raise ChannelError("malformed CANCEL")
+        self._jobs.cancel(number(frame[1]))
+
+    def _unload(self, frame: Frame) -> None:
+        if len(frame) != 2:
+            raise ChannelError("malformed UNLOAD")
+        self._worker.store.release(frame[1].decode("ascii", "replace"), self)
+
+    def _ended(self, reason: Exception | None) -> None:
+        for job_id in list(self._jobs.waiting):
+            self._jobs.cancel(job_id)
+        for task in self._tasks:
+            task.cancel()
+        self._worker.forget(self)
+        self._on_end(reason)
+
+    # Jobs
+
+    def _load(self, job: Job) -> None:
+        try:
+            model, _ = ModelParts.parse(job.parts, 4)
+        except BackendError as error:
+            _end(job, not_loaded(str(error)))
+            return
+        self._worker.loads[model.identity] += 1
+        self._with_model(
+            model,
+            lambda ready: _end(job, loaded(ready)),
+            lambda error: _end(job, not_loaded(str(error))),
+        )
+
+    def _run(self, job: Job) -> None:
+        try:
+            run = RunParts.parse(job.parts, 4)
+        except BackendError as error:
+            _end(job, refused(f"ERR {error}"))
+            return
+        # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
+        key = (run.model.identity, run.model.rule, self._worker.loads[run.model.identity])
+
+        def answer(outcome: Outcome) -> None:
+            _end(job, ran(outcome))
+
+        def submit(model: Model) -> None:
+            if job.finished:
+                return
+            if len(run.tensors) != len(model.inputs):
+                _end(job, refused("Number of keys given as INPUTS here does not match model definition"))
+            elif run.outputs != len(model.outputs):
+                _end(job, refused("Number of keys given as OUTPUTS here does not match model definition"))
+            else:
+                queue = self._worker.queue_of(run.model.identity.device)
+                request = Request(model, key, run.model.rule, run.tensors, job.deadline, answer)
+                job.on_cancel = lambda: queue.cancel(request)
+                queue.submit(request)
+
+        self._with_model(run.model, submit, lambda error: _end(job, refused(f"ERR {error}")))
+
+    def _with_model(
+        self, parts: ModelParts, ready: Callable[[Model], object], failed: Callable[[BackendError], object]
+    ) -> None:
+        """Call `ready` with the model, at once where it is loaded."""
+        model = self._worker.store.get(parts.identity, self)
+        if model is not None:
+            ready(model)
+            return
+
+        async def load() -> None:
+            try:
+                loaded_model = await self._worker.store.load(parts.identity, parts.path, self)
+            except BackendError as error:
+                failed(error)
+            else:
+                ready(loaded_model)
+
+        task = self._worker.loop.create_task(load())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _end(job: Job, answer: Answer) -> None:
+    """Answer the job. For any thread."""
+    try:
+        job.done(answer.reply, *answer.more)
+    except ChannelError:
+        pass  # the shard is gone, and with it whoever waited

@@ -1,0 +1,128 @@
+"""The module's end of a channel, for tests of the models worker: a real worker process, frames sent and received."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keymiss.channel import Frame, FrameReader, Tensor, encode, parse_tensors, tensor_parts
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE_S = 60.0  # importing torch on a busy machine takes its time
+
+
+@dataclass
+class StoredModel:
+    """A model as the module would name it in a frame."""
+
+    path: Path
+    backend: str = "TORCH"
+    device: str = "CPU"
+    tag: str = ""
+    batchsize: int = 0
+    minbatchsize: int = 0
+    minbatchtimeout_ms: int = 0
+    digest: str = field(default="")
+
+    def __post_init__(self) -> None:
+        self.digest = self.digest or hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def parts(self) -> list[str | int]:
+        options = [self.tag, self.batchsize, self.minbatchsize, self.minbatchtimeout_ms]
+        return [str(self.path), self.digest, self.backend, self.device, *options, 0, 0]
+
+
+@dataclass
+class Ran:
+    """The DONE of a RUN."""
+
+    reply: bytes
+    duration_us: int
+    calls: int
+    samples: int
+    errors: int
+    outputs: list[Tensor]
+
+    @property
+    def counters(self) -> tuple[int, int, int]:
+        return self.calls, self.samples, self.errors
+
+
+class Shard:
+    """Speaks to one worker. Every wait has a deadline."""
+
+    def __init__(self, sock: socket.socket, **settings: object) -> None:
+        self.sock = sock
+        self.reader = FrameReader()
+        self.unread: list[Frame] = []
+        self.infos: list[Frame] = []
+        self.last_id = 0
+        pairs = [x for name, value in settings.items() for x in (name.replace("_", "-"), str(value))]
+        self.send("HELLO", 1, "role", "models", "node", "0" * 40, "pid", os.getpid(), "port", 1, *pairs)
+        self.ready = self.receive("READY")
+
+    def send(self, *parts: bytes | str | int) -> None:
+        self.sock.sendall(encode(*parts))
+
+    def receive(self, verb: str, first: str | int | None = None, timeout_s: float = PATIENCE_S) -> Frame:
+        """The next frame of this verb whose first argument is `first`; others are kept for later."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for n, frame in enumerate(self.unread):
+                if frame[0] == verb.encode() and (first is None or frame[1] == str(first).encode()):
+                    return self.unread.pop(n)
+            self.sock.settimeout(max(0.001, deadline - time.monotonic()))
+            data = self.sock.recv(1 << 18)
+            if not data:
+                raise ConnectionError("the worker closed the channel")
+            self.unread += self.reader.feed(data)
+
+    def silent_for(self, seconds: float, verb: str, first: int) -> bool:
+        """Whether no such frame comes within that time."""
+        try:
+            self.receive(verb, first, seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def job(self, kind: str, *parts: bytes | str | int, deadline_ms: int = 0) -> int:
+        self.last_id += 1
+        self.send("JOB", self.last_id, kind, deadline_ms, *parts)
+        return self.last_id
+
+    def load(self, model: StoredModel) -> Frame:
+        """The elements of DONE behind the id."""
+        return self.receive("DONE", self.job("LOAD", *model.parts()))[2:]
+
+    def start(self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0) -> int:
+        return self.job("RUN", *model.parts(), outputs, *tensor_parts(tensors), deadline_ms=deadline_ms)
+
+    def finish(self, job: int) -> Ran:
+        parts = self.receive("DONE", job)
+        tensors, end = parse_tensors(parts, 7)
+        assert end == len(parts)
+        return Ran(parts[2], *map(int, parts[3:7]), tensors)
+
+    def run(self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0) -> Ran:
+        return self.finish(self.start(model, tensors, outputs, deadline_ms))
+
+
+def floats(*shape: int, values: Sequence[float]) -> Tensor:
+    return Tensor.from_values("FLOAT", shape, values)
+
+
+def start_worker(*arguments: str, fd: int | None = None, **environment: str) -> subprocess.Popen[str]:
+    """A worker process; with `fd`, that descriptor is its descriptor 3."""
+    command = [sys.executable, "-m", "keymiss.inference", *arguments]
+    if fd is not None:  # the shell moves it: Popen itself can only keep numbers
+        command = ["sh", "-c", f'exec "$@" 3<&{fd}', "sh", *command]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
+    keep = (fd,) if fd is not None else ()
+    return subprocess.Popen(command, pass_fds=keep, env=env, stderr=subprocess.PIPE, text=True)

@@ -1,0 +1,61 @@
+"""Small TorchScript models as AI.MODELSTORE takes them, and commands to store and run them."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import Any
+
+import redis
+import torch
+from torch import Tensor, nn
+
+
+class _Doubler(nn.Module):
+    """Twice its input; any shape and dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x
+
+
+class _Slow(nn.Module):
+    """As many steps, each of some microseconds, as its inputs sum to; gives that sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.zeros([1])
+        for _ in range(int(x.sum().item())):
+            y = torch.sin(y + 1.0)
+        return y * 0.0 + x.sum()
+
+
+@cache
+def doubler() -> bytes:
+    return _saved(_Doubler())
+
+
+@cache
+def slow() -> bytes:
+    return _saved(_Slow())
+
+
+def _saved(module: nn.Module) -> bytes:
+    archive = io.BytesIO()
+    torch.jit.save(torch.jit.script(module.eval()), archive)
+    return archive.getvalue()
+
+
+def store(client: redis.Redis, key: str, blob: bytes) -> None:
+    assert client.execute_command("AI.MODELSTORE", key, "TORCH", "CPU", "BLOB", blob) == b"OK"
+
+
+def set_tensor(client: redis.Redis, key: str, *values: float) -> None:
+    """A FLOAT vector of these values."""
+    assert client.execute_command("AI.TENSORSET", key, "FLOAT", len(values), "VALUES", *values) == b"OK"
+
+
+def get_tensor(client: redis.Redis, key: str) -> Any:
+    return client.execute_command("AI.TENSORGET", key, "VALUES")
+
+
+def execute(client: redis.Redis, model: str, given: str, result: str) -> Any:
+    return client.execute_command("AI.MODELEXECUTE", model, "INPUTS", 1, given, "OUTPUTS", 1, result)

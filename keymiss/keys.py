@@ -2,13 +2,13 @@
 
     sentence:<article>:{tag}                       hash, <number> -> text
     tokenized:bert:qa:<article>:{tag}:<number>     tensor, the text's tokens
-    processed_docs_stage3_tokenized{tag}           set of the paragraphs that have their tokens
+    processed_docs_stage3_tokenized{tag}           set of the tensors' keys
     bertqa{tag}_<article>:{tag}:<number>_<question>     answered when missing; then the cached answer
     bert-qa{tag}                                   the model
     samples:qa:{tag}                               hash, <article> -> a question key that has an answer
 
-A text in a hash is called a paragraph here, whether it is one sentence or several. `tag` is the hash tag of the
-shard that holds all of these; an article's name holds no braces and no white space, a question anything.
+A text in a hash is called a paragraph here, be it one sentence or several. `tag` is the hash tag of the shard
+that holds all of these; an article's name holds no braces and no white space, a question anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Paragraph:
 
     @property
     def name(self) -> str:
-        """As question keys and the set of tokenised paragraphs write it."""
+        """As the keys of its tokens and its questions write it."""
         return f"{self.article}:{{{self.tag}}}:{self.number}"
 
     @property
@@ -82,8 +82,8 @@ def parse_sentences_key(key: str) -> tuple[str, str]:
 def parse_question_key(key: str) -> tuple[Paragraph, str]:
     """The paragraph that is asked, and the question. ValueError where `key` is no question key.
 
-    The article ends at its hash tag and the number at the first underscore after it, so that articles may hold
-    underscores and colons, and questions anything."""
+    The article ends at its hash tag and the number at the first underscore after it, so that articles may
+    hold underscores and colons, and questions anything."""
     match = _QUESTION.fullmatch(key)
     if match is None:
         raise ValueError(f"{key!r} is not of the form {QUESTION_FORM}")

@@ -26,7 +26,7 @@ class Asked:
 
 
 class Load:
-    """While the `with` block runs, `clients` threads call `ask(client, n)` again and again, n counting requests.
+    """While the `with` block runs, `clients` threads call `ask(client, n)` over and over, n counting them.
 
     A thread connects again after an error. Leaving the block waits for the requests under way; a client that
     hangs ends by its socket timeout (`timeout_s`), with a `redis.TimeoutError` in `asked`.

@@ -1,8 +1,8 @@
 """Every command of the module with arguments put together at random, from fixed seeds.
 
 Each call starts as a right one and is then damaged: arguments dropped, doubled, swapped, or replaced by others
-that have broken parsers before. Any reply will do, as long as there is exactly one, the server stays up and its
-memory stays where it was.
+that have broken parsers before. Any reply will do, as long as there is exactly one, the server stays up and
+its memory stays where it was.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ Call = list[Argument]
 
 NASTY: list[Argument] = [
     "", "0", "-1", "1", "2", "1000000000", "2147483648", "4294967296", "9223372036854775807",
-    "-9223372036854775808",     "18446744073709551616", "99999999999999999999999", "1e400", "nan", "inf", "-0", "+1", " 1", "1 ", "0x10",
-    "1.5",     b"\x00", b"\xff" * 9, b"a\x00b", "\r\n", "$-1\r\n", "*" * 100, "x" * 10_000, "%s%n%d", "{", "{}", "é",
+    "-9223372036854775808", "18446744073709551616", "99999999999999999999999", "1e400", "nan", "inf",
+    "-0", "+1", " 1", "1 ", "0x10", "1.5", b"\x00", b"\xff" * 9, b"a\x00b", "\r\n", "$-1\r\n", "*" * 100,
+    "x" * 10_000, "%s%n%d", "{", "{}", "é",
     "FLOAT", "double", "INT8", "STRING", "BOOL", "BLOB", "VALUES", "META", "INPUTS", "OUTPUTS", "TIMEOUT",
-    "TAG",     "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "TORCH", "ONNX", "TF", "TFLITE", "CPU", "GPU:0", "CPU:99",
-    "RESETSTAT", "UNBLOCKING", "REQUIREMENTS", "ID", "UPGRADE", "DESCRIPTION",
+    "TAG", "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "TORCH", "ONNX", "TF", "TFLITE", "CPU", "GPU:0",
+    "CPU:99", "RESETSTAT", "UNBLOCKING", "REQUIREMENTS", "ID", "UPGRADE", "DESCRIPTION",
     "tensor", "model", "string", "missing", "list", "hash",
 ]  # fmt: skip
 

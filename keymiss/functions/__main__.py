@@ -21,17 +21,10 @@ def main() -> None:
     except OSError:
         sys.exit("keymiss.functions is started by keymiss.so, with a socket as descriptor 3")
     sock.set_inheritable(False)
-    from keymiss.functions import commands, peers, registrations, runtime, worker
+    from keymiss.functions import gears, runtime, worker  # after the checks: what they import takes the time of a start
 
     runtime.install_modules()
-    services = worker.Services(
-        run=commands.run,
-        fire=registrations.fire,
-        restore=registrations.restore,
-        remove=registrations.remove,
-        receive=peers.receive,
-    )
-    worker.main(sock, services)
+    worker.main(sock, gears.Gears)
 
 
 main()

@@ -46,16 +46,24 @@ def from_resp(reply: bytes) -> Any:
             return int(reply[1:-2])
         if kind == _PLUS:
             return text(reply[1:-2])
-        reader = hiredis.Reader()
+    except ValueError as error:
+        raise GearsError(f"malformed reply: {error}") from None
+    return _python(bytes_from_resp(reply))
+
+
+def bytes_from_resp(reply: bytes) -> Any:
+    """As `from_resp`, with every string as bytes; an error inside an array is a hiredis.ReplyError."""
+    reader = hiredis.Reader()
+    try:
         reader.feed(reply)
         value = reader.gets()
-    except (hiredis.ProtocolError, ValueError) as error:
+    except hiredis.ProtocolError as error:
         raise GearsError(f"malformed reply: {error}") from None
     if value is False:
-        raise GearsError("malformed reply")
+        raise GearsError("malformed reply: it is cut short")
     if isinstance(value, hiredis.ReplyError):
         raise GearsError(str(value))
-    return _python(value)
+    return value
 
 
 def _python(value: Any) -> Any:

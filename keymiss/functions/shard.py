@@ -20,11 +20,11 @@ import asyncio
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from keymiss.channel import NEVER, Channel, Frame, Hello, Part, Tensor, deadline_after_ms, number, parse_tensors
 from keymiss.channel import remaining_ms, remaining_s, tensor_parts
@@ -35,6 +35,7 @@ from keymiss.functions.pool import Pool, Ticket
 from keymiss.hashtags import hash_tag_of
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 DEFAULT_JOB_TIMEOUT_MS = 60_000
 DEFAULT_THREADS = 4
@@ -59,6 +60,22 @@ class _Answer:
 
 def _nothing() -> None:
     pass
+
+
+class Pending(Generic[T_co]):
+    """An answer to be awaited, once it is there made into a value by `convert`."""
+
+    def __init__(self, answer: asyncio.Future[Frame], convert: Callable[[Frame], T_co]) -> None:
+        self._answer = answer
+        self._convert = convert
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        frame = yield from self._answer.__await__()
+        return self._convert(frame)
+
+    def then(self, convert: Callable[[T_co], T]) -> Pending[T]:
+        """The same answer, converted further."""
+        return Pending(self._answer, lambda frame: convert(self._convert(frame)))
 
 
 class Shard:
@@ -122,10 +139,10 @@ class Shard:
         """As `execute`, raw: the reply is a RESP2 value, errors too."""
         return self._result(self._ask(b"CALL", self._job_id(), *argv))
 
-    async def execute_async(self, *argv: Any) -> Any:
-        """As `execute`, for coroutines."""
-        future = self._ask_async(b"CALL", self._job_id(), *[replies.argument(arg) for arg in argv])
-        return replies.from_resp(self._result(await future))
+    def execute_async(self, *argv: Any) -> Pending[Any]:
+        """As `execute`, for coroutines: the command is sent at once, its reply is to be awaited."""
+        asked = self._ask_async(b"CALL", self._job_id(), *[replies.argument(arg) for arg in argv])
+        return Pending(asked, lambda frame: replies.from_resp(self._result(frame)))
 
     def begin(self) -> None:
         """From here to `end` the server serves nobody but the current context. GearsError where that is so already."""
@@ -179,9 +196,9 @@ class Shard:
         """Run the model at `key`. GearsError with the backend's error."""
         return self._outputs(self._ask(b"RUN", *self._run_parts(key, inputs)))
 
-    async def run_model_async(self, key: bytes, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """As `run_model`, for coroutines."""
-        return self._outputs(await self._ask_async(b"RUN", *self._run_parts(key, inputs)))
+    def run_model_async(self, key: bytes, inputs: Sequence[Tensor]) -> Pending[list[Tensor]]:
+        """As `run_model`, for coroutines: it is started at once, the outputs are to be awaited."""
+        return Pending(self._ask_async(b"RUN", *self._run_parts(key, inputs)), self._outputs)
 
     def _run_parts(self, key: bytes, inputs: Sequence[Tensor]) -> list[Part]:
         return [self._job_id(), remaining_ms(self._deadline()), key, *tensor_parts(inputs)]

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 from keymiss.channel import Channel, Frame, Hello, JobTable, number, peer_pid, watch_pid
 from keymiss.errors import ChannelError, KeymissError
@@ -26,26 +26,25 @@ WATCH_S = 1.0
 STUCK_GRACE_S = 5.0
 
 
-@dataclass(frozen=True)
-class Services:
-    """What serves the frames. Handlers of jobs may raise: the job is then answered by the error."""
+class Services(Protocol):
+    """What serves the frames (`gears.Gears`). Handlers of jobs may raise: the job is then answered by the error."""
 
-    run: Callable[[FunctionJob], object]  # COMMAND
-    fire: Callable[[FunctionJob], object]  # MISS, EVENT, HOOKED
-    restore: Callable[[str, bytes], object]  # REGISTRATION id, blob
-    remove: Callable[[str], object]  # UNREGISTRATION id
-    receive: Callable[[str, bytes], object]  # PEER node, payload
+    def run(self, job: FunctionJob) -> object: ...  # COMMAND
+    def fire(self, job: FunctionJob) -> object: ...  # MISS, EVENT, HOOKED
+    def restore(self, registration: str, blob: bytes) -> object: ...  # REGISTRATION
+    def forget(self, registration: str) -> object: ...  # UNREGISTRATION
+    def receive(self, node: str, payload: bytes) -> object: ...  # PEER
 
 
 class Worker:
     """One worker on one channel. `ended` resolves, to the reason if there is one, when the channel has ended."""
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, services: Services) -> None:
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, serve: Callable[[Shard], Services]) -> None:
         self.ended: asyncio.Future[Exception | None] = loop.create_future()
         self.jobs: JobTable
         self.shard: Shard
+        self._services: Services
         self._loop = loop
-        self._services = services
         self._later: deque[Callable[[], object]] = deque()  # what came while the loop's thread waited for an answer
         handlers = {
             b"JOB": self._on_job,
@@ -53,13 +52,14 @@ class Worker:
             b"OUTPUTS": lambda frame: self.shard.on_answer(frame),
             b"CANCEL": lambda frame: self.jobs.cancel(number(frame[1])),
             b"REGISTRATION": self._on_registration,
-            b"UNREGISTRATION": lambda frame: services.remove(frame[1].decode()),
+            b"UNREGISTRATION": lambda frame: self._services.forget(frame[1].decode()),
             b"PEER": self._on_peer,
         }
         self.channel = Channel(sock, loop, handlers, self._on_hello, self._on_end)
         self.jobs = JobTable(self.channel, loop)
         self.shard = Shard(self.channel, loop)
         context.set_shard(self.shard)
+        self._services = serve(self.shard)
         watch_pid(peer_pid(sock), loop, lambda: self.channel.end(ChannelError("the server has gone")))
         loop.call_later(WATCH_S, self._watch)
 
@@ -139,12 +139,12 @@ class Worker:
         self._loop.call_later(WATCH_S, self._watch)
 
 
-def main(sock: socket.socket, services: Services) -> None:
+def main(sock: socket.socket, serve: Callable[[Shard], Services]) -> None:
     """Serve, then end the process at once: users' threads and coroutines may still run, and nobody waits for them."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    reason = loop.run_until_complete(Worker(sock, loop, services).ended)
+    reason = loop.run_until_complete(Worker(sock, loop, serve).ended)
     if reason is not None:
         print(f"the functions worker ends: {reason}", file=sys.stderr)
     sys.stdout.flush()

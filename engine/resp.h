@@ -36,6 +36,12 @@ typedef struct frame_writer {
 } frame_writer;
 
 void frame_init(frame_writer *w);
+/* The line that goes before the elements when the frame is sent, "*<elements>\r\n"; returns its length. */
+enum { FRAME_HEADER_MAX = 24 };
+size_t frame_write_header(char out[FRAME_HEADER_MAX], size_t elements);
+/* One element; out has room for len and FRAME_ELEMENT_MAX more. Returns the bytes written. */
+enum { FRAME_ELEMENT_MAX = 26 };
+size_t frame_write_element(char *out, const void *data, size_t len);
 void frame_free(frame_writer *w);
 void frame_add(frame_writer *w, const void *data, size_t len);
 void frame_add_text(frame_writer *w, const char *text); /* NUL-terminated */
@@ -45,7 +51,7 @@ void frame_append(frame_writer *w, const frame_writer *more); /* all of its elem
 /* Reading elements. */
 bool slice_is(slice s, const char *text);            /* same bytes */
 bool slice_is_word(slice s, const char *word);       /* the same word of ASCII letters in any case */
-bool slice_number(slice s, long long *value);        /* strict decimal, whole slice */
+bool slice_number(slice s, long long *value);        /* strict decimal, no leading zeros, whole slice */
 
 /* Length of the one complete RESP2 value at the start of data, or 0 if it is malformed, cut short or nested deeper
  * than 64. Used before a worker's reply is given to a client. */

@@ -5,10 +5,10 @@
 #include "redis_api.h"
 
 typedef struct settings_values {
-    char *models;                     /* "auto": a models worker of our own; "unix:<path>": the host's shared one */
-    char *models_dir;                 /* where model files lie; relative to the data directory */
-    char *python;                     /* interpreter of the workers; empty: found by worker.c */
-    char *log_level;                  /* least level that workers send: debug, verbose, notice, warning */
+    const char *models;                     /* "auto": a models worker of our own; "unix:<path>": the host's shared one */
+    const char *models_dir;                 /* where model files lie; relative to the data directory */
+    const char *python;                     /* interpreter of the workers; empty: found by worker.c */
+    const char *log_level;                  /* least level that workers send: debug, verbose, notice, warning */
     long long job_timeout_ms;         /* of a job that names no deadline */
     long long sync_timeout_ms;        /* longest that the main thread waits for a job */
     long long execution_timeout_ms;   /* of an RG execution */
@@ -20,6 +20,7 @@ typedef struct settings_values {
     long long functions_threads;
     long long models_threads;         /* 0: as many as cores */
     long long model_chunk_size;       /* bytes per element of AI.MODELGET's blob */
+    long long answer_ttl_ms;          /* for functions: how long they cache an answer; 0: not at all */
 } settings_values;
 
 extern settings_values settings; /* read anywhere; written by settings.c only */
@@ -33,7 +34,7 @@ void settings_on_change(settings_listener listener);
 /* Every setting in the table's order, value as text. */
 void settings_each(void (*visit)(void *arg, const char *name, const char *value), void *arg);
 
-/* A change made by a command (AI.CONFIG), as CONFIG SET makes it. Returns NULL or a static error text. */
-const char *settings_set(const char *name, const char *value);
+/* What CONFIG SET keymiss.<name> does, for a command that changes a setting. REDISMODULE_ERR if the value is refused. */
+int settings_set(RedisModuleCtx *ctx, const char *name, const char *value);
 
 #endif

@@ -1,0 +1,10 @@
+"""Extractive question answering with a BERT-like model: what stands before and behind the forward pass.
+
+`encode` makes the model's inputs of a question and a paragraph that was tokenised earlier, `spans` finds the answer in its
+outputs, `metric` scores answers. Nothing here needs torch or numpy, so that functions on a shard start fast.
+"""
+
+from keymiss.qa.encode import Encoder, Pieces, QuestionTooLong, Window
+from keymiss.qa.spans import Answer, answer_of, best_span
+
+__all__ = ["Answer", "Encoder", "Pieces", "QuestionTooLong", "Window", "answer_of", "best_span"]

@@ -1,0 +1,134 @@
+"""Questions and paragraphs as the model reads them: `[CLS] question [SEP] paragraph [SEP]`, token types 0 and 1.
+
+Both are tokenised apart from each other, so that a paragraph is tokenised once, when it is stored, and a question when it
+is asked. A paragraph keeps, for each word piece, where in the text it stands: an answer is then the exact substring.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+MAX_TOKENS = 512  # positions of a BERT model
+MAX_QUESTION_TOKENS = 64
+OVERLAP_TOKENS = 64  # of two windows of a paragraph that is too long for one
+
+
+class QuestionTooLong(ValueError):
+    """A question of more word pieces than the encoder allows."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The word pieces of a text: their ids and where each stands in the text, `text[start:end]`, in characters."""
+
+    ids: Sequence[int]
+    starts: Sequence[int]
+    ends: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the tensor of `to_blob`."""
+        return 3, len(self.ids)
+
+    def to_blob(self) -> bytes:
+        """The data of an INT32 tensor of shape [3, pieces]: a row of ids, one of starts, one of ends."""
+        numbers = array("i", [*self.ids, *self.starts, *self.ends])
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers.tobytes()
+
+    @classmethod
+    def from_blob(cls, blob: bytes) -> Pieces:
+        """What `to_blob` made. ValueError where it cannot have been."""
+        if len(blob) % (3 * 4):
+            raise ValueError(f"{len(blob)} bytes are no INT32 tensor of shape [3, pieces]")
+        numbers = array("i", blob)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        count = len(numbers) // 3
+        return cls(numbers[:count], numbers[count : 2 * count], numbers[2 * count :])
+
+
+@dataclass(frozen=True)
+class Window:
+    """One input of the model: a question with a paragraph, or with a part of one. Batch dimension 1 for all three rows."""
+
+    input_ids: list[int]
+    first: int  # position in input_ids of the first piece of the paragraph
+    skipped: int  # pieces of the paragraph before this window
+    count: int  # pieces of the paragraph in this window
+
+    @property
+    def attention_mask(self) -> list[int]:
+        return [1] * len(self.input_ids)
+
+    @property
+    def token_type_ids(self) -> list[int]:
+        return [0] * self.first + [1] * (len(self.input_ids) - self.first)
+
+    def blobs(self) -> tuple[bytes, bytes, bytes]:
+        """input_ids, attention_mask and token_type_ids as data of INT64 tensors of shape [1, len(input_ids)]."""
+        return _int64(self.input_ids), _int64(self.attention_mask), _int64(self.token_type_ids)
+
+
+class Encoder:
+    """Tokenises texts and joins them to windows. `max_tokens` is what the model takes at once."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, max_tokens: int = MAX_TOKENS, max_question_tokens: int = MAX_QUESTION_TOKENS
+    ) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        cls_id, sep_id = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+        if cls_id is None or sep_id is None:
+            raise ValueError("the tokenizer has no [CLS] and [SEP]: only BERT-like models are known here")
+        if max_tokens <= max_question_tokens + OVERLAP_TOKENS + 3:
+            raise ValueError(f"max_tokens {max_tokens} leaves no room for a paragraph")
+        self._tokenizer, self._cls, self._sep = tokenizer, cls_id, sep_id
+        self.max_tokens, self.max_question_tokens = max_tokens, max_question_tokens
+
+    @classmethod
+    def from_file(cls, path: str | Path, max_tokens: int = MAX_TOKENS) -> Encoder:
+        """An encoder with the tokenizer of a `tokenizer.json`."""
+        return cls(Tokenizer.from_file(str(path)), max_tokens)
+
+    def pieces(self, text: str) -> Pieces:
+        """The word pieces of a text of any length, without special tokens."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        starts, ends = zip(*encoding.offsets) if encoding.offsets else ((), ())
+        return Pieces(encoding.ids, starts, ends)
+
+    def question(self, text: str) -> Sequence[int]:
+        """The ids of a question. QuestionTooLong over `max_question_tokens` word pieces."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if len(ids) > self.max_question_tokens:
+            raise QuestionTooLong(f"the question has {len(ids)} word pieces, at most {self.max_question_tokens} are allowed")
+        return ids
+
+    def windows(self, question: Sequence[int], paragraph: Pieces) -> Iterator[Window]:
+        """The question with the paragraph: one window where both fit into `max_tokens`, else several that overlap."""
+        head = [self._cls, *question, self._sep]
+        room = self.max_tokens - len(head) - 1
+        skipped = 0
+        while True:
+            part = paragraph.ids[skipped : skipped + room]
+            yield Window([*head, *part, self._sep], len(head), skipped, len(part))
+            if skipped + room >= len(paragraph):
+                return
+            skipped += room - OVERLAP_TOKENS
+
+
+def _int64(numbers: Sequence[int]) -> bytes:
+    values = array("q", numbers)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tobytes()

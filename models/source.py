@@ -1,0 +1,101 @@
+"""A model by name: the default that needs no hub, a folder, or an id on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import delta
+
+DEFAULT = "default"
+
+
+class ModelUnavailable(Exception):
+    """The model cannot be had here; the text says what to do."""
+
+
+def cache_folder() -> Path:
+    """Where made and exported models are kept: $KEYMISS_CACHE, else keymiss/ in the user's cache folder."""
+    told = os.environ.get("KEYMISS_CACHE")
+    return Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "keymiss")
+
+
+def slug_of(name: str) -> str:
+    """A folder name for what is made of the model `name`: readable, and another one when the model is another."""
+    if name == DEFAULT:
+        return f"default-{hashlib.sha256(delta.DELTA.read_bytes()).hexdigest()[:12]}"
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-60:]
+    key = name
+    if Path(name).is_dir():  # a folder may be trained further under the same name
+        files = sorted(path for path in Path(name).rglob("*") if path.is_file())
+        key = repr([str(Path(name).resolve()), *((path.name, *path.stat()[6:9:2]) for path in files)])
+    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def default_model(folder: Path) -> Path:
+    """Write the default model as a Hugging Face folder (config.json, tokenizer.json, model.safetensors float32) where it
+    is not yet; `folder` itself is returned. ModelUnavailable where the base package is not installed."""
+    if not folder.is_dir():
+        write_folder(folder, _write_default)
+    return folder
+
+
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` fill a folder beside `folder`, then move it there: it is never seen half written."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        write(unfinished)
+        try:
+            unfinished.rename(folder)
+        except OSError:  # another process was faster
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_default(folder: Path) -> None:
+    try:
+        from safetensors.numpy import save_file
+
+        save_file(delta.apply(), folder / "model.safetensors", {"format": "pt"})
+    except ImportError as error:
+        raise ModelUnavailable(f"the default model needs {error.name}: pip install 'keymiss[export]'") from None
+    config = json.loads((delta.base_folder() / "config.json").read_text())
+    config.pop("_name_or_path", None)
+    config["architectures"] = ["BertForQuestionAnswering"]
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    tokenizer = json.loads((delta.base_folder() / "tokenizer.json").read_text())
+    tokenizer.update(truncation=None, padding=None)  # the base cuts at 128 and pads to it
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
+
+
+def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
+    """The model `name` as transformers runs it, in evaluation mode and float32, and its fast tokenizer (of the library
+    `tokenizers`). ModelUnavailable where it cannot be had or is not one for extractive question answering."""
+    try:
+        from transformers import AutoModelForQuestionAnswering, AutoTokenizer, logging
+    except ImportError as error:
+        raise ModelUnavailable(f"exporting needs {error.name}: pip install 'keymiss[export]'") from None
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    place = str(default_model(cache / slug_of(DEFAULT) / "huggingface")) if name == DEFAULT else name
+    try:
+        # Attention spelled out: its graph has no branch on the values of the mask, which tracing would freeze.
+        model = AutoModelForQuestionAnswering.from_pretrained(place, attn_implementation="eager", dtype="float32")
+        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True).backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelUnavailable(
+            f"the model {name!r} cannot be loaded: {str(error).splitlines()[0]} Give MODEL the path of a Hugging Face folder "
+            f"with an extractive question-answering model, the id of one on the hub where this machine reaches it "
+            f"(HF_HUB_OFFLINE not set), or nothing for the default model, which needs no hub"
+        ) from None
+    return model.eval(), tokenizer

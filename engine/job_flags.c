@@ -1,0 +1,16 @@
+#include "job_flags.h"
+
+void job_flags_add(frame_writer *w, int context_flags, bool sync) {
+    const int replica = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
+    char letters[4];
+    size_t n = 0;
+    if (sync) letters[n++] = 's';
+    if (job_flags_deny_blocking(context_flags)) letters[n++] = 'm';
+    if ((context_flags & replica) == replica) letters[n++] = 'r';
+    if (context_flags & REDISMODULE_CTX_FLAGS_RESP3) letters[n++] = 't';
+    frame_add(w, letters, n);
+}
+
+bool job_flags_deny_blocking(int context_flags) {
+    return context_flags & (REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING);
+}

@@ -1,15 +1,15 @@
 """The errors of Keymiss, all of them.
 
-    KeymissError
-     ├─ ChannelError     the channel ended, or what came over it is not a frame
-     ├─ DeadlineError    the time that was given for something is over
-     ├─ BusyError        a bounded queue is full: try again later
-     ├─ TensorError      a dtype, a shape and data that do not fit together
-     ├─ BackendError     a model, or the tensors given to it, are at fault: one line, fit for a client
-     │   ├─ BackendMissing   the backend's library is not installed: the text names the command that installs it
-     │   └─ ModelError       a forward pass failed
-     └─ GearsError       what functions see as `redisgears.GearsError` (its repr is `gears.error`)
-         └─ GearsFlatError   raised by `flat_error()`: reported by its text alone, without a traceback
+KeymissError
+ ├─ ChannelError     the channel ended, or what came over it is not a frame
+ ├─ DeadlineError    the time that was given for something is over
+ ├─ BusyError        a bounded queue is full: try again later
+ ├─ TensorError      a dtype, a shape and data that do not fit together
+ ├─ BackendError     a model, or the tensors given to it, are at fault: one line, fit for a client
+ │   ├─ BackendMissing   the backend's library is not installed: the text names the command that installs it
+ │   └─ ModelError       a forward pass failed
+ └─ GearsError       what functions see as `redisgears.GearsError` (its repr is `gears.error`)
+     └─ GearsFlatError   raised by `flat_error()`: reported by its text alone, without a traceback
 """
 
 from __future__ import annotations
@@ -70,4 +70,8 @@ class GearsFlatError(GearsError):
 
 # Scripts compare and print these names: tracebacks have always ended in `gears.error: ...`.
 GearsError.__module__, GearsError.__name__, GearsError.__qualname__ = "gears", "error", "error"
-GearsFlatError.__module__, GearsFlatError.__name__, GearsFlatError.__qualname__ = "gears", "flat_error", "flat_error"
+GearsFlatError.__module__, GearsFlatError.__name__, GearsFlatError.__qualname__ = (
+    "gears",
+    "flat_error",
+    "flat_error",
+)

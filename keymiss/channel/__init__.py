@@ -1,7 +1,7 @@
 """What both workers stand on: frames, the connection that carries them, jobs, deadlines, tensors on the wire.
 
-The frames are listed in docs/channel.md. A worker makes a `Channel` on its socket with a handler for each verb it serves,
-keeps its jobs in a `JobTable`, and answers each by `Job.done`:
+The frames are listed in docs/channel.md. A worker makes a `Channel` on its socket with a handler
+for each verb it serves, keeps its jobs in a `JobTable`, and answers each by `Job.done`:
 
     def run(frame):
         job = Job(frame, jobs)
@@ -9,8 +9,8 @@ keeps its jobs in a `JobTable`, and answers each by `Job.done`:
         ...
         job.done(b"+OK\\r\\n")
 
-    channel = Channel(sock, loop, {b"JOB": run, b"CANCEL": lambda frame: jobs.cancel(int(frame[1]))}, on_hello, on_end)
-    jobs = JobTable(channel, loop)
+    channel = Channel(sock, loop, {b"JOB": run, b"CANCEL": lambda frame:
+    jobs.cancel(int(frame[1]))}, on_hello, on_end) jobs = JobTable(channel, loop)
 """
 
 from keymiss.channel.connection import Channel

@@ -1,15 +1,17 @@
 """One end of a channel: frames in, frames out, on an asyncio loop.
 
 Threads
-1. A Channel is made, read and closed on its loop's thread. Frames are parsed and handled there, one after the other, in
-   the order received.
-2. `write` and `send` are for every thread. A frame is never mixed with another, and the frames of one thread stay in order.
-3. On the loop's thread frames are gathered and written once an iteration: a batch of answers is one system call. On
-   other threads they are written at once, since that thread is about to wait for the answer.
-4. What waits to be written is bounded (`max_unsent_bytes`): a thread that goes over it waits, up to STALLED_S; then the
-   channel ends.
-5. `read_until` is the one place where the loop's thread reads outside of the loop's own turn: code on that thread needs
-   an answer now. Handlers then run nested, `nesting` tells them how deep.
+1. A Channel is made, read and closed on its loop's thread. Frames are parsed and handled there, one
+   after the other, in the order received.
+2. `write` and `send` are for every thread. A frame is never mixed with another, and the frames of
+   one thread stay in order.
+3. On the loop's thread frames are gathered and written once an iteration: a batch of answers is one
+   system call. On other threads they are written at once, since that thread is about to wait for
+   the answer.
+4. What waits to be written is bounded (`max_unsent_bytes`): a thread that goes over it waits, up to
+   STALLED_S; then the channel ends.
+5. `read_until` is the one place where the loop's thread reads outside of the loop's own turn: code
+   on that thread needs an answer now. Handlers then run nested, `nesting` tells them how deep.
 """
 
 from __future__ import annotations
@@ -36,11 +38,14 @@ _BUFFERS_PER_WRITE = 512  # below IOV_MAX
 
 
 class Channel:
-    """Serves one channel. `handlers` maps verbs to what handles their frames; HELLO, SETTING and PING are handled here.
+    """Serves one channel.
 
-    `on_hello(hello)` is called when the server has introduced itself, before READY is sent. `on_end(reason)` is called
-    once, when the other end closed, or the stream is of no use (`reason` says why, None for a plain end of file).
-    A handler that raises ends the channel: one that runs jobs must answer a job's failure itself.
+    `handlers` maps verbs to what handles their frames; HELLO, SETTING and PING are handled here.
+
+    `on_hello(hello)` is called when the server has introduced itself, before READY is sent.
+    `on_end(reason)` is called once, when the other end closed, or the stream is of no use (`reason`
+    says why, None for a plain end of file). A handler that raises ends the channel: one that runs
+    jobs must answer a job's failure itself.
     """
 
     def __init__(
@@ -103,7 +108,7 @@ class Channel:
                 self._loop.call_soon(self._flush_gathered)
 
     def flush(self) -> None:
-        """Write now what the loop's thread has gathered (or leave it to the loop where the socket takes no more)."""
+        """Write now what the loop's thread has gathered; what the socket does not take is left to the loop."""
         with self._lock:
             self._flush()
 
@@ -117,7 +122,11 @@ class Channel:
         unsent = self._unsent
         try:
             while unsent:
-                sent = self._sock.sendmsg(islice(unsent, _BUFFERS_PER_WRITE)) if len(unsent) > 1 else self._sock.send(unsent[0])
+                sent = (
+                    self._sock.sendmsg(islice(unsent, _BUFFERS_PER_WRITE))
+                    if len(unsent) > 1
+                    else self._sock.send(unsent[0])
+                )
                 self._unsent_bytes -= sent
                 while sent:
                     piece = unsent.popleft()
@@ -154,7 +163,9 @@ class Channel:
                 if not poll.poll(STALLED_S * 1000):
                     raise ChannelError(f"the server has read nothing for {STALLED_S:g} s")
                 self._flush()
-        elif not self._room.wait_for(lambda: self.closed or self._unsent_bytes <= self.max_unsent_bytes, STALLED_S):
+        elif not self._room.wait_for(
+            lambda: self.closed or self._unsent_bytes <= self.max_unsent_bytes, STALLED_S
+        ):
             raise ChannelError(f"the server has read nothing for {STALLED_S:g} s")
 
     # Reading
@@ -206,7 +217,9 @@ class Channel:
                 handler(frame)
                 if self.closed:
                     return
-        except Exception as error:  # whatever it was: the frames behind it cannot be trusted to be handled in order
+        except (
+            Exception
+        ) as error:  # whatever it was: the frames behind it cannot be trusted to be handled in order
             self.end(error)
 
     def end(self, reason: Exception | None) -> None:

@@ -13,7 +13,10 @@ def deadline_after_ms(deadline_ms: int) -> float:
 
 
 def remaining_s(deadline: float) -> float | None:
-    """Seconds left, at least 0; None (wait without limit) for NEVER. What waiting calls take as their timeout."""
+    """Seconds left, at least 0; None (wait without limit) for NEVER.
+
+    What waiting calls take as their timeout.
+    """
     return None if deadline == NEVER else max(0.0, deadline - monotonic())
 
 

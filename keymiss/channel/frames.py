@@ -29,7 +29,13 @@ def encode_pieces(*parts: Part | memoryview) -> list[bytes | memoryview]:
     head = bytearray(b"*%d\r\n" % len(parts))
     pieces: list[bytes | memoryview] = []
     for part in parts:
-        data = part.cast("B") if isinstance(part, memoryview) else part if isinstance(part, bytes) else str(part).encode()
+        data = (
+            part.cast("B")
+            if isinstance(part, memoryview)
+            else part
+            if isinstance(part, bytes)
+            else str(part).encode()
+        )
         head += b"$%d\r\n" % len(data)
         if len(data) < 4096:
             head += data
@@ -50,7 +56,10 @@ class FrameReader:
         self._unparsed = 0  # bytes fed since the last complete frame: what a frame may not exceed
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes. ChannelError on anything else: the stream is then of no use any more."""
+        """The frames that `data` completes.
+
+        ChannelError on anything else: the stream is then of no use any more.
+        """
         self._unparsed += len(data)
         self._reader.feed(data)
         gets = self._reader.gets

@@ -12,7 +12,10 @@ PROTOCOL_VERSION = 1
 
 @dataclass
 class Hello:
-    """The server at the other end. `settings` holds every setting by its name without the prefix and follows SETTING frames."""
+    """The server at the other end.
+
+    `settings` holds every setting by its name without the prefix and follows SETTING frames.
+    """
 
     role: str = ""
     node: str = "0" * 40
@@ -31,8 +34,13 @@ class Hello:
         if len(frame) < 2 or len(frame) % 2:
             raise ChannelError("malformed HELLO: names and values do not pair")
         if number(frame[1]) != PROTOCOL_VERSION:
-            raise ChannelError(f"the module speaks channel version {frame[1].decode()}, this worker {PROTOCOL_VERSION}")
-        told = {name.decode(): value.decode("utf-8", "surrogateescape") for name, value in zip(frame[2::2], frame[3::2])}
+            raise ChannelError(
+                f"the module speaks channel version {frame[1].decode()}, this worker {PROTOCOL_VERSION}"
+            )
+        told = {
+            name.decode(): value.decode("utf-8", "surrogateescape")
+            for name, value in zip(frame[2::2], frame[3::2], strict=True)
+        }
         return cls(
             role=told.pop("role", ""),
             node=told.pop("node", cls.node),

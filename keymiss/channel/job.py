@@ -1,8 +1,8 @@
 """Jobs: JOB frames that wait for their DONE.
 
-A job is in its worker's table from its frame until its end, and ends once: by `done`, which may be called on any thread
-and of which only the first call sends, by CANCEL, or by its deadline. The last two call its `on_cancel` on the loop's
-thread; whoever runs the job sets that to what stops it.
+A job is in its worker's table from its frame until its end, and ends once: by `done`, which may be
+called on any thread and of which only the first call sends, by CANCEL, or by its deadline. The last
+two call its `on_cancel` on the loop's thread; whoever runs the job sets that to what stops it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ class Job:
         return self.id not in self._table.waiting
 
     def done(self, reply: bytes, *more: Part) -> bool:
-        """Answer the job: `reply` is a RESP2 value, `more` what its kind adds. False (and nothing sent) where it has ended."""
+        """Answer the job:
+
+        `reply` is a RESP2 value, `more` what its kind adds. False (and nothing sent) where it has
+        ended.
+        """
         if self._table.waiting.pop(self.id, None) is None:
             return False
         self._table.channel.write(encode(b"DONE", self.id, reply, *more))
@@ -53,7 +57,10 @@ class Job:
 
 
 class JobTable:
-    """The jobs of one channel that wait for their DONE. Belongs to the loop's thread; only `Job.done` is for any thread."""
+    """The jobs of one channel that wait for their DONE.
+
+    Belongs to the loop's thread; only `Job.done` is for any thread.
+    """
 
     def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
         self.channel = channel
@@ -77,7 +84,11 @@ class JobTable:
         now = monotonic()
         jobs = list(self.waiting.values())
         for job in jobs:
-            if job.deadline <= now and job.fail("ERR the deadline passed before the job was done") and job.on_cancel:
+            if (
+                job.deadline <= now
+                and job.fail("ERR the deadline passed before the job was done")
+                and job.on_cancel
+            ):
                 job.on_cancel()
         self._sweeping = bool(self.waiting)
         if self._sweeping:

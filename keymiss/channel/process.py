@@ -9,30 +9,37 @@ import signal
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1
 _PID_POLL_S = 1.0
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the process that started it ends. Linux; elsewhere the watch below remains."""
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    except (OSError, AttributeError):
-        pass
+    """Have the kernel kill this process when the process that started it ends.
+
+    Linux; elsewhere the watch below remains.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def peer_pid(sock: socket.socket) -> int:
-    """The process at the other end of a unix socket or socketpair; 0 where it is not known here (another container)."""
+    """The process at the other end of a unix socket or socketpair; 0 where it is of another container."""
     try:
-        pid: int = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[0]
+        pid: int = struct.unpack(
+            "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )[0]
         return pid
     except (OSError, AttributeError):
         return 0
 
 
 def watch_pid(pid: int, loop: asyncio.AbstractEventLoop, gone: Callable[[], None]) -> None:
-    """Call `gone` when that process has ended. End of file does not tell: a forked BGSAVE child keeps the channel open."""
+    """Call `gone` when that process has ended.
+
+    End of file does not tell: a forked BGSAVE child keeps the channel open.
+    """
     if pid <= 0:
         return
     try:

@@ -1,7 +1,8 @@
 """Tensors on the channel: dtype, shape and data, without numpy.
 
-A tensor is three parts of a frame: its dtype as AI.TENSORSET names it, its shape as packed little-endian int64, and its
-data, little-endian in C order. A STRING tensor holds its strings one after the other, each closed by a NUL.
+A tensor is three parts of a frame: its dtype as AI.TENSORSET names it, its shape as packed little-
+endian int64, and its data, little-endian in C order. A STRING tensor holds its strings one after
+the other, each closed by a NUL.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ MAX_DIMENSIONS = 64
 
 @dataclass(frozen=True, repr=False)
 class Tensor:
-    """An immutable tensor. `data` is as on the wire; TensorError where it does not fit `dtype` and `shape`."""
+    """An immutable tensor.
+
+    `data` is as on the wire; TensorError where it does not fit `dtype` and `shape`.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -49,7 +53,9 @@ class Tensor:
         held = self.data.count(0) if self.dtype == "STRING" else len(self.data)
         unit = 1 if self.dtype == "STRING" else struct.calcsize(DTYPES[self.dtype])
         if held != prod(self.shape) * unit or (self.dtype == "STRING" and self.data[-1:] not in (b"", b"\0")):
-            raise TensorError(f"{len(self.data)} bytes of data do not make a {self.dtype} tensor of shape {self.shape}")
+            raise TensorError(
+                f"{len(self.data)} bytes of data do not make a {self.dtype} tensor of shape {self.shape}"
+            )
 
     def __repr__(self) -> str:
         return f"<Tensor {self.dtype} {'x'.join(map(str, self.shape)) or 'scalar'}>"
@@ -62,7 +68,9 @@ class Tensor:
         return list(struct.unpack(f"<{prod(self.shape)}{DTYPES[self.dtype]}", self.data))
 
     @classmethod
-    def from_values(cls, dtype: str, shape: Sequence[int], values: Sequence[int | float | bool | bytes]) -> Tensor:
+    def from_values(
+        cls, dtype: str, shape: Sequence[int], values: Sequence[int | float | bool | bytes]
+    ) -> Tensor:
         """Pack `values`, in C order. TensorError where they do not fit."""
         if dtype not in DTYPES:
             raise TensorError(f"unknown dtype {dtype!r}")
@@ -81,12 +89,17 @@ class Tensor:
 
 
 def parse_tensors(parts: list[bytes], start: int) -> tuple[list[Tensor], int]:
-    """`<n> (<dtype> <shape> <data>)*n` at parts[start]; returns them and the index behind. ChannelError where malformed."""
+    """`<n> (<dtype> <shape> <data>)*n` at parts[start]; returns them and the index behind.
+
+    ChannelError where malformed.
+    """
     try:
         count = number(parts[start])
         end = start + 1 + 3 * count
         if count < 0 or end > len(parts):
-            raise ChannelError(f"malformed frame: {count} tensors announced, {len(parts) - start - 1} parts follow")
+            raise ChannelError(
+                f"malformed frame: {count} tensors announced, {len(parts) - start - 1} parts follow"
+            )
         tensors = []
         for at in range(start + 1, end, 3):
             shape = struct.unpack(f"<{len(parts[at + 1]) // 8}q", parts[at + 1])

@@ -1,4 +1,7 @@
-"""`python -m keymiss.functions`: the functions worker, started by the module with the channel as descriptor 3."""
+"""`python -m keymiss.functions`:
+
+the functions worker, started by the module with the channel as descriptor 3.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ def main() -> None:
     except OSError:
         sys.exit("keymiss.functions is started by keymiss.so, with a socket as descriptor 3")
     sock.set_inheritable(False)
-    from keymiss.functions import gears, runtime, worker  # after the checks: what they import takes the time of a start
+    from keymiss.functions import (
+        gears,
+        runtime,
+        worker,
+    )  # after the checks: what they import takes the time of a start
 
     runtime.install_modules()
     worker.main(sock, gears.Gears)

@@ -1,8 +1,9 @@
 """Who calls: the context in which a function runs, for the names that scripts use without saying for whom.
 
-A context belongs to one execution (or to one script that RG.PYEXECUTE runs). It is carried by a ContextVar: `Shard.spawn`
-and `Shard.in_pool` set it for what they run, tasks that a coroutine starts inherit it. A thread that a function starts
-itself has none; commands it executes belong to no job.
+A context belongs to one execution (or to one script that RG.PYEXECUTE runs). It is carried by a
+ContextVar: `Shard.spawn` and `Shard.in_pool` set it for what they run, tasks that a coroutine
+starts inherit it. A thread that a function starts itself has none; commands it executes belong to
+no job.
 """
 
 from __future__ import annotations
@@ -35,8 +36,17 @@ class Context:
     """
 
     __slots__ = (
-        "async_allowed", "atomic", "call_next", "cancelled", "command", "execution", "future", "job", "running", "session",
-    )  # fmt: skip
+        "async_allowed",
+        "atomic",
+        "call_next",
+        "cancelled",
+        "command",
+        "execution",
+        "future",
+        "job",
+        "running",
+        "session",
+    )
 
     def __init__(
         self,
@@ -70,7 +80,10 @@ class Context:
         self.running.add(running)
 
     def cancel(self) -> None:
-        """Stop what runs for this context: coroutines are cancelled, functions in the pool are interrupted."""
+        """Stop what runs for this context:
+
+        coroutines are cancelled, functions in the pool are interrupted.
+        """
         self.cancelled = True
         for running in list(self.running or ()):
             running.cancel()
@@ -94,7 +107,10 @@ def set_shard(shard: Shard) -> None:
 
 
 def override_reply(value: bytes) -> None:
-    """Answer the command that fired this execution by `value` (RESP2) instead of its own reply. GearsError."""
+    """Answer the command that fired this execution by `value` (RESP2) instead of its own reply.
+
+    GearsError.
+    """
     context = current.get()
     job = context.job
     if context.command is None or job is None or job.finished:

@@ -1,7 +1,8 @@
 """What functions use to answer later, from a thread or a coroutine of their own.
 
-A step may return a `GearsFuture`: the execution goes on with what `continueRun` gives it. `createFuture` makes a plain
-future of the loop to await in coroutines. All of these are for every thread.
+A step may return a `GearsFuture`: the execution goes on with what `continueRun` gives it.
+`createFuture` makes a plain future of the loop to await in coroutines. All of these are for every
+thread.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class GearsFuture:
         self._returned = False
 
     def continueRun(self, result: Any) -> None:
-        """Go on with `result` as what the step returned. GearsError where the step has not returned this future yet."""
+        """Go on with `result` as what the step returned.
+
+        GearsError where the step has not returned this future yet.
+        """
         self._settle()
         setFutureResults(self._future, result)
 
@@ -56,7 +60,7 @@ def gearsFuture(*arguments: Any) -> GearsFuture:
 
 
 def createFuture() -> asyncio.Future[Any]:
-    """A future to await in a coroutine; `setFutureResults` and `setFutureException` settle it from any thread."""
+    """A future for a coroutine to await; setFutureResults and setFutureException settle it."""
     return context.shard().loop.create_future()
 
 
@@ -70,8 +74,10 @@ def setFutureException(future: asyncio.Future[Any], error: Any) -> None:
     context.shard().call_soon(_settle, future, None, exception)
 
 
-def runCoroutine(coroutine: Coroutine[Any, Any, Any], future: GearsFuture | None = None, delay: float = 0) -> None:
-    """Run a coroutine in the background, after `delay` seconds; what it returns or raises settles `future`."""
+def runCoroutine(
+    coroutine: Coroutine[Any, Any, Any], future: GearsFuture | None = None, delay: float = 0
+) -> None:
+    """Run a coroutine in the background, after `delay` seconds; how it ends settles `future`."""
     here = context.current.get()
     # A background coroutine is nobody's job: the one that started it may be answered long before.
     background = Context(execution=here.execution, session=here.session, async_allowed=True)

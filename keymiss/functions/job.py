@@ -1,19 +1,20 @@
 """Jobs of the functions worker, and what each part of them is (docs/channel.md says how they travel).
 
-    kind      who waits                        goes to                        reads
-    COMMAND   the client of an RG.* command    commands.run(job)              argv
-    MISS      the client of a hooked command   registrations.fire(job)        registration, key, event, type, value, argv
-    EVENT     nobody                           registrations.fire(job)        the same, argv is empty
-    HOOKED    the client                       registrations.fire(job)        registration, argv
+    kind      who waits                        goes to           reads
+    COMMAND   the client of an RG.* command    Gears.run(job)    argv
+    MISS      the client of a hooked command   Gears.fire(job)   registration, key, event, type, value, argv
+    EVENT     nobody                           Gears.fire(job)   the same, argv is empty
+    HOOKED    the client                       Gears.fire(job)   registration, argv
 
-All are called on the loop's thread and must not block it: what is plain Python of a user goes to the pool
-(`Shard.in_pool`), what is a coroutine is started there and then (`Shard.spawn`). A `sync` job is the exception: the
-server's main thread waits for it, so it is run inline, whole, before the call returns; it is given to its handler even
-while the loop's thread waits inside an `execute`.
+All are called on the loop's thread and must not block it: what is plain Python of a user goes to
+the pool (`Shard.in_pool`), what is a coroutine is started there and then (`Shard.spawn`). A `sync`
+job is the exception: the server's main thread waits for it, so it is run inline, whole, before the
+call returns; it is given to its handler even while the loop's thread waits inside an `execute`.
 
-Every job ends by exactly one `job.done(reply)` or `job.fail(text)`, from any thread; later calls return False. `reply` is
-a RESP2 value (`replies.to_resp`). For MISS it may be b"": the client gets its command's own reply, so an execution ends
-a miss by `job.done(job.overridden or b"")`. For EVENT it is b"".
+Every job ends by exactly one `job.done(reply)` or `job.fail(text)`, from any thread; later calls
+return False. `reply` is a RESP2 value (`replies.to_resp`). For MISS it may be b"": the client gets
+its command's own reply, so an execution ends a miss by `job.done(job.overridden or b"")`. For EVENT
+it is b"".
 
 A handler that raises is answered for: the worker fails the job with the error's text.
 """
@@ -26,7 +27,7 @@ from keymiss.errors import ChannelError
 COMMAND, MISS, EVENT, HOOKED = b"COMMAND", b"MISS", b"EVENT", b"HOOKED"
 
 _DB, _FLAGS, _ARGV = 4, 5, 6  # COMMAND: argv follows the flags
-_REGISTRATION, _KEY, _EVENT, _TYPE, _VALUE, _ARGC, _EVENT_ARGV = 6, 7, 8, 9, 10, 11, 12
+_REGISTRATION, _KEY, _EVENT, _TYPE, _VALUE, _EVENT_ARGV = 6, 7, 8, 9, 10, 12
 _HOOKED_ARGV = 7
 _SHORTEST = {COMMAND: _ARGV + 1, MISS: _EVENT_ARGV, EVENT: _EVENT_ARGV, HOOKED: _HOOKED_ARGV + 1}
 

@@ -1,8 +1,9 @@
 """The pool: a few threads for the plain functions of users.
 
 1. `submit` is for every thread; the queue is bounded, BusyError when it is full.
-2. A function that is to be stopped is interrupted: `Aborted` is raised in its thread at its next line of Python. A thread
-   inside a call of C cannot be interrupted; `stuck` tells when there are no others left.
+2. A function that is to be stopped is interrupted: `Aborted` is raised in its thread at its next
+   line of Python. A thread inside a call of C cannot be interrupted; `stuck` tells when there are
+   no others left.
 3. Threads are daemons: nothing waits for them when the process ends.
 """
 
@@ -44,7 +45,9 @@ class Ticket:
             if not self._thread:
                 self._done = True
             else:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(Aborted))
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._thread), ctypes.py_object(Aborted)
+                )
 
     def run(self) -> None:
         with self._lock:
@@ -77,7 +80,10 @@ class Pool:
         self._lock = threading.Lock()
 
     def submit(self, function: Callable[[], object], context: Context) -> Ticket:
-        """Run `function` in a thread with `context` as the current one. It must report what it returns or raises itself."""
+        """Run `function` in a thread with `context` as the current one.
+
+        It must report what it returns or raises itself.
+        """
 
         def within() -> None:
             current.set(context)

@@ -54,7 +54,10 @@ class PyGraphRunner:
         return list(self.inputs.values())
 
     def results(self, tensors: list[Tensor]) -> list[PyTensor]:
-        """The outputs in the order in which they were added. GearsError where the model gave another number of them."""
+        """The outputs in the order in which they were added.
+
+        GearsError where the model gave another number of them.
+        """
         if len(tensors) != len(self.outputs):
             raise GearsError(f"ERR the model gave {len(tensors)} outputs, {len(self.outputs)} were asked for")
         given = [PyTensor(tensor.dtype, tensor.shape, tensor.data) for tensor in tensors]
@@ -68,7 +71,10 @@ class PyGraphRunner:
 
 
 def createTensorFromValues(*arguments: Any) -> PyTensor:
-    """createTensorFromValues(dtype, shape, values): values in C order, floats for FLOAT and DOUBLE, else ints."""
+    """createTensorFromValues(dtype, shape, values):
+
+    values in C order, floats for FLOAT and DOUBLE, else ints.
+    """
     dtype, dims, values = _arguments("createTensorFromValues", arguments, 3)
     shape = _shape(dtype, dims)
     if not isinstance(values, Iterable):

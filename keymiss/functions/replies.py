@@ -1,14 +1,14 @@
 """Values on their way between Python and RESP2, as functions have always seen them.
 
-    from the server             Python                       from a function             RESP2
-    bulk string, UTF-8          str                          str "+text", "-text"        status, error
-    bulk string, other bytes    bytearray                    str, bytes                  bulk string
-    status                      str                          int, bool                   integer
-    integer                     int                          float                       bulk string, "%f"
-    nil                         None                         list                        array
-    array                       list                         anything else               bulk string "PY RECORD"
-    error                       GearsError is raised;
-                                inside an array its text
+    from the server            Python                 from a function          RESP2
+    bulk string, UTF-8         str                    str "+text", "-text"     status, error
+    bulk string, other bytes   bytearray              str, bytes               bulk string
+    status                     str                    int, bool                integer
+    integer                    int                    float                    bulk string, "%f"
+    nil                        None                   list                     array
+    array                      list                   anything else            bulk string "PY RECORD"
+    error                      GearsError is raised;
+                               in an array its text
 
 Pure: no I/O, any thread.
 """
@@ -114,7 +114,10 @@ def to_resp(value: Any, depth: int = 0) -> bytes:
 
 
 def argument(value: Any) -> bytes:
-    """One argument of a command: bytes as they are, anything else as `str` says it. GearsError where that is no UTF-8."""
+    """One argument of a command:
+
+    bytes as they are, anything else as `str` says it. GearsError where that is no UTF-8.
+    """
     if isinstance(value, str):
         return _encode(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -130,4 +133,6 @@ def _encode(value: str) -> bytes:
 
 
 def _line(message: str) -> bytes:
-    return message.replace("\r\n", " ").replace("\n", " ").replace("\r", " ").strip().encode("utf-8", "replace")
+    return (
+        message.replace("\r\n", " ").replace("\n", " ").replace("\r", " ").strip().encode("utf-8", "replace")
+    )

@@ -1,7 +1,8 @@
 """The names that scripts and functions see.
 
-They are globals of every script (`script_globals`), and stand in the modules `redisgears` and `redisAI`, which
-`install_modules` makes importable. Texts of errors are the recorded ones of RedisGears 1.2.
+They are globals of every script (`script_globals`), and stand in the modules `redisgears` and
+`redisAI`, which `install_modules` makes importable. Texts of errors are the recorded ones of
+RedisGears 1.2.
 """
 
 from __future__ import annotations
@@ -18,9 +19,16 @@ from keymiss.errors import GearsError, GearsFlatError
 from keymiss.functions import context, redisai, replies
 from keymiss.functions.builder import GearsBuilder, createKeysOnlyReader, shardReaderCallback
 from keymiss.functions.context import Context, call_next
-from keymiss.functions.futures import createFuture, gearsFuture, runCoroutine, setFutureException, setFutureResults
+from keymiss.functions.futures import (
+    createFuture,
+    gearsFuture,
+    runCoroutine,
+    setFutureException,
+    setFutureResults,
+)
 
 LOG_LEVELS = ("debug", "verbose", "notice", "warning")
+SETTINGS_PREFIX = "keymiss."
 
 # How the server's words for these have always reached functions.
 _RECORDED = (
@@ -47,12 +55,17 @@ def execute(*argv: Any) -> Any:
 
 
 class atomic:
-    """`with atomic():` the server serves nobody else until the block ends. Not to be nested, nothing awaited inside."""
+    """`with atomic():` the server serves nobody else until the block ends.
+
+    Not to be nested, nothing awaited inside.
+    """
 
     def __enter__(self) -> None:
         context.shard().begin()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         context.shard().end()
 
 
@@ -71,10 +84,13 @@ def hashtag() -> str:
 
 
 def log(*arguments: Any, level: str = "notice") -> None:
-    """log(message, level='notice'): a line in the server's log. The old order, log(level, message), is understood."""
+    """log(message, level='notice'): a line in the server's log.
+
+    The old order, log(level, message), is understood.
+    """
     if not arguments:
         raise GearsError("log function must get a log message as input")
-    if len(arguments) == 2 and arguments[0] in LOG_LEVELS and arguments[1] not in LOG_LEVELS:  # noqa: PLR2004
+    if len(arguments) == 2 and arguments[0] in LOG_LEVELS and arguments[1] not in LOG_LEVELS:
         level, message = arguments
     else:
         message, level = arguments[0], arguments[1] if len(arguments) > 1 else level
@@ -86,12 +102,15 @@ def log(*arguments: Any, level: str = "notice") -> None:
 
 
 def configGet(*arguments: Any) -> str | None:
-    """The value that RG.CONFIGSET gave a key of the user's own; None where it gave none."""
+    """What RG.CONFIGSET gave a key of the user's own, or a setting `keymiss.*`; None where there is none."""
     if len(arguments) != 1:
         raise GearsError("get_config function must get a single key input")
     if not isinstance(arguments[0], str):
         raise GearsError("get_config key must be a string")
-    return context.shard().config.get(arguments[0])
+    shard, key = context.shard(), arguments[0]
+    if key.startswith(SETTINGS_PREFIX):
+        return shard.hello.settings.get(key.removeprefix(SETTINGS_PREFIX))
+    return shard.config.get(key)
 
 
 def gearsConfigGet(key: str, default: Any = None) -> Any:
@@ -100,7 +119,10 @@ def gearsConfigGet(key: str, default: Any = None) -> Any:
 
 
 def override_reply(*arguments: Any) -> None:
-    """Answer the command that fired this function by the argument. Once; '+text' is a status, '-text' an error."""
+    """Answer the command that fired this function by the argument.
+
+    Once; '+text' is a status, '-text' an error.
+    """
     if len(arguments) != 1:
         raise GearsError("Override reply must get a single argument")
     context.override_reply(replies.to_resp(arguments[0]))
@@ -120,7 +142,7 @@ def flat_error(*arguments: Any) -> None:
 
 def registerTE(*arguments: Any) -> None:
     """registerTE(seconds, callback): call `callback` every so many seconds, as long as this worker lives."""
-    if len(arguments) < 2:  # noqa: PLR2004
+    if len(arguments) < 2:
         raise GearsError("not enough arguments for time event")
     seconds, callback = arguments[:2]
     if not isinstance(seconds, int):
@@ -217,7 +239,14 @@ def install_modules() -> None:
 
 
 def script_globals(extra: dict[str, Callable[..., Any]] | None = None) -> dict[str, Any]:
-    """The globals that a script starts with; a new dict each time, so that scripts do not see each other's."""
+    """The globals that a script starts with: a new dict, so that scripts do not see each other's."""
     module = sys.modules["redisgears"]
     loop = context.shard().loop
-    return {"__name__": "__main__", **_NAMES, "redisgears": module, "rg": module, "loop": loop, **(extra or {})}
+    return {
+        "__name__": "__main__",
+        **_NAMES,
+        "redisgears": module,
+        "rg": module,
+        "loop": loop,
+        **(extra or {}),
+    }

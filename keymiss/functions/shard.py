@@ -1,17 +1,21 @@
 """The shard this worker works for: the one object through which functions reach it (`context.shard()`).
 
 Threads
-1. One thread runs the loop and is the only reader of the channel. It runs coroutines, `sync` jobs and the handlers of
-   frames. Plain functions run in the pool (`in_pool`), a few threads; functions may start threads of their own.
-2. `execute`, `call`, `run_model`, `begin`, `end`, `hook`, `unhook`, `send` and `log` are for every thread. They block their
-   caller until the answer is there or the deadline passes. On the loop's thread that means: it reads frames itself until
-   then (`Channel.read_until`), keeps jobs that arrive for later, but runs `sync` jobs at once, since the server waits.
+1. One thread runs the loop and is the only reader of the channel. It runs coroutines, `sync` jobs
+   and the handlers of frames. Plain functions run in the pool (`in_pool`), a few threads; functions
+   may start threads of their own.
+2. `execute`, `call`, `run_model`, `begin`, `end`, `hook`, `unhook`, `send` and `log` are for every
+   thread. They block their caller until the answer is there or the deadline passes. On the loop's
+   thread that means: it reads frames itself until then (`Channel.read_until`), keeps jobs that
+   arrive for later, but runs `sync` jobs at once, since the server waits.
 3. `execute_async` and `run_model_async` are for coroutines: nothing blocks.
-4. `spawn` is for the loop's thread only; `in_pool` for every thread; `call_soon` brings any thread back to the loop.
-5. A command belongs to the job of the context that runs it (`context.current`), which gives it its database and, inside
-   `begin`/`end`, the server's undivided attention. One section is open at a time in a worker; others wait for it.
-6. A coroutine must not await inside a section: the section is ended for it where it does, as soon as anything else on the
-   loop's thread needs the server, so that nothing can lock up.
+4. `spawn` is for the loop's thread only; `in_pool` for every thread; `call_soon` brings any thread
+   back to the loop.
+5. A command belongs to the job of the context that runs it (`context.current`), which gives it its
+   database and, inside `begin`/`end`, the server's undivided attention. One section is open at a
+   time in a worker; others wait for it.
+6. A coroutine must not await inside a section: the section is ended for it where it does, as soon
+   as anything else on the loop's thread needs the server, so that nothing can lock up.
 """
 
 from __future__ import annotations
@@ -26,8 +30,20 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from keymiss.channel import NEVER, Channel, Frame, Hello, Part, Tensor, deadline_after_ms, number, parse_tensors
-from keymiss.channel import remaining_ms, remaining_s, tensor_parts
+from keymiss.channel import (
+    NEVER,
+    Channel,
+    Frame,
+    Hello,
+    Part,
+    Tensor,
+    deadline_after_ms,
+    number,
+    parse_tensors,
+    remaining_ms,
+    remaining_s,
+    tensor_parts,
+)
 from keymiss.errors import ChannelError, DeadlineError, GearsError
 from keymiss.functions import replies
 from keymiss.functions.context import Context, current
@@ -45,9 +61,12 @@ _FIRST_LOOSE_SECTION = 1 << 62  # ids, unknown to the server, of sections that b
 
 
 class _Answer:
-    """The answer that a question waits for. `frame` is None until it is there; [] where the channel ended instead."""
+    """The answer that a question waits for.
 
-    __slots__ = ("frame", "_wake")
+    `frame` is None until it is there; [] where the channel ended instead.
+    """
+
+    __slots__ = ("_wake", "frame")
 
     def __init__(self, wake: Callable[[], object]) -> None:
         self.frame: Frame | None = None
@@ -132,7 +151,10 @@ class Shard:
     # Running commands
 
     def execute(self, *argv: Any) -> Any:
-        """Run a command in the shard, hooks off; its reply as functions see values. GearsError where it is an error."""
+        """Run a command in the shard, hooks off; its reply as functions see values.
+
+        GearsError where it is an error.
+        """
         return replies.from_resp(self.call([replies.argument(arg) for arg in argv]))
 
     def call(self, argv: Sequence[bytes]) -> bytes:
@@ -145,7 +167,10 @@ class Shard:
         return Pending(asked, lambda frame: replies.from_resp(self._result(frame)))
 
     def begin(self) -> None:
-        """From here to `end` the server serves nobody but the current context. GearsError where that is so already."""
+        """From here to `end` the server serves nobody but the current context.
+
+        GearsError where that is so already.
+        """
         context = current.get()
         if context.atomic:
             raise GearsError("Already inside an atomic block")
@@ -164,7 +189,9 @@ class Shard:
     def end(self) -> None:
         """Close what `begin` opened."""
         if self._section_owner is not current.get():
-            raise GearsError("the atomic block ended when its coroutine awaited: an atomic block must not await")
+            raise GearsError(
+                "the atomic block ended when its coroutine awaited: an atomic block must not await"
+            )
         self._leave_section()
 
     def _enter_section(self) -> None:
@@ -178,7 +205,9 @@ class Shard:
         self._end_suspended_section()
         while not self._section.acquire(blocking=False):
             with suppress(DeadlineError):
-                self.channel.read_until(lambda: not self._section.locked(), min(deadline, monotonic() + SECTION_POLL_S))
+                self.channel.read_until(
+                    lambda: not self._section.locked(), min(deadline, monotonic() + SECTION_POLL_S)
+                )
             if monotonic() > deadline:
                 raise GearsError("the deadline passed before the atomic block could begin")
 
@@ -230,7 +259,10 @@ class Shard:
         replies.from_resp(self._result(self._ask(b"UNHOOK", registration)))
 
     def send(self, node: str, payload: bytes) -> None:
-        """Give `payload` to the functions worker of another shard (`peers.receive`). GearsError where it cannot be sent."""
+        """Give `payload` to the functions worker of another shard (`peers.receive`).
+
+        GearsError where it cannot be sent.
+        """
         replies.from_resp(self._result(self._ask(b"SEND", node, payload)))
 
     def log(self, message: str, level: str = "notice") -> None:
@@ -240,11 +272,15 @@ class Shard:
     # Running functions
 
     def spawn(
-        self, coroutine: Coroutine[Any, Any, T], context: Context, then: Callable[[asyncio.Task[T]], object] | None = None
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        context: Context,
+        then: Callable[[asyncio.Task[T]], object] | None = None,
     ) -> asyncio.Task[T]:
         """Start a coroutine with `context` as the current one: it runs at once, up to its first await.
 
-        `then(task)` is called when it is done, before `spawn` returns where it never waited. The loop's thread only.
+        `then(task)` is called when it is done, before `spawn` returns where it never waited. The
+        loop's thread only.
         """
         task = _start_now(self.loop, coroutine, context)
         if task.done():
@@ -258,7 +294,9 @@ class Shard:
         return task
 
     def in_pool(self, function: Callable[[], object], context: Context) -> Ticket:
-        """Run a plain function in a thread of the pool with `context` as the current one. BusyError when too many wait.
+        """Run a plain function in a thread of the pool with `context` as the current one.
+
+        BusyError when too many wait.
 
         It reports what it returns or raises by itself, and lets `keymiss.functions.errors.Aborted` pass.
         """
@@ -287,7 +325,10 @@ class Shard:
                 context.running.discard(ticket)
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T], context: Context) -> T:
-        """Run a coroutine on the loop and wait for what it returns or raises. For threads other than the loop's."""
+        """Run a coroutine on the loop and wait for what it returns or raises.
+
+        For threads other than the loop's.
+        """
         done = threading.Event()
         task: asyncio.Task[T] | None = None
 
@@ -412,8 +453,13 @@ def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def _start_now(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context) -> asyncio.Task[T]:
-    """A task whose first step has been run. Saves a turn of the loop, which is most of what a trivial miss costs."""
+def _start_now(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context
+) -> asyncio.Task[T]:
+    """A task whose first step has been run.
+
+    Saves a turn of the loop, which is most of what a trivial miss costs.
+    """
     token = current.set(context)
     try:
         if sys.version_info >= (3, 12):

@@ -1,7 +1,7 @@
 """The functions worker: takes frames from the module and gives each to what serves it.
 
-Here is only who gets what, when a job may run, and what happens when its handler fails; `Services` do the work. All of
-this file runs on the loop's thread.
+Here is only who gets what, when a job may run, and what happens when its handler fails; `Services`
+do the work. All of this file runs on the loop's thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ STUCK_GRACE_S = 5.0
 
 
 class Services(Protocol):
-    """What serves the frames (`gears.Gears`). Handlers of jobs may raise: the job is then answered by the error."""
+    """What serves the frames (`gears.Gears`).
+
+    Handlers of jobs may raise: the job is then answered by the error.
+    """
 
     def run(self, job: FunctionJob) -> object: ...  # COMMAND
     def fire(self, job: FunctionJob) -> object: ...  # MISS, EVENT, HOOKED
@@ -37,15 +40,22 @@ class Services(Protocol):
 
 
 class Worker:
-    """One worker on one channel. `ended` resolves, to the reason if there is one, when the channel has ended."""
+    """One worker on one channel.
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, serve: Callable[[Shard], Services]) -> None:
+    `ended` resolves, to the reason if there is one, when the channel has ended.
+    """
+
+    def __init__(
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, serve: Callable[[Shard], Services]
+    ) -> None:
         self.ended: asyncio.Future[Exception | None] = loop.create_future()
         self.jobs: JobTable
         self.shard: Shard
         self._services: Services
         self._loop = loop
-        self._later: deque[Callable[[], object]] = deque()  # what came while the loop's thread waited for an answer
+        self._later: deque[Callable[[], object]] = (
+            deque()
+        )  # what came while the loop's thread waited for an answer
         handlers = {
             b"JOB": self._on_job,
             b"RESULT": lambda frame: self.shard.on_answer(frame),
@@ -128,19 +138,24 @@ class Worker:
     # Watching
 
     def _watch(self) -> None:
-        """Follow a change of functions-threads; leave when no thread can be had back, so that the module starts anew."""
+        """Follow functions-threads; leave when no thread can be had back, so that the module starts anew."""
         if self.channel.closed:
             return
         pool = self.shard.pool
         pool.size = max(1, self.shard.setting("functions-threads", DEFAULT_THREADS))
         if pool.stuck(STUCK_GRACE_S):
-            self.shard.log(f"all {pool.size} threads are stuck beyond their deadlines: starting a new worker", "warning")
+            self.shard.log(
+                f"all {pool.size} threads are stuck beyond their deadlines: starting a new worker", "warning"
+            )
             self.channel.end(ChannelError("all threads are stuck"))
         self._loop.call_later(WATCH_S, self._watch)
 
 
 def main(sock: socket.socket, serve: Callable[[Shard], Services]) -> None:
-    """Serve, then end the process at once: users' threads and coroutines may still run, and nobody waits for them."""
+    """Serve, then end the process at once:
+
+    users' threads and coroutines may still run, and nobody waits for them.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

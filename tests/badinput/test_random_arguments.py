@@ -1,8 +1,8 @@
 """Every command of the module with arguments put together at random, from fixed seeds.
 
-Each call starts as a right one and is then damaged: arguments dropped, doubled, swapped, or replaced by others
-that have broken parsers before. Any reply will do, as long as there is exactly one, the server stays up and
-its memory stays where it was.
+Each call starts as a right one and is then damaged: arguments dropped, doubled, swapped, or replaced by
+others that have broken parsers before. Any reply will do, as long as there is exactly one, the server stays
+up and its memory stays where it was.
 """
 
 from __future__ import annotations

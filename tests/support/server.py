@@ -19,6 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from support import sanitized
 from support.paths import module_path, worker_pythonpath
 from support.ports import ports
 from support.waiting import wait_until
@@ -109,7 +110,8 @@ class Server:
             "repl-diskless-sync-delay": 0,
         }
         if self.module is not None:
-            lines |= {"loadmodule": self.module, "keymiss.python": sys.executable}
+            python = sanitized.worker_python(self.folder) if sanitized.wanted() else sys.executable
+            lines |= {"loadmodule": self.module, "keymiss.python": python}
         return lines | dict(self.settings)
 
     def start(self) -> Server:
@@ -124,6 +126,7 @@ class Server:
             **os.environ,
             "PYTHONPATH": worker_pythonpath(),
             "HF_HUB_OFFLINE": "1",
+            **(sanitized.server_environment() if sanitized.wanted() else {}),
             **self.environment,
         }
         with self.log_path.open("ab") as log:

@@ -1,0 +1,55 @@
+"""A part of the tests again, on servers that run the module built with the sanitizers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import sanitized
+from support.paths import REPOSITORY
+
+TIMEOUT_S = 600.0
+
+AGAIN = [
+    "tests/badinput",
+    "tests/chaos/test_restart.py",
+    "tests/conformance",
+]
+# One of each kind of recorded case is enough here: what counts is that memory is handled well on every path.
+ONLY = "not (override-with or fuzz)"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sanitized.clang() is None, reason="clang is not installed")
+def test_the_sanitizers_find_nothing() -> None:
+    folder = sanitized.build()
+    environment = {
+        **os.environ,
+        "KEYMISS_SO": str(folder / "keymiss.so"),
+        "KEYMISS_SERVERS": "redis",
+        "KEYMISS_SANITIZED": "1",
+    }
+    environment.pop("PYTEST_XDIST_WORKER", None)
+    command = [
+        Path(sys.executable).with_name("pytest"),
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        ONLY,
+        *AGAIN,
+    ]
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-12_000:]

@@ -65,7 +65,7 @@ def server_environment() -> dict[str, str]:
 
 
 def worker_python(folder: Path) -> Path:
-    """An interpreter for the workers of such a server, without the sanitizers: they are not what is looked at."""
+    """An interpreter for such a server's workers, without the sanitizers: they are not what is looked at."""
     script = folder / "python"
     script.write_text(f'#!/bin/sh\nunset LD_PRELOAD\nexec "{sys.executable}" "$@"\n')
     script.chmod(0o755)

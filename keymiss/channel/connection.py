@@ -108,7 +108,7 @@ class Channel:
                 self._loop.call_soon(self._flush_gathered)
 
     def flush(self) -> None:
-        """Write now what the loop's thread has gathered; what the socket does not take is left to the loop."""
+        """Write now what the loop's thread has gathered; the loop writes what the socket does not take."""
         with self._lock:
             self._flush()
 

@@ -1,0 +1,225 @@
+"""A channel between two ends of a socketpair: greeting, batches, nesting, threads, bounds, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from keymiss.channel import Channel, Frame, FrameReader, Hello, Job, JobTable, encode, watch_pid
+from keymiss.errors import ChannelError, DeadlineError
+
+DEADLINE_S = 10.0
+
+
+class Ends:
+    """A worker's channel on a loop in this thread, and the other end as a blocking socket."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        mine, self.other = socket.socketpair()
+        self.other.settimeout(DEADLINE_S)
+        self.seen: list[Frame] = []
+        self.hello: Hello | None = None
+        self.ended: asyncio.Future[Exception | None] = self.loop.create_future()
+        handlers: dict[bytes, Callable[[Frame], None]] = {
+            b"SAY": self.seen.append,
+            b"ASK": lambda frame: self.channel.send("ANSWER", frame[1]),
+        }
+        self.channel = Channel(mine, self.loop, handlers, self.greet, self.ended.set_result)
+        self._reader = FrameReader()
+        self._received: list[Frame] = []
+
+    def greet(self, hello: Hello) -> None:
+        self.hello = hello
+
+    def tell(self, *parts: Any) -> None:
+        self.other.sendall(encode(*parts))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Turn the loop until the condition holds."""
+
+        async def turn() -> None:
+            while not condition():
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(asyncio.wait_for(turn(), DEADLINE_S))
+
+    def take(self, count: int = 1) -> list[Frame]:
+        """The next frames that the worker wrote; the loop is turned until they are there."""
+        self.other.setblocking(False)
+
+        def received() -> bool:
+            try:
+                self._received += self._reader.feed(self.other.recv(1 << 20))
+            except BlockingIOError:
+                pass
+            return len(self._received) >= count
+
+        self.until(received)
+        self.other.settimeout(DEADLINE_S)
+        taken, self._received = self._received[:count], self._received[count:]
+        return taken
+
+    def close(self) -> None:
+        self.other.close()
+        self.until(self.ended.done)
+        self.loop.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    made = Ends()
+    yield made
+    made.close()
+
+
+def hello(**settings: object) -> list[object]:
+    told = {"role": "functions", "node": "a" * 40, "cluster": 1, "pid": 7, "port": 6379, **settings}
+    return ["HELLO", 1, *[part for pair in told.items() for part in pair]]
+
+
+def test_a_worker_that_is_greeted_says_it_is_ready(ends: Ends) -> None:
+    ends.tell(*hello(**{"job-timeout-ms": 500, "new-thing": "x"}))
+    ((verb, version, pid),) = ends.take()
+    assert (verb, version, int(pid) > 0) == (b"READY", b"1", True)
+    assert ends.hello is not None and ends.hello.cluster and ends.hello.node == "a" * 40
+    assert ends.hello.setting("job-timeout-ms", 0) == 500
+    ends.tell("SETTING", "job-timeout-ms", "700")
+    ends.until(lambda: ends.channel.hello.setting("job-timeout-ms", 0) == 700)
+
+
+def test_another_protocol_version_is_refused(ends: Ends) -> None:
+    ends.tell("HELLO", 2)
+    ends.until(ends.ended.done)
+    assert "version 2" in str(ends.ended.result())
+
+
+def test_ping_is_answered(ends: Ends) -> None:
+    ends.tell("PING")
+    assert ends.take() == [[b"PONG"]]
+
+
+def test_answers_of_one_turn_are_written_together(ends: Ends) -> None:
+    ends.other.sendall(b"".join(encode("ASK", i) for i in range(50)))
+    assert ends.take(50) == [[b"ANSWER", b"%d" % i] for i in range(50)]
+
+
+@pytest.mark.parametrize("data", [encode("NOSUCH", 1), b"garbage\r\n", encode("SETTING", "x")])
+def test_a_channel_ends_at_what_it_does_not_understand(ends: Ends, data: bytes) -> None:
+    ends.other.sendall(data)
+    ends.until(ends.ended.done)
+    assert isinstance(ends.ended.result(), ChannelError)
+    with pytest.raises(ChannelError):
+        ends.channel.send("LATE")
+
+
+def test_end_of_file_is_an_end_without_a_reason(ends: Ends) -> None:
+    ends.other.close()
+    ends.until(ends.ended.done)
+    assert ends.ended.result() is None
+
+
+def test_frames_of_threads_are_not_mixed(ends: Ends) -> None:
+    def write(name: int) -> None:
+        for i in range(100):
+            ends.channel.send("T", name, i, b"x" * 3000)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    frames = ends.take(400)
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    for name in range(4):
+        assert [int(f[2]) for f in frames if int(f[1]) == name] == list(range(100))
+
+
+def test_a_thread_waits_while_too_much_is_unsent(ends: Ends) -> None:
+    ends.channel.max_unsent_bytes = 100_000
+    written = []
+
+    def write() -> None:
+        for i in range(50):
+            ends.channel.send("BIG", b"x" * 100_000)
+            written.append(i)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    ends.until(lambda: ends.channel._unsent_bytes > 100_000)
+    assert len(written) < 50
+    assert len(ends.take(50)) == 50
+    thread.join(DEADLINE_S)
+    assert len(written) == 50
+
+
+def test_reading_nested_handles_frames_until_the_answer_is_there(ends: Ends) -> None:
+    async def ask() -> list[Frame]:
+        ends.channel.send("QUESTION")
+        ends.other.sendall(encode("SAY", "first") + encode("SAY", "answer"))
+        ends.channel.read_until(lambda: [b"SAY", b"answer"] in ends.seen, float("inf"))
+        assert ends.channel.nesting == 0
+        return ends.seen
+
+    assert ends.loop.run_until_complete(ask()) == [[b"SAY", b"first"], [b"SAY", b"answer"]]
+    assert ends.take() == [[b"QUESTION"]]
+
+
+def test_reading_nested_ends_at_its_deadline_and_with_the_channel(ends: Ends) -> None:
+    async def wait(deadline: float) -> None:
+        ends.channel.read_until(lambda: False, deadline)
+
+    with pytest.raises(DeadlineError):
+        ends.loop.run_until_complete(wait(monotonic() + 0.02))
+    ends.other.shutdown(socket.SHUT_WR)
+    with pytest.raises(ChannelError):
+        ends.loop.run_until_complete(wait(float("inf")))
+
+
+def test_a_job_ends_once(ends: Ends) -> None:
+    table = JobTable(ends.channel, ends.loop)
+    job = Job([b"JOB", b"5", b"RUN", b"0"], table)
+    table.add(job)
+    assert job.done(b"+OK\r\n", 1, 2) and not job.done(b"+AGAIN\r\n") and not job.fail("ERR x")
+    assert job.finished
+    assert ends.take() == [[b"DONE", b"5", b"+OK\r\n", b"1", b"2"]]
+
+
+def test_a_job_past_its_deadline_is_stopped_and_answered(ends: Ends) -> None:
+    table = JobTable(ends.channel, ends.loop)
+    job = Job([b"JOB", b"6", b"RUN", b"20"], table)
+    stopped = []
+    job.on_cancel = lambda: stopped.append(job.id)
+    table.add(job)
+    ((verb, number, reply),) = ends.take()
+    assert (verb, number, reply[:4]) == (b"DONE", b"6", b"-ERR")
+    assert stopped == [6] and not job.done(b"+LATE\r\n")
+
+
+def test_a_cancelled_job_is_stopped_and_not_answered(ends: Ends) -> None:
+    table = JobTable(ends.channel, ends.loop)
+    job = Job([b"JOB", b"7", b"RUN", b"0"], table)
+    stopped = []
+    job.on_cancel = lambda: stopped.append(job.id)
+    table.add(job)
+    table.cancel(7)
+    table.cancel(99)
+    assert stopped == [7] and not job.done(b"+LATE\r\n")
+
+
+def test_the_end_of_a_process_is_noticed() -> None:
+    loop = asyncio.new_event_loop()
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    gone: asyncio.Future[None] = loop.create_future()
+    watch_pid(process.pid, loop, lambda: gone.set_result(None))
+    process.kill()
+    loop.run_until_complete(asyncio.wait_for(gone, DEADLINE_S))
+    process.wait()
+    loop.close()

@@ -163,8 +163,8 @@ def _start_models_worker(layout: Layout, say: Say) -> list[str]:
     layout.models_folder.mkdir(parents=True, exist_ok=True)
     layout.models_socket.parent.mkdir(mode=0o700, exist_ok=True)
     log = layout.models_folder / "worker.log"
-    program = [sys.executable, "-m", "keymiss.inference", "--listen", layout.models_socket]
-    keeper = [sys.executable, "-m", f"{__package__}.keeper", _worker_pid(layout), *program]
+    program: list[str | Path] = [sys.executable, "-m", "keymiss.inference", "--listen", layout.models_socket]
+    keeper: list[str | Path] = [sys.executable, "-m", f"{__package__}.keeper", _worker_pid(layout), *program]
     processes.start_detached(keeper, log, _keeper_pid(layout), os.environ)
     _wait_for_socket(layout.models_socket, log)
     say("the models worker of this host")

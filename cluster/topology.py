@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 
 import redis
 
@@ -36,14 +37,14 @@ def form(layout: Layout, deadline_s: float) -> None:
             for node in layout.nodes
         }
         for node in layout.nodes:
-            _wait(deadline, lambda node=node: _answers(clients[node.port]), f"{node.name} does not answer")
+            _wait(deadline, partial(_answers, clients[node.port]), f"{node.name} does not answer")
         _give_slots(layout, clients)
         _introduce(layout, clients, deadline)
         _attach_replicas(layout, clients, deadline)
         for node in layout.nodes:
             _wait(
                 deadline,
-                lambda node=node: _is_whole(layout, clients[node.port]),
+                partial(_is_whole, layout, clients[node.port]),
                 f"{node.name} does not see a whole cluster",
             )
 
@@ -73,7 +74,7 @@ def _introduce(layout: Layout, clients: dict[int, redis.Redis], deadline: float)
     for node in layout.nodes:
         _wait(
             deadline,
-            lambda node=node: set(ids.values()) <= _known_ids(clients[node.port]),
+            partial(_knows, clients[node.port], set(ids.values())),
             f"{node.name} has not met the others",
         )
 
@@ -89,7 +90,7 @@ def _attach_replicas(layout: Layout, clients: dict[int, redis.Redis], deadline: 
     for node in layout.nodes:
         _wait(
             deadline,
-            lambda node=node: _is_synced(clients[node.port]),
+            partial(_is_synced, clients[node.port]),
             f"{node.name} has not caught up with its master",
         )
 
@@ -122,6 +123,10 @@ def _known_ids(client: redis.Redis) -> set[str]:
     return {line[0] for line in _node_lines(client) if "handshake" not in line[2]}
 
 
+def _knows(client: redis.Redis, ids: set[str]) -> bool:
+    return ids <= _known_ids(client)
+
+
 def _first_slots(client: redis.Redis) -> set[int]:
     """The slots that start a range which some node serves."""
     return {int(entry[0]) for entry in client.execute_command("CLUSTER", "SLOTS")}
@@ -145,11 +150,12 @@ def _is_empty_master(client: redis.Redis) -> bool:
 
 def _is_synced(client: redis.Redis) -> bool:
     info = client.info("replication")
-    return info["role"] == "master" or info["master_link_status"] == "up"
+    return bool(info["role"] == "master" or info["master_link_status"] == "up")
 
 
 def _is_whole(layout: Layout, client: redis.Redis) -> bool:
-    """Every slot is served, and every server of the layout stands in the node's slot map, master or replica."""
+    """Every slot is served, and every server of the layout stands in the node's slot map, master or
+    replica."""
     info = _cluster_info(client)
     if info["cluster_state"] != "ok" or int(info["cluster_slots_ok"]) != SLOTS:
         return False

@@ -5,6 +5,7 @@
     processed_docs_stage3_tokenized{tag}           set of the tensors' keys
     bertqa{tag}_<article>:{tag}:<number>_<question>     answered when missing; then the cached answer
     bert-qa{tag}                                   the model
+    tokenizer:bert-qa{tag}                         hash: json, the model's tokenizer, and digest, of that
     samples:qa:{tag}                               hash, <article> -> a question key that has an answer
 
 A text in a hash is called a paragraph here, be it one sentence or several. `tag` is the hash tag of the shard
@@ -60,6 +61,10 @@ def processed_key(tag: str) -> str:
 
 def model_key(tag: str) -> str:
     return f"bert-qa{{{tag}}}"
+
+
+def tokenizer_key(tag: str) -> str:
+    return f"tokenizer:bert-qa{{{tag}}}"
 
 
 def samples_key(tag: str) -> str:

@@ -3,6 +3,7 @@ slot."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,19 @@ def read_shards(client: redis.Redis) -> list[Shard]:
         for node_id, (master, replicas) in nodes.items()
     ]
     return sorted(shards, key=lambda shard: shard.slots)
+
+
+def shard_of(slot: int, shards: Sequence[Shard]) -> Shard:
+    """The shard that serves `slot`. redis.RedisError where none does."""
+    for shard in shards:
+        if any(first <= slot <= last for first, last in shard.slots):
+            return shard
+    raise redis.RedisError(f"no shard serves slot {slot}: the cluster is not whole")
+
+
+def text_of(reply: Any) -> str:
+    """A reply as text: bytes that are not UTF-8 are replaced, numbers written out."""
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
 
 
 def _address(node: Any, asked: str) -> tuple[str, int]:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import redis
 
-from ..client import Shard
+from ..client import Shard, shard_of, text_of
 from ..hashtags import slot_of
 from ..keys import QUESTION_PREFIX, Paragraph, processed_key, samples_key, sentences_key
 from .articles import Article
@@ -60,19 +61,20 @@ def load_articles(
     fails; what was loaded by then is whole, and loading again goes on from there."""
     loaded = Loaded()
     with ExitStack() as stack:
-        targets = [_Target(shard, stack.enter_context(closing(shard.connect()))) for shard in shards]
+        targets = {shard: _Target(shard, stack.enter_context(closing(shard.connect()))) for shard in shards}
         questions: list[Article] = []
         for batch in _batches(_first_of_each(articles, questions, loaded)):
-            by_target: dict[int, list[tuple[str, Numbered]]] = {}
+            groups: dict[Shard, list[tuple[str, Numbered]]] = {}
             for article in batch:
                 numbered = number_paragraphs(article, unit, language)
-                by_target.setdefault(_target_of(article.name, shards), []).append((article.name, numbered))
-            for index, group in by_target.items():
-                _load_group(targets[index], group, loaded)
+                home = shard_of(slot_of(article.name), shards)
+                groups.setdefault(home, []).append((article.name, numbered))
+            for shard, group in groups.items():
+                _load_group(targets[shard], group, loaded)
             progress(loaded)
         for article in questions:
-            _add_sample(targets[_target_of(article.name, shards)], article)
-        for target in targets:
+            _add_sample(targets[shard_of(slot_of(article.name), shards)], article)
+        for target in targets.values():
             _forget_answers(target)
     return loaded
 
@@ -97,14 +99,6 @@ def _batches(articles: Iterator[Article]) -> Iterator[list[Article]]:
         yield batch
 
 
-def _target_of(name: str, shards: list[Shard]) -> int:
-    slot = slot_of(name)
-    for index, shard in enumerate(shards):
-        if any(first <= slot <= last for first, last in shard.slots):
-            return index
-    raise redis.RedisError(f"no shard serves slot {slot}: the cluster is not whole")
-
-
 def _load_group(target: _Target, group: list[tuple[str, Numbered]], loaded: Loaded) -> None:
     tag = target.shard.hash_tag
     reading = target.client.pipeline(transaction=False)
@@ -112,7 +106,7 @@ def _load_group(target: _Target, group: list[tuple[str, Numbered]], loaded: Load
         reading.hgetall(sentences_key(name, tag))
     stored = reading.execute()
     for (name, numbered), old in zip(group, stored, strict=True):
-        have = {number.decode(): text.decode(errors="replace") for number, text in old.items()}
+        have = {text_of(number): text_of(text) for number, text in old.items()}
         loaded.paragraphs += len(numbered.texts)
         if have == numbered.texts:
             loaded.same += 1
@@ -133,7 +127,7 @@ def _replace(client: redis.Redis, name: str, tag: str, have: dict[str, str], num
         writing.srem(processed_key(tag), *tensors)
         writing.hdel(samples_key(tag), name)
     if numbered.texts:
-        writing.hset(sentences_key(name, tag), mapping=numbered.texts)
+        writing.hset(sentences_key(name, tag), mapping=dict[Any, Any](numbered.texts))
     if numbered.sample:
         question, number = numbered.sample
         writing.hset(samples_key(tag), name, Paragraph(name, tag, number).question_key(question))
@@ -144,9 +138,7 @@ def _add_sample(target: _Target, article: Article) -> None:
     """Note the first of the article's questions that one of its stored paragraphs answers."""
     tag = target.shard.hash_tag
     stored = target.client.hgetall(sentences_key(article.name, tag))
-    sample = sample_of(
-        article, {number.decode(): text.decode(errors="replace") for number, text in stored.items()}
-    )
+    sample = sample_of(article, {text_of(number): text_of(text) for number, text in stored.items()})
     if sample is not None:
         question, number = sample
         key = Paragraph(article.name, tag, number).question_key(question)

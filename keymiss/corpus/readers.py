@@ -149,9 +149,8 @@ def _read_table(path: Path) -> Iterator[Article]:
         rows = csv.DictReader(lines, dialect=dialect)
         fields = rows.fieldnames or []
         if not any(name in fields for name in TEXT_FIELDS):
-            raise CorpusError(
-                f"{path}: no column for the text: expected one of {', '.join(TEXT_FIELDS)}, found {', '.join(fields) or 'none'}"
-            )
+            expected, found = ", ".join(TEXT_FIELDS), ", ".join(fields) or "none"
+            raise CorpusError(f"{path}: no column for the text: expected one of {expected}, found {found}")
         yield from _read_records(path, ((f"line {rows.line_num}", row) for row in rows))
 
 

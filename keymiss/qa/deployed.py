@@ -1,4 +1,5 @@
-"""The tokenizer that stands beside the model of a shard, as an encoder. For functions in the functions worker."""
+"""The tokenizer that stands beside the model of a shard, as an encoder. For functions in the functions
+worker."""
 
 from __future__ import annotations
 
@@ -32,6 +33,12 @@ def deployed_encoder(execute: Execute, tag: str) -> Encoder:
         encoder = _read(execute, tag)
         _fresh[tag] = (monotonic() + FRESH_S, encoder)
     return encoder
+
+
+def text_of(value: str | bytearray) -> str:
+    """A text as functions get it from the shard; of one that is not UTF-8 the bytes that do not fit are
+    replaced."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def _read(execute: Execute, tag: str) -> Encoder:

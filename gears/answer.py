@@ -1,0 +1,102 @@
+"""Answer a question that is a key: GET bertqa{tag}_<article>:{tag}:<number>_<question>.
+
+The answer is the best span of the paragraph, word for word, or an empty string where the model finds none.
+It is cached for `keymiss.answer-ttl-ms` milliseconds; 0 caches nothing, which is what one measures with.
+"""
+
+import asyncio
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import redisAI
+from redisgears import GB, configGet, execute, override_reply
+
+from keymiss.keys import Paragraph, model_key, parse_question_key
+from keymiss.qa import Encoder, Pieces, QuestionTooLong, Window, answer_of
+from keymiss.qa.deployed import NoTokenizer, deployed_encoder, text_of
+
+
+class Unanswerable(Exception):
+    """Why there is no answer, for the client."""
+
+
+async def answer(record: dict[str, Any]) -> None:
+    """Answer the client that waits for the missing key, with an error where there is no answering it."""
+    try:
+        paragraph, question = parse_question_key(text_of(record["key"]))
+        if not question.strip():
+            raise Unanswerable("the question is empty")
+        found = await find(paragraph, question)
+        cache(record["key"], found)
+        override_reply(found)
+    except (ValueError, QuestionTooLong, NoTokenizer, Unanswerable) as error:
+        override_reply(f"-ERR {error}")
+    except Exception as error:  # of a command or of the model: it starts with a code of its own
+        override_reply(f"-{error}")
+
+
+async def find(paragraph: Paragraph, question: str) -> str:
+    """Ask the model: once, or where the paragraph is too long for that, about each window of it."""
+    text = read_text(paragraph)
+    encoder = deployed_encoder(execute, paragraph.tag)
+    ids = encoder.question(question)
+    pieces = read_pieces(paragraph, text, encoder)
+    if not pieces:
+        return ""
+    windows = list(encoder.windows(ids, pieces))
+    outputs = await asyncio.gather(*(run_model(paragraph.tag, window) for window in windows))
+    best = answer_of(
+        text, pieces, [(window, *logits) for window, logits in zip(windows, outputs, strict=True)]
+    )
+    return best.text if best.margin > 0 else ""
+
+
+def read_text(paragraph: Paragraph) -> str:
+    text = execute("HGET", paragraph.hash_key, paragraph.number)
+    if text is not None:
+        return text_of(text)
+    count = execute("HLEN", paragraph.hash_key)
+    if count == 0:
+        raise Unanswerable(f"no article {paragraph.hash_key}: load it with `keymiss load`")
+    raise Unanswerable(f"no paragraph {paragraph.number} in {paragraph.hash_key}, which has {count}")
+
+
+def read_pieces(paragraph: Paragraph, text: str, encoder: Encoder) -> Pieces:
+    """The paragraph's tokens; made on the spot where gears/tokenise.py has not come to it yet."""
+    try:
+        tokens = redisAI.getTensorFromKey(paragraph.tokens_key)
+    except Exception:
+        return encoder.pieces(text)
+    return Pieces.from_blob(redisAI.tensorGetDataAsBlob(tokens))
+
+
+async def run_model(tag: str, window: Window) -> tuple[Sequence[float], Sequence[float]]:
+    """The start and end logits of the window's tokens."""
+    try:
+        runner = redisAI.createModelRunner(model_key(tag))
+    except Exception:
+        raise Unanswerable(f"no model {model_key(tag)}: store one with `keymiss model store`") from None
+    shape = (1, len(window.input_ids))
+    for name, blob in zip(("input_ids", "attention_mask", "token_type_ids"), window.blobs(), strict=True):
+        redisAI.modelRunnerAddInput(runner, name, redisAI.createTensorFromBlob("INT64", shape, blob))
+    for name in ("start_logits", "end_logits"):
+        redisAI.modelRunnerAddOutput(runner, name)
+    start, end = await redisAI.modelRunnerRunAsync(runner)
+    return array("f", redisAI.tensorGetDataAsBlob(start)), array("f", redisAI.tensorGetDataAsBlob(end))
+
+
+def cache(key: str, found: str) -> None:
+    ttl_ms = int(configGet("keymiss.answer-ttl-ms"))
+    if ttl_ms == 0:
+        return
+    try:
+        execute("SET", key, found, "PX", ttl_ms)
+    except Exception as error:
+        if not str(error).startswith("READONLY"):  # a replica answers, and leaves the cache to its master
+            raise
+
+
+GB(desc="answer questions").foreach(answer).register(
+    prefix="bertqa*", commands=["get"], eventTypes=["keymiss"], mode="async_local", singleFlight=True
+)

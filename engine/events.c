@@ -107,7 +107,7 @@ static void snapshot_end(snapshot *s) {
 
 /* Events. */
 
-static event *event_new(registration *r, snapshot *s) {
+static event *event_new(registration *r, snapshot *s, bool miss) {
     event *e = RedisModule_Calloc(1, sizeof *e);
     size_t key_len;
     const char *key = RedisModule_StringPtrLen(s->key, &key_len);
@@ -115,6 +115,7 @@ static event *event_new(registration *r, snapshot *s) {
     e->registration = registration_hold(r);
     e->key = RedisModule_HoldString(NULL, s->key);
     e->db = RedisModule_GetSelectedDb(s->ctx);
+    e->is_miss = miss;
     frame_init(&e->record);
     frame_add(&e->record, key, key_len);
     frame_add_text(&e->record, s->event);
@@ -229,14 +230,14 @@ static void run_in_unit(RedisModuleCtx *ctx, void *arg) {
     free_put_off(arg);
 }
 
-static void put_off_sync(RedisModuleCtx *ctx, event *e, bool miss) {
+static void put_off_sync(RedisModuleCtx *ctx, event *e) {
     if (put_off >= settings.max_jobs) {
         stats.refused++;
         event_free(e);
         return;
     }
     put_off++;
-    if (!miss && RedisModule_AddPostNotificationJob &&
+    if (!e->is_miss && RedisModule_AddPostNotificationJob &&
         RedisModule_AddPostNotificationJob(ctx, run_put_off, e, free_put_off) == REDISMODULE_OK) {
         return;
     }
@@ -266,11 +267,11 @@ static int on_event(RedisModuleCtx *ctx, int type, const char *name, RedisModule
     for (size_t i = 0; i < list.count; i++) {
         registration *r = list.items[i];
         if (!is_wanted(r, name, name_len) || !registration_wants_type(r, snapshot_type(&s))) continue;
-        event *e = event_new(r, &s);
+        event *e = event_new(r, &s, miss);
         if (r->commands.count > 0) {
             collect(e);
         } else if (r->mode == MODE_SYNC) {
-            put_off_sync(ctx, e, miss);
+            put_off_sync(ctx, e);
         } else {
             event_submit_unwatched(e, flags);
             event_free(e);

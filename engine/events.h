@@ -13,6 +13,7 @@ typedef struct event {
     registration *registration; /* held */
     RedisModuleString *key;     /* held */
     int db;
+    bool is_miss;        /* keymiss */
     frame_writer record; /* <key> <event> <type> <value>, as they were when it happened */
     struct event *next;
 } event;

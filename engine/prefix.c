@@ -127,6 +127,14 @@ static bool pattern_is_any(const char *pattern, size_t *len) {
     return true;
 }
 
+bool prefix_matches(const char *pattern, size_t pattern_len, const char *key, size_t len) {
+    if (pattern_len == 0) return false;
+    if (pattern_is_any(pattern, &pattern_len)) {
+        return pattern_len == 0 || (len >= pattern_len && memcmp(pattern, key, pattern_len) == 0);
+    }
+    return len == pattern_len && memcmp(pattern, key, len) == 0;
+}
+
 prefix_table *prefix_table_new(void) {
     prefix_table *t = memory.alloc(sizeof *t);
     *t = (prefix_table){.root = {0}};

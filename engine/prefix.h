@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+bool prefix_matches(const char *pattern, size_t pattern_len, const char *key, size_t len);
+
 typedef struct prefix_table prefix_table;
 
 typedef void (*prefix_visit)(void *value, void *arg);

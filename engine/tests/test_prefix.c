@@ -101,6 +101,10 @@ static void check_against_naive(const prefix_table *t, char patterns[][LONGEST +
         found f = {.count = 0};
         prefix_table_find(t, key, len, note, &f);
         check(f.count == want, "as many found as the naive matcher finds");
+        for (int p = 0; p < PATTERNS; p++) {
+            bool one = prefix_matches(patterns[p], strlen(patterns[p]), key, len);
+            check(one == naive_match(patterns[p], key, len), "one pattern agrees with the naive matcher");
+        }
         for (size_t j = 0; j < f.count; j++) check(naive_match(f.patterns[j], key, len), "what is found matches");
         check(prefix_table_matches(t, key, len) == (want > 0), "matches agrees with find");
     }

@@ -1,0 +1,284 @@
+/* hooks.c
+ *
+ * A command filter puts KEYMISS.HOOK, or KEYMISS.HOOKW for a command that writes, in front of a command that a registration
+ * names and whose arguments may hold a key of it. The hook runs the command and looks at the events that it fired.
+ *
+ * 1. The filter comes before the server's checks. The hook command stands in for the original in all of them: it has the
+ *    original's keys (so ACL key patterns, cluster redirects and client tracking hold) and is a write command if that
+ *    is one (so READONLY, MULTI on a replica, disk errors and missing replicas are refused as always).
+ * 2. What the stand-in cannot show, the user's right to the original command, is checked where that runs (the "C" of
+ *    RM_Call), as are memory limits ("M") and what scripts may not do ("S"); KEYMISS.HOOK itself runs no write ("W").
+ *    So it is no way around anything when it is called by name. A user needs the right to the hook command too.
+ * 3. Commands that the module runs are not hooked (NOSELF): a function that reads the key it was called for sees a plain
+ *    miss. Commands of the master are run as they are.
+ * 4. A command is propagated by running it ("!"), as the original, never as the hook. */
+#include "hooks.h"
+
+#include "info.h"
+#include "job_flags.h"
+#include "misses.h"
+#include "registrations.h"
+#include "reply.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *const NOT_HERE =
+    "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading.";
+static const char *const NO_PERMISSION = "NOPERM this user has no permissions to run the command or to access one of its keys";
+
+static RedisModuleString *hook_read_name, *hook_write_name;
+
+static struct {
+    unsigned long long commands, taken_over;
+} stats;
+
+/* The filter. */
+
+static bool may_concern(const hooked_command *command, RedisModuleCommandFilterCtx *filter) {
+    if (prefix_table_matches(command->patterns, "", 0)) return true; /* every key, or no key at all */
+    int argc = RedisModule_CommandFilterArgsCount(filter);
+    for (int i = 1; i < argc; i++) {
+        size_t len;
+        const char *text = RedisModule_StringPtrLen(RedisModule_CommandFilterArgGet(filter, i), &len);
+        if (prefix_table_matches(command->patterns, text, len)) return true;
+    }
+    return false;
+}
+
+static void filter_command(RedisModuleCommandFilterCtx *filter) {
+    if (hooked_commands_count == 0) return;
+    size_t len;
+    const char *name = RedisModule_StringPtrLen(RedisModule_CommandFilterArgGet(filter, 0), &len);
+    const hooked_command *command = hooked_commands_find(name, len);
+    if (!command || !command->known || !may_concern(command, filter)) return;
+    RedisModuleString *hook = command->writes ? hook_write_name : hook_read_name;
+    RedisModule_RetainString(NULL, hook); /* the server takes this reference over */
+    RedisModule_CommandFilterArgInsert(filter, 0, hook);
+}
+
+/* Running the original. argv and argc here and below: the original command. */
+
+static RedisModuleCallReply *run(RedisModuleCtx *ctx, const char *format, RedisModuleString **argv, int argc) {
+    errno = 0;
+    return RedisModule_Call(ctx, RedisModule_StringPtrLen(argv[0], NULL), format, argv + 1, (size_t)argc - 1);
+}
+
+static RedisModuleCallReply *run_as_client(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
+    RedisModuleCallReply *reply = run(ctx, writes ? "!0CSMEv" : "0CSMWEv", argv, argc);
+    if (errno == ENOTSUP) { /* nobody's user: another module runs the command */
+        if (reply) RedisModule_FreeCallReply(reply);
+        reply = run(ctx, writes ? "!0SMEv" : "0SMWEv", argv, argc);
+    }
+    return reply;
+}
+
+static int give(RedisModuleCtx *ctx, RedisModuleCallReply *reply) {
+    if (!reply) return RedisModule_ReplyWithError(ctx, "ERR the command could not be run");
+    RedisModule_ReplyWithCallReply(ctx, reply);
+    RedisModule_FreeCallReply(reply);
+    return REDISMODULE_OK;
+}
+
+/* register(hook=...): the function runs instead of the command. */
+
+static bool has_key_of(RedisModuleCtx *ctx, const registration *r, RedisModuleString **argv, int argc) {
+    if (slice_is(r->prefix, "*")) return true;
+    int count = 0, *flags = NULL;
+    int *positions = RedisModule_GetCommandKeysWithFlags(ctx, argv, argc, &count, &flags);
+    bool found = false;
+    for (int i = 0; positions && i < count && !found; i++) {
+        size_t len;
+        const char *key = RedisModule_StringPtrLen(argv[positions[i]], &len);
+        found = prefix_matches(r->prefix.data, r->prefix.len, key, len);
+    }
+    RedisModule_Free(positions);
+    RedisModule_Free(flags);
+    return found;
+}
+
+/* The one registered last: what was there before is behind its call_next. */
+static registration *find_taker(RedisModuleCtx *ctx, const hooked_command *command, RedisModuleString **argv, int argc) {
+    for (size_t i = command->registrations_count; i > 0; i--) {
+        registration *r = command->registrations[i - 1];
+        if (r->kind == REGISTRATION_HOOK && has_key_of(ctx, r, argv, argc)) return r;
+    }
+    return NULL;
+}
+
+/* The current user is there to be asked about; there is none where another module runs the command. */
+static bool has_user(RedisModuleCtx *ctx) {
+    errno = 0;
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, "PING", "CE");
+    bool found = errno != ENOTSUP;
+    if (reply) RedisModule_FreeCallReply(reply);
+    return found;
+}
+
+static bool is_permitted(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    if (!has_user(ctx)) return true;
+    RedisModuleString *name = RedisModule_GetCurrentUserName(ctx);
+    RedisModuleUser *user = name ? RedisModule_GetModuleUserFromUserName(name) : NULL;
+    bool permitted = user && RedisModule_ACLCheckCommandPermissions(user, argv, argc) == REDISMODULE_OK;
+    if (user && !permitted) RedisModule_ACLAddLogEntry(ctx, user, argv[0], REDISMODULE_ACL_LOG_CMD);
+    if (user) RedisModule_FreeModuleUser(user);
+    if (name) RedisModule_FreeString(ctx, name);
+    return permitted;
+}
+
+static void taken_over_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
+    (void)ctx;
+    waiter *w = arg;
+    if (result->end == JOB_DONE && result->done.count > 0) {
+        waiter_finish_resp(w, result->done.parts[0].data, result->done.parts[0].len);
+    } else if (result->end == JOB_TIMED_OUT) {
+        waiter_finish_error(w, "ERR the hook did not answer within its deadline (keymiss.job-timeout-ms)");
+    } else {
+        waiter_finish_error(w, result->end == JOB_FAILED ? result->error : "ERR the hook gave no reply");
+    }
+}
+
+/* The main thread waits: answer in place. */
+static void taken_over_sync_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
+    (void)arg;
+    if (result->end == JOB_DONE && result->done.count > 0) {
+        reply_with_resp(ctx, result->done.parts[0]);
+    } else if (result->end == JOB_TIMED_OUT) {
+        RedisModule_ReplyWithError(ctx, "ERR the hook did not answer within its deadline (keymiss.sync-timeout-ms)");
+    } else {
+        RedisModule_ReplyWithError(ctx, result->end == JOB_FAILED ? result->error : "ERR the hook gave no reply");
+    }
+}
+
+static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **argv, int argc, int flags) {
+    bool sync = r->mode == MODE_SYNC;
+    if (!sync && job_flags_deny_blocking(flags)) return RedisModule_ReplyWithError(ctx, NOT_HERE);
+    if (!is_permitted(ctx, argv, argc)) return RedisModule_ReplyWithError(ctx, NO_PERMISSION);
+    waiter *w = NULL;
+    if (!sync && !(w = waiter_new(ctx, NOT_HERE))) return REDISMODULE_OK;
+    stats.taken_over++;
+
+    job_request request = {
+        .role = WORKER_FUNCTIONS,
+        .kind = JOB_HOOKED,
+        .db = RedisModule_GetSelectedDb(ctx),
+        .sync = sync,
+        .callback = sync ? taken_over_sync_ended : taken_over_ended,
+        .arg = w,
+    };
+    frame_init(&request.body);
+    frame_add_number(&request.body, request.db);
+    job_flags_add(&request.body, flags, sync);
+    frame_add(&request.body, r->id.data, r->id.len);
+    for (int i = 0; i < argc; i++) {
+        size_t len;
+        const char *text = RedisModule_StringPtrLen(argv[i], &len);
+        frame_add(&request.body, text, len);
+    }
+    const char *error = NULL;
+    job_id id = job_submit(&request, &error);
+    if (id && sync) job_wait(ctx, id);
+    if (!id && sync) RedisModule_ReplyWithError(ctx, error);
+    if (!id && !sync) waiter_finish_error(w, error);
+    return REDISMODULE_OK;
+}
+
+/* register(commands=...): the functions run for the events that the command fires. */
+
+static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *reply, event_list *fired,
+                                 RedisModuleString **argv, int argc, int flags) {
+    slice plain = {NULL, 0};
+    plain.data = RedisModule_CallReplyProto(reply, &plain.len);
+    bool may_block = !job_flags_deny_blocking(flags);
+    miss *m = miss_new(argv, argc, flags, plain);
+    for (event *e = fired->first; e; e = e->next) {
+        if (e->registration->mode == MODE_SYNC && !e->registration->removed) miss_run_sync(ctx, m, e);
+    }
+    for (event *e = fired->first; e; e = e->next) {
+        if (e->registration->mode == MODE_SYNC) continue;
+        if (may_block) {
+            miss_start(m, e);
+        } else {
+            event_submit_unwatched(e, flags);
+        }
+    }
+    while (fired->first) {
+        event *e = fired->first;
+        fired->first = e->next;
+        event_free(e);
+    }
+    int result = miss_answer(ctx, m);
+    RedisModule_FreeCallReply(reply);
+    return result;
+}
+
+static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
+    int flags = RedisModule_GetContextFlags(ctx);
+    if (flags & REDISMODULE_CTX_FLAGS_REPLICATED) return give(ctx, run(ctx, "!0Ev", argv, argc));
+
+    size_t name_len;
+    const char *name = RedisModule_StringPtrLen(argv[0], &name_len);
+    const hooked_command *command = hooked_commands_find(name, name_len);
+    if (!command) return give(ctx, run_as_client(ctx, argv, argc, writes)); /* unregistered since it was queued */
+    stats.commands++;
+    registration *taker = find_taker(ctx, command, argv, argc);
+    if (taker) return take_over(ctx, taker, argv, argc, flags);
+
+    event_collector collector = {.command = command->name};
+    event_collector *previous = events_collect(&collector);
+    RedisModuleCallReply *reply = run_as_client(ctx, argv, argc, writes);
+    events_collect(previous);
+    if (!collector.list.first || !reply) return give(ctx, reply);
+    return answer_with_functions(ctx, reply, &collector.list, argv, argc, flags);
+}
+
+static int show_keys(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    int count = 0, *flags = NULL;
+    int *positions = RedisModule_GetCommandKeysWithFlags(ctx, argv + 1, argc - 1, &count, &flags);
+    for (int i = 0; positions && i < count; i++) RedisModule_KeyAtPosWithFlags(ctx, positions[i] + 1, flags[i]);
+    RedisModule_Free(positions);
+    RedisModule_Free(flags);
+    return REDISMODULE_OK;
+}
+
+static int hook_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
+    if (argc < 2) return RedisModule_IsKeysPositionRequest(ctx) ? REDISMODULE_OK : RedisModule_WrongArity(ctx);
+    if (RedisModule_IsKeysPositionRequest(ctx)) return show_keys(ctx, argv, argc);
+    return run_hooked(ctx, argv + 1, argc - 1, writes);
+}
+
+/* KEYMISS.HOOK <command> [<argument> ...]: what the command, which writes nothing, answers, or a function instead. */
+static int hook_read(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    return hook_command(ctx, argv, argc, false);
+}
+
+/* KEYMISS.HOOKW <command> [<argument> ...]: the same for a command that may write. */
+static int hook_write(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    return hook_command(ctx, argv, argc, true);
+}
+
+static void write_info(RedisModuleInfoCtx *info) {
+    RedisModule_InfoAddFieldULongLong(info, "hooked_calls", stats.commands);
+    RedisModule_InfoAddFieldULongLong(info, "hooked_calls_taken_over", stats.taken_over);
+}
+
+/* Where the server lets modules say so, who may read may be answered by functions, too. */
+static void join_category(RedisModuleCtx *ctx, const char *command, const char *category) {
+    if (!RedisModule_SetCommandACLCategories) return;
+    RedisModule_SetCommandACLCategories(RedisModule_GetCommand(ctx, command), category);
+}
+
+int hooks_init(RedisModuleCtx *ctx) {
+    hook_read_name = RedisModule_CreateString(NULL, "KEYMISS.HOOK", strlen("KEYMISS.HOOK"));
+    hook_write_name = RedisModule_CreateString(NULL, "KEYMISS.HOOKW", strlen("KEYMISS.HOOKW"));
+    if (RedisModule_CreateCommand(ctx, "keymiss.hook", hook_read, "readonly getkeys-api", 0, 0, 0) != REDISMODULE_OK ||
+        RedisModule_CreateCommand(ctx, "keymiss.hookw", hook_write, "write getkeys-api", 0, 0, 0) != REDISMODULE_OK) {
+        return REDISMODULE_ERR;
+    }
+    join_category(ctx, "keymiss.hook", "read");
+    join_category(ctx, "keymiss.hookw", "write");
+    if (!RedisModule_RegisterCommandFilter(ctx, filter_command, REDISMODULE_CMDFILTER_NOSELF)) return REDISMODULE_ERR;
+    misses_init();
+    info_section("hooks", write_info);
+    return REDISMODULE_OK;
+}

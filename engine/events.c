@@ -192,8 +192,7 @@ static void log_failure(const registration *r, const char *error) {
 static void unwatched_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
     registration *r = arg;
-    if (result->end == JOB_FAILED) log_failure(r, result->error);
-    if (result->end == JOB_TIMED_OUT) log_failure(r, "its deadline passed");
+    if (result->end != JOB_DONE) log_failure(r, result->error);
     registration_release(r);
 }
 

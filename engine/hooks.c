@@ -126,15 +126,16 @@ static bool is_permitted(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
     return permitted;
 }
 
+static const char *failure(const job_result *result) {
+    return result->end == JOB_DONE ? "ERR the hook gave no reply" : result->error;
+}
+
 static void taken_over_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
-    waiter *w = arg;
     if (result->end == JOB_DONE && result->done.count > 0) {
-        waiter_finish_resp(w, result->done.parts[0].data, result->done.parts[0].len);
-    } else if (result->end == JOB_TIMED_OUT) {
-        waiter_finish_error(w, "ERR the hook did not answer within its deadline (keymiss.job-timeout-ms)");
+        waiter_finish_resp(arg, result->done.parts[0].data, result->done.parts[0].len);
     } else {
-        waiter_finish_error(w, result->end == JOB_FAILED ? result->error : "ERR the hook gave no reply");
+        waiter_finish_error(arg, failure(result));
     }
 }
 
@@ -143,10 +144,8 @@ static void taken_over_sync_ended(RedisModuleCtx *ctx, const job_result *result,
     (void)arg;
     if (result->end == JOB_DONE && result->done.count > 0) {
         reply_with_resp(ctx, result->done.parts[0]);
-    } else if (result->end == JOB_TIMED_OUT) {
-        RedisModule_ReplyWithError(ctx, "ERR the hook did not answer within its deadline (keymiss.sync-timeout-ms)");
     } else {
-        RedisModule_ReplyWithError(ctx, result->end == JOB_FAILED ? result->error : "ERR the hook gave no reply");
+        RedisModule_ReplyWithError(ctx, failure(result));
     }
 }
 

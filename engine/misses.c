@@ -96,23 +96,16 @@ static void miss_fail(miss *m, const char *error) {
     if (!m->error) m->error = copied(error, strlen(error));
 }
 
-/* What one function's end means for the command: a function that raised has an empty reply, like one that overrode nothing. */
+/* What one function's end means for the command: one that raised has an empty reply, like one that overrode nothing. */
 static void miss_note(miss *m, const job_result *result) {
-    switch (result->end) {
-    case JOB_DONE: {
-        slice reply = result->done.count > 0 ? result->done.parts[0] : (slice){"", 0};
-        if (m->override || reply.len == 0) break;
-        m->override = copied(reply.data, reply.len);
-        m->override_len = reply.len;
-        break;
-    }
-    case JOB_TIMED_OUT:
-        miss_fail(m, "ERR the function did not answer within its deadline (keymiss.job-timeout-ms)");
-        break;
-    case JOB_FAILED:
+    if (result->end != JOB_DONE) {
         miss_fail(m, result->error);
-        break;
+        return;
     }
+    slice reply = result->done.count > 0 ? result->done.parts[0] : (slice){"", 0};
+    if (m->override || reply.len == 0) return;
+    m->override = copied(reply.data, reply.len);
+    m->override_len = reply.len;
 }
 
 /* Flights. */

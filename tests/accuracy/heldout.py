@@ -1,7 +1,7 @@
 """The held-out questions of the shared data, each with the paragraph that it is asked about.
 
-Nothing is trained or tuned on these files. COVID-QA asks about whole papers: here a question is asked about the
-thousand characters around its answer, and a few about the whole paper, which has to be windowed.
+Nothing is trained or tuned on these files. COVID-QA asks about whole papers: here a question is asked about
+the thousand characters around its answer, and a few about the whole paper, which has to be windowed.
 """
 
 from __future__ import annotations

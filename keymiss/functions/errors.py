@@ -1,13 +1,4 @@
-"""What goes wrong in user code, and the text in which clients have always seen it.
-
-    Exception
-     └─ GearsError       `redisgears.GearsError`, shown as `gears.error`: misuse of a name that scripts are given
-         └─ FlatError    `redisgears.GearsFlatError`, raised by flat_error(): shown as its text alone
-
-    BaseException
-     └─ Aborted          raised inside user code whose execution is aborted; not an Exception, so that a user's
-                         `except Exception` does not keep an aborted execution alive
-"""
+"""The text in which clients have always seen what went wrong in user code, and how an execution is stopped."""
 
 from __future__ import annotations
 
@@ -15,22 +6,13 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from keymiss.errors import GearsFlatError
+
 _OWN_CODE = str(Path(__file__).resolve().parent.parent)  # the package: its frames are no business of a script's author
 
 
-class GearsError(Exception):
-    """A script misused one of its names, or a command it ran answered an error."""
-
-
-GearsError.__module__, GearsError.__qualname__, GearsError.__name__ = "gears", "error", "error"
-
-
-class FlatError(GearsError):
-    """Its text is the whole error: no type, no traceback."""
-
-
 class Aborted(BaseException):
-    """The execution was aborted or dropped while it ran."""
+    """Raised inside user code whose execution is aborted. Not an Exception, so that no `except Exception` keeps it alive."""
 
 
 def flat_text(error: BaseException) -> str:
@@ -46,14 +28,15 @@ def short_text(error: BaseException) -> str:
 def error_text(error: BaseException, with_traceback: bool = True) -> str:
     """The text of an error that user code raised: the list of traceback lines as Python writes a list, so on one line.
 
-    Only frames outside this package are shown. An error without any, such as a step that takes another number of
-    arguments, is shown by `short_text`.
+    Only frames outside this package are shown. Where the call itself failed (a step that takes another number of
+    arguments), so that no frame of it was entered, `short_text` is given.
     """
-    if isinstance(error, FlatError):
+    if isinstance(error, GearsFlatError):
         return flat_text(error)
-    frames = _users_frames(error.__traceback__)
-    if not with_traceback or not frames:
+    entered = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+    if not with_traceback or not entered:
         return short_text(error)
+    frames = _users_frames(error.__traceback__)
     lines = ["Traceback (most recent call last):\n"]
     lines += [f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n' for frame in frames]
     lines += traceback.format_exception_only(type(error), error)

@@ -1,0 +1,64 @@
+"""Commands that tell of the worker and of the cluster."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keymiss.errors import GearsError
+from keymiss.functions import replies
+from keymiss.functions.commands.nested import nested
+from keymiss.functions.job import FunctionJob
+
+if TYPE_CHECKING:
+    from keymiss.functions.gears import Gears
+
+_API_VERSION = 10000
+
+
+def statistics(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.PYSTATS: memory of the worker that runs the functions, in bytes. Python does not count what it has returned."""
+    now = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return nested(["TotalAllocated", max(peak, now), "PeakAllocated", max(peak, now), "CurrAllocated", now])
+
+
+def profile(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.PYPROFILE STATS | RESET session: profiles are not made; the numbers of registrations tell durations."""
+    word = arguments[0].upper()
+    if word not in (b"STATS", b"RESET"):
+        raise GearsError("Wrong subcommand given to RG.PYPROFILE")
+    if len(arguments) < 2:  # noqa: PLR2004
+        raise GearsError("ERR wrong number of arguments for 'rg.pyprofile' command")
+    name = arguments[1].decode("utf-8", "replace")
+    if gears.sessions.get(name) is None:
+        raise GearsError(f"Session {name} does not exists")
+    if word == b"STATS":
+        raise GearsError(f"ERR there is no profile of session {name}")
+    return replies.OK
+
+
+def plugins(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.DUMPPLUGINS: the one language there is."""
+    return nested([["GearsPythonPlugin", _API_VERSION]])
+
+
+def cluster(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.INFOCLUSTER: this shard and all that own slots."""
+    if not gears.shard.is_cluster:
+        return replies.bulk(b"no cluster mode")
+    shards: list[Any] = [
+        [
+            *("id", shard.node, "ip", shard.host, "port", shard.port, "unixSocket", "None"),
+            *("runid", "0" * 40 if shard.node != gears.shard.node else gears.shard.hello.run_id),
+            *("minHslot", shard.first_slot, "maxHslot", shard.last_slot, "pendingMessages", 0),
+        ]
+        for shard in gears.peers.shards()
+    ]
+    return nested(["MyId", gears.shard.node, "MyRunId", gears.shard.hello.run_id, shards])
+
+
+def refresh_cluster(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.REFRESHCLUSTER: the cluster is looked at anew for each execution, so there is nothing to refresh."""
+    return replies.OK

@@ -1,0 +1,116 @@
+"""Commands on registrations and their sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keymiss.errors import GearsError
+from keymiss.functions import replies
+from keymiss.functions.commands.nested import nested
+from keymiss.functions.job import FunctionJob
+from keymiss.functions.registering import CommandArguments
+from keymiss.functions.registrations import Numbers, Registration
+from keymiss.functions.sessions import Session
+
+if TYPE_CHECKING:
+    from keymiss.functions.gears import Gears
+
+NOT_REGISTERED = "execution is not registered"
+
+
+def trigger(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | None:
+    """RG.TRIGGER name [argument ...] and RG.TRIGGERONKEY name key [argument ...]: the results of the function."""
+    name = arguments[0].decode("utf-8", "replace")
+    registration = gears.registrations.with_trigger(name)
+    if registration is None:
+        raise GearsError("ERR subcommand not found")
+    registration.trigger(job, arguments)
+    return None
+
+
+def dump(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.DUMPREGISTRATIONS: every registration with its numbers, arguments and session."""
+    return nested([_with_session(registration) for registration in gears.registrations])
+
+
+def unregister(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.UNREGISTER id [abortpending]"""
+    registration = gears.registrations.get(arguments[0].decode("utf-8", "replace"))
+    if registration is None:
+        raise GearsError(NOT_REGISTERED)
+    gears.deployer.remove(registration)
+    if arguments[1:] and arguments[1].lower().startswith(b"abort"):
+        registration.cancel_running()
+    return replies.OK
+
+
+def pause(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.PAUSEREGISTRATIONS id: do not fire it any more."""
+    return _pause(gears, arguments[0], True)
+
+
+def unpause(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.UNPAUSEREGISTRATIONS id"""
+    return _pause(gears, arguments[0], False)
+
+
+def _pause(gears: Gears, argument: bytes, paused: bool) -> bytes:
+    name = argument.decode("utf-8", "replace")
+    registration = gears.registrations.get(name)
+    if registration is None:
+        raise GearsError(f"Execution {name} does not exists on shard {gears.shard.node}")
+    if isinstance(registration.arguments, CommandArguments):
+        raise GearsError(f"Reader {registration.reader} does not support pause")
+    gears.deployer.pause(registration, paused)
+    return replies.OK
+
+
+def clear_numbers(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.CLEARREGISTRATIONSSTATS"""
+    for registration in gears.registrations:
+        registration.numbers = Numbers()
+    return replies.OK
+
+
+def dump_sessions(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.PYDUMPSESSIONS [VERBOSE] [SESSIONS name ...]"""
+    verbose, names = False, None
+    rest = [argument.decode("utf-8", "replace") for argument in arguments]
+    while rest:
+        word = rest.pop(0)
+        if word.upper() == "VERBOSE":
+            verbose = True
+        elif word.upper() == "SESSIONS":
+            names, rest = rest, []
+        else:
+            raise GearsError(f"Unknown option {word}")
+    if names is None:
+        return nested([_session(session, verbose) for session in gears.sessions])
+    found = [(name, gears.sessions.get(name)) for name in names]
+    return nested(
+        [_session(session, verbose) if session else f"Session {name} does not exists" for name, session in found]
+    )
+
+
+def dump_requirements(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
+    """RG.PYDUMPREQS: the requirements that this shard's worker has provided."""
+    return nested([["Name", name, "IsInstalled", "yes"] for name in gears.requirements.provided()])
+
+
+def _with_session(registration: Registration) -> list[Any]:
+    return [*registration.shown(), "PD", registration.session.described(), "ExecutionThreadPool", "DefaultPool"]
+
+
+def _session(session: Session, verbose: bool) -> list[Any]:
+    registrations: list[Any] = list(session.registrations)
+    if verbose:
+        registrations = [
+            [*registration.shown(), "ExecutionThreadPool", "DefaultPool"]
+            for registration in session.registrations.values()
+        ]
+    return [
+        *("ID", session.name, "sessionDescription", session.description),
+        *("refCount", len(session.registrations), "linked", "primary", "dead", "false"),
+        *("requirementInstallationNeeded", 0, "requirements", list(session.requirements)),
+        *("registrations", registrations),
+    ]

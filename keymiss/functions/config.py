@@ -1,0 +1,83 @@
+"""RG.CONFIGGET and RG.CONFIGSET: a few numbers that executions obey, and a dictionary for scripts (`configGet`).
+
+Names are case-sensitive, as they always were. What is set lasts until the worker ends.
+"""
+
+from __future__ import annotations
+
+from keymiss.functions.shard import Shard
+
+_CHANGEABLE = {
+    "MaxExecutions": 1000,  # finished executions that are kept
+    "MaxExecutionsPerRegistration": 100,
+    "ProfileExecutions": 0,
+    "PythonAttemptTraceback": 1,
+    "ExecutionMaxIdleTime": 5000,  # ms without a sign of life of another shard
+    "PythonInstallReqMaxIdleTime": 30000,  # ms for installing requirements
+}
+_IN_DICTIONARY = ("PythonAttemptTraceback",)  # always answered as if it were only kept for scripts
+_SAVED = "+OK - value was saved in extra config dictionary"
+
+
+class Config:
+    """The configuration of one shard's functions."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._numbers = dict(_CHANGEABLE)
+
+    @property
+    def max_executions(self) -> int:
+        """Finished executions that are kept; never negative."""
+        return max(0, self._numbers["MaxExecutions"])
+
+    @property
+    def max_executions_per_registration(self) -> int:
+        return max(0, self._numbers["MaxExecutionsPerRegistration"])
+
+    @property
+    def max_idle_s(self) -> float:
+        """How long another shard may be silent during an execution."""
+        return max(0.1, self._numbers["ExecutionMaxIdleTime"] / 1000)
+
+    @property
+    def install_s(self) -> float:
+        """How long an installation of requirements may take."""
+        return max(1.0, self._numbers["PythonInstallReqMaxIdleTime"] / 1000)
+
+    @property
+    def tracebacks(self) -> bool:
+        """Errors are shown with their traceback."""
+        return self._numbers["PythonAttemptTraceback"] != 0
+
+    def get(self, name: str) -> int | str:
+        """A value, or an error as a status text that starts with a minus."""
+        if name in self._numbers:
+            return self._numbers[name]
+        if name in self._shard.config:
+            return self._shard.config[name]
+        fixed = self._fixed()
+        return fixed[name] if name in fixed else f"-(error) Unsupported config parameter: {name}"
+
+    def set(self, name: str, value: str) -> str:
+        """Change a value; the status text, or an error as text that starts with a minus."""
+        if name in self._fixed():
+            return f"-(error) Config value {name} not modifiable at runtime"
+        if name not in self._numbers:
+            self._shard.config[name] = value
+            return _SAVED
+        try:
+            self._numbers[name] = int(value)
+        except ValueError:
+            return f"-(error) Failed parsing value {value!r} of {name}: a number is expected"
+        return _SAVED if name in _IN_DICTIONARY else "+OK"
+
+    def _fixed(self) -> dict[str, int | str]:
+        return {
+            "ExecutionThreads": self._shard.pool.size,
+            "CreateVenv": 0,
+            "DownloadDeps": 0,
+            "DependenciesUrl": "",
+            "PythonInstallationDir": self._shard.hello.dir,
+            "Plugin": "",
+        }

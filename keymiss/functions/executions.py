@@ -1,0 +1,173 @@
+"""Executions: runs of a plan, from their start to their results, and what is kept of them for RG.GETRESULTS and others.
+
+An execution belongs to the shard where it was started. Where its plan needs other shards (mode 'async' in a cluster)
+`spread.py` takes it there; everything else runs here, as one pipeline, since shuffles then move nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from keymiss.functions import replies
+from keymiss.functions.context import Context, current
+from keymiss.functions.drive import Drive, run_inline
+from keymiss.functions.errors import Aborted, error_text
+from keymiss.functions.readers import Source
+from keymiss.functions.steps import SHUFFLES, Pipeline, Plan
+
+if TYPE_CHECKING:
+    from keymiss.functions.gears import Gears
+
+Waiter = Callable[["Execution"], object]
+
+RUNNING, DONE, ABORTED = "running", "done", "aborted"
+ABORTED_TEXT = "execution was aborted"
+
+
+@dataclass(eq=False, slots=True)
+class Execution:
+    """One execution. `finished` of its waiters are called once, in the thread that ended it."""
+
+    id: str
+    plan: Plan
+    registered: bool = False
+    status: str = RUNNING
+    results: list[Any] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    started: float = field(default_factory=monotonic)
+    duration_s: float = 0.0
+    context: Context | None = None
+    shards_received: int = 0
+    shards_completed: int = 0
+    waiters: list[Waiter] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        return self.status == RUNNING
+
+    def end(self, status: str) -> None:
+        """The first end counts."""
+        if self.running:
+            self.duration_s = monotonic() - self.started
+            self.status = status
+            waiters, self.waiters = self.waiters, []
+            for waiter in waiters:
+                waiter(self)
+
+    def when_done(self, waiter: Waiter) -> None:
+        """Call `waiter(self)` at the end: now where it has ended. The loop's thread, or before the start."""
+        self.waiters.append(waiter)
+        if not self.running and waiter in self.waiters:
+            self.waiters.remove(waiter)
+            waiter(self)
+
+    def cancel(self) -> None:
+        """Stop it where it is; its results so far are kept."""
+        if self.running:
+            self.errors.append(ABORTED_TEXT)
+            self.end(ABORTED)
+            if self.context is not None:
+                self.context.cancel()
+
+    def reply(self) -> bytes:
+        """[results, errors] as RESP2."""
+        errors = replies.array([replies.bulk(text.encode("utf-8", "replace")) for text in self.errors])
+        return replies.array([replies.array(list(map(result_reply, self.results))), errors])
+
+
+def result_reply(result: Any) -> bytes:
+    """One result as RESP2; what cannot be said in it is an error in its place."""
+    try:
+        return replies.to_resp(result)
+    except Exception as error:
+        return replies.error(f"ERR {error}")
+
+
+class Executions:
+    """The executions of this shard. Finished ones are kept in the order they ended, up to MaxExecutions."""
+
+    def __init__(self, gears: Gears) -> None:
+        self._gears = gears
+        self._numbers = count(1)
+        self._kept: OrderedDict[str, Execution] = OrderedDict()
+
+    def next_id(self) -> str:
+        """An id no other execution or registration has: the shard's, and a number."""
+        return f"{self._gears.shard.node}-{self.next_number()}"
+
+    def next_number(self) -> int:
+        return next(self._numbers)
+
+    def skip_to(self, number: int) -> None:
+        """Ids up to `number` are taken by registrations that were here before this worker."""
+        self._numbers = count(max(number, next(self._numbers)) + 1)
+
+    def get(self, execution_id: str) -> Execution | None:
+        """An execution that is kept; those of registrations are looked for where they are kept."""
+        return self._kept.get(execution_id) or self._gears.registrations.execution(execution_id)
+
+    def __iter__(self) -> Iterator[Execution]:
+        yield from list(self._kept.values())
+        yield from self._gears.registrations.executions()
+
+    def add(self, execution: Execution) -> None:
+        self._kept[execution.id] = execution
+        for old in list(self._kept.values()):
+            if len(self._kept) <= max(1, self._gears.config.max_executions):
+                break
+            if not old.running:
+                self._kept.pop(old.id, None)
+
+    def drop(self, execution: Execution) -> None:
+        """Forget an execution, stopping it first where it runs."""
+        execution.cancel()
+        if self._kept.pop(execution.id, None) is None:
+            self._gears.registrations.drop_execution(execution.id)
+
+    def start(
+        self, plan: Plan, source: Source, mode: str, context: Context, then: Waiter | None = None, keep: bool = True
+    ) -> Execution:
+        """Start an execution of a plan; `then` is its first waiter. BusyError where too much is waiting already."""
+        execution = Execution(self.next_id(), plan, context=context, waiters=[then] if then else [])
+        context.execution = execution
+        self._gears.shard.call_soon(context.add_running, execution)
+        if keep:
+            self.add(execution)
+        if mode == "async" and self._gears.shard.is_cluster:
+            self._gears.spread.start(execution, source)
+        else:
+            self.run_here(execution, source)
+        return execution
+
+    def run_here(self, execution: Execution, source: Source, inline: bool = False) -> None:
+        """Run the whole plan on this shard: in the pool, or in this thread where `inline`."""
+        context = execution.context
+        assert context is not None
+        steps = (step for step in execution.plan if step.kind not in SHUFFLES)
+        pipeline = Pipeline(steps, execution.results.append, execution.errors, self._gears.config.tracebacks)
+        work = pipeline.read(source.records(self._gears.shard.execute))
+
+        def ended(error: BaseException | None) -> None:
+            if isinstance(error, Aborted):
+                execution.cancel()
+            elif error is not None:
+                execution.errors.append(error_text(error))
+            execution.end(DONE)
+
+        if not inline:
+            Drive(self._gears.shard, work, context, ended).start()
+            return
+        token = current.set(context)
+        try:
+            if context.async_allowed and not (context.job is not None and context.job.sync):
+                Drive(self._gears.shard, work, context, ended).start_here()
+            else:
+                run_inline(work)
+                execution.end(DONE)
+        finally:
+            current.reset(token)

@@ -1,0 +1,43 @@
+"""Gears: everything that serves functions on one shard, put together. The worker calls it for each frame it gets.
+
+    JOB COMMAND                  run(job)
+    JOB MISS, EVENT, HOOKED      fire(job)
+    REGISTRATION                 restore(id, blob)
+    UNREGISTRATION               forget(id)
+    PEER                         receive(node, payload)
+
+All on the loop's thread.
+"""
+
+from __future__ import annotations
+
+from keymiss.functions.commands import Commands
+from keymiss.functions.config import Config
+from keymiss.functions.deploy import Deployer
+from keymiss.functions.executions import Executions
+from keymiss.functions.peers import Peers
+from keymiss.functions.registrations import Registrations
+from keymiss.functions.requirements import Requirements
+from keymiss.functions.sessions import Sessions
+from keymiss.functions.shard import Shard
+from keymiss.functions.spread import Spread
+
+
+class Gears:
+    """The composition root: who knows whom."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self.config = Config(shard)
+        self.requirements = Requirements(self)
+        self.sessions = Sessions(self)
+        self.executions = Executions(self)
+        self.registrations = Registrations(self)
+        self.deployer = Deployer(self)
+        self.peers = Peers(self)
+        self.spread = Spread(self)
+        self.run = Commands(self).run
+        self.fire = self.registrations.fire
+        self.restore = self.deployer.restore
+        self.forget = self.deployer.forget
+        self.receive = self.peers.receive

@@ -1,0 +1,349 @@
+"""Registrations: functions that run when something happens, and what happens to them.
+
+`fire` is the hot path. A miss whose function is one coroutine is started without an execution: its plan was compiled
+when it was registered (`_coroutine_of`), its numbers are added up, and only a short note of it is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from keymiss.errors import KeymissError
+from keymiss.functions import replies
+from keymiss.functions.builder import to_str
+from keymiss.functions.context import Context
+from keymiss.functions.errors import flat_text
+from keymiss.functions.executions import ABORTED, DONE, Execution, result_reply
+from keymiss.functions.job import EVENT, HOOKED, FunctionJob
+from keymiss.functions.readers import RecordsSource
+from keymiss.functions.records import event_record
+from keymiss.functions.registering import (
+    CommandArguments,
+    KeysArguments,
+    Registering,
+    StreamArguments,
+    TriggerArguments,
+)
+from keymiss.functions.sessions import Session
+from keymiss.functions.steps import SHUFFLES, Kind, Plan
+
+if TYPE_CHECKING:
+    from keymiss.functions.gears import Gears
+
+NOT_BLOCKING = "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading."
+_ONE_RESULT = "Command hook must return exactly one result"
+
+OneRecord = Callable[[Any], Coroutine[Any, Any, Any]]
+
+
+@dataclass(slots=True)
+class Numbers:
+    """What RG.DUMPREGISTRATIONS tells of a registration's runs. Durations in seconds."""
+
+    triggered: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    aborted: int = 0
+    last_s: float = 0.0
+    total_s: float = 0.0
+    last_error: str | None = None
+
+    def add(self, status: str, error: str | None, duration_s: float) -> None:
+        """A run has ended, with its last error where it had one."""
+        self.last_s = duration_s
+        self.total_s += duration_s
+        if status == ABORTED:
+            self.aborted += 1
+        elif error is None:
+            self.succeeded += 1
+        else:
+            self.failed += 1
+        self.last_error = error
+
+    def shown(self) -> list[Any]:
+        runs = self.succeeded + self.failed + self.aborted
+        return [
+            *("numTriggered", self.triggered, "numSuccess", self.succeeded),
+            *("numFailures", self.failed, "numAborted", self.aborted),
+            *("lastRunDurationMS", int(self.last_s * 1000), "totalRunDurationMS", int(self.total_s * 1000)),
+            *("avgRunDurationMS", f"{self.total_s * 1000 / runs:g}" if runs else "0"),
+        ]
+
+
+class Registration:
+    """One registration on this shard."""
+
+    def __init__(self, gears: Gears, name: str, session: Session, registering: Registering) -> None:
+        self._gears = gears
+        self.id = name
+        self.session = session
+        self.registering = registering
+        self.reader = registering.reader
+        self.plan = registering.plan
+        self.mode = registering.mode
+        self.arguments = registering.arguments
+        self.on_registered = registering.on_registered
+        self.desc = registering.desc
+        self.numbers = Numbers()
+        self.paused = False
+        self.last: deque[Execution | _Note] = deque()
+        self._read_value = not isinstance(self.arguments, KeysArguments) or self.arguments.read_value
+        self._one = _coroutine_of(self.plan) if self.mode != "sync" and self.reader == "KeysReader" else None
+        self._queue: deque[Callable[[], None]] | None = None  # of an in-order trigger: runs that wait for the one before
+        self._running: set[Context] = set()
+        if isinstance(self.arguments, CommandArguments) and self.arguments.in_order:
+            self._queue = deque()
+
+    # Keys
+
+    def fire(self, job: FunctionJob) -> None:
+        """MISS, EVENT or HOOKED."""
+        if job.kind == HOOKED:
+            self._run_command(job, job.argv, _Hook(self._gears, job))
+            return
+        record = event_record(job.event, job.key, job.type, job.value, self._read_value)
+        self.numbers.triggered += 1
+        # Where the client may not be kept waiting, nobody waits for the answer: there is no command to override.
+        context = Context(
+            job, session=self.session, command=None if job.kind == EVENT else job.argv, async_allowed=True
+        )
+        if self._one is not None and not job.sync:
+            started = perf_counter()
+            self._running.add(context)
+            self._gears.shard.spawn(
+                self._one(record), context, lambda task: self._miss_ended(job, context, started, task)
+            )
+            return
+        self._start(context, record, lambda execution: self._fired(job, execution))
+
+    def _miss_ended(self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]) -> None:
+        job.done(job.overridden or b"")
+        self._running.discard(context)
+        if task.cancelled():
+            note = _Note(self, self._gears.executions.next_number(), ABORTED, None, "execution was aborted")
+        else:
+            error = task.exception()
+            text = None if error is None else flat_text(error)
+            result = task.result() if error is None else None
+            note = _Note(self, self._gears.executions.next_number(), DONE, result, text)
+        self.numbers.add(note.status, note.error, perf_counter() - started)
+        self._note(note)
+
+    def _fired(self, job: FunctionJob, execution: Execution) -> None:
+        job.done(job.overridden or b"")
+        self._ended(execution)
+        self._note(execution)
+
+    # Commands
+
+    def trigger(self, job: FunctionJob, argv: list[bytes]) -> None:
+        """RG.TRIGGER: argv is the trigger's name and its arguments."""
+        self._run_command(job, argv, None)
+
+    def _run_command(self, job: FunctionJob, argv: list[bytes], hook: _Hook | None) -> None:
+        if self.mode != "sync" and (job.in_multi or job.sync):
+            job.done(replies.error(NOT_BLOCKING))
+            return
+        if self._queue is not None and not job.sync:
+            self._queue.append(lambda: self._start_command(job, argv, hook))
+            if len(self._queue) == 1:
+                self._queue[0]()
+            return
+        self._start_command(job, argv, hook)
+
+    def _start_command(self, job: FunctionJob, argv: list[bytes], hook: _Hook | None) -> None:
+        self.numbers.triggered += 1
+        context = Context(
+            job, session=self.session, call_next=hook, async_allowed=not (job.sync or job.in_multi)
+        )
+        self._start(context, [replies.text(argument) for argument in argv], lambda run: self._commanded(job, run, hook))
+
+    def _commanded(self, job: FunctionJob, execution: Execution, hook: _Hook | None) -> None:
+        if execution.errors:
+            reply = replies.error(execution.errors[0])
+        elif hook is None:
+            reply = replies.array([result_reply(result) for result in execution.results])
+        else:
+            reply = result_reply(execution.results[0]) if len(execution.results) == 1 else replies.error(_ONE_RESULT)
+        self._ended(execution)
+        job.done(reply)
+        if self._queue is not None and not job.sync:
+            self._gears.shard.call_soon(self._next_in_order)
+
+    def _next_in_order(self) -> None:
+        assert self._queue is not None
+        self._queue.popleft()
+        if self._queue:
+            self._queue[0]()
+
+    # All
+
+    def _start(self, context: Context, record: Any, then: Callable[[Execution], object]) -> None:
+        executions = self._gears.executions
+        source = RecordsSource((record,))
+        execution = Execution(executions.next_id(), self.plan, registered=True, context=context, waiters=[then])
+        context.execution = execution
+        context.add_running(execution)
+        self._running.add(context)
+        try:
+            if self.mode == "async" and self._gears.spread.needed(self):
+                self._gears.spread.start(execution, source, everywhere=self.reader == "CommandReader")
+            else:
+                executions.run_here(execution, source, inline=self.mode == "sync")
+        except KeymissError as error:  # too much waits for a thread already
+            execution.errors.append(str(error))
+            execution.end(DONE)
+
+    def _ended(self, execution: Execution) -> None:
+        error = execution.errors[-1] if execution.errors else None
+        if execution.context is not None:
+            self._running.discard(execution.context)
+        self.numbers.add(execution.status, error, execution.duration_s)
+
+    def _note(self, run: Execution | _Note) -> None:
+        last = self.last
+        last.append(run)
+        while len(last) > self._gears.config.max_executions_per_registration:
+            last.popleft()
+
+    def cancel_running(self) -> None:
+        """Stop the runs that have not ended."""
+        for context in list(self._running):
+            self._gears.shard.call_soon(context.cancel)
+
+    def shown(self) -> list[Any]:
+        """The registration as RG.DUMPREGISTRATIONS shows it, without its session."""
+        data = ["mode", self.mode, *self.numbers.shown()]
+        stream = isinstance(self.arguments, StreamArguments)
+        if stream:
+            data += ["lastEstimatedLagMS", 0, "avgEstimatedLagMS", "0"]
+        data += ["lastError", self.numbers.last_error, "args", self.arguments.shown()]
+        if stream:
+            data += ["status", "PAUSED" if self.paused else "OK"]
+        return ["id", self.id, "reader", self.reader, "desc", self.desc, "RegistrationData", data]
+
+
+class Registrations:
+    """The registrations of this shard, by id."""
+
+    def __init__(self, gears: Gears) -> None:
+        self._gears = gears
+        self._by_id: dict[str, Registration] = {}
+        self._early: dict[str, deque[FunctionJob]] = {}  # of registrations that are being restored
+
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(list(self._by_id.values()))
+
+    def get(self, name: str) -> Registration | None:
+        return self._by_id.get(name)
+
+    def add(self, registration: Registration) -> None:
+        """From now on jobs of this id go to this registration."""
+        self._by_id[registration.id] = registration
+        registration.session.registrations[registration.id] = registration
+        self._gears.sessions.keep(registration.session)
+
+    def remove(self, name: str) -> Registration | None:
+        registration = self._by_id.pop(name, None)
+        if registration is not None:
+            registration.session.registrations.pop(name, None)
+            self._gears.sessions.release(registration.session)
+        return registration
+
+    def with_trigger(self, trigger: str) -> Registration | None:
+        for registration in self._by_id.values():
+            arguments = registration.arguments
+            if isinstance(arguments, TriggerArguments) and arguments.trigger == trigger:
+                return registration
+        return None
+
+    def fire(self, job: FunctionJob) -> None:
+        """Give a job to its registration. One that is gone meanwhile leaves the command's own reply."""
+        registration = self._by_id.get(job.registration)
+        if registration is not None:
+            registration.fire(job)
+        elif job.registration in self._early:
+            self._early[job.registration].append(job)
+        elif job.kind == HOOKED:
+            job.fail("ERR the function that took over this command is gone")
+        else:
+            job.done(b"")
+
+    def expect(self, name: str) -> None:
+        """Keep the jobs of this id until `arrived`."""
+        self._early.setdefault(name, deque())
+
+    def arrived(self, name: str) -> None:
+        """The registration is there, or will not come: give it the jobs that were kept."""
+        for job in self._early.pop(name, ()):
+            self.fire(job)
+
+    # Executions of registrations
+
+    def executions(self) -> Iterator[Execution]:
+        for registration in self:
+            for run in list(registration.last):
+                yield run if isinstance(run, Execution) else run.execution()
+
+    def execution(self, name: str) -> Execution | None:
+        return next((execution for execution in self.executions() if execution.id == name), None)
+
+    def drop_execution(self, name: str) -> None:
+        for registration in self:
+            for run in list(registration.last):
+                if run.id == name:
+                    registration.last.remove(run)
+
+
+@dataclass(eq=False, slots=True)
+class _Note:
+    """What is kept of a coroutine's run: enough to make an execution of it where one is asked for."""
+
+    registration: Registration
+    number: int
+    status: str
+    result: Any
+    error: str | None
+
+    @property
+    def id(self) -> str:
+        return f"{self.registration._gears.shard.node}-{self.number}"
+
+    def execution(self) -> Execution:
+        registration = self.registration
+        execution = Execution(self.id, registration.plan, registered=True, status=self.status)
+        if self.error is not None:
+            execution.errors.append(self.error)
+        else:
+            execution.results.append(self.result)
+        return execution
+
+
+class _Hook:
+    """`call_next` of a command that was taken over: the command itself, with other arguments."""
+
+    def __init__(self, gears: Gears, job: FunctionJob) -> None:
+        self._execute = gears.shard.execute
+        self._command = job.argv[0]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._execute(self._command, *arguments)
+
+
+_ONE_RECORD = (Kind.MAP, Kind.FOREACH, Kind.FILTER, Kind.FLATMAP)
+
+
+def _coroutine_of(plan: Plan) -> OneRecord | None:
+    """The one coroutine function that the plan of an event consists of. What `register` adds behind it is left out: nobody
+    sees the results of an event, and its one record is on this shard already."""
+    steps = [step for step in plan if step.kind not in SHUFFLES and step.function is not to_str]
+    if len(steps) == 1 and steps[0].kind in _ONE_RECORD and iscoroutinefunction(steps[0].function):
+        function: OneRecord = steps[0].function
+        return function
+    return None

@@ -1,0 +1,95 @@
+"""Sessions: what the functions of one script share on a shard.
+
+A session has a name (its ID, or one made up), its globals, its requirements, and registrations. It lives as long as one
+of its registrations, or as one of its executions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keymiss.functions.builder import Run
+from keymiss.functions.context import Context
+from keymiss.functions.executions import Execution
+from keymiss.functions.futures import createFuture, setFutureResults
+from keymiss.functions.registering import Registering
+from keymiss.functions.runtime import script_globals
+
+if TYPE_CHECKING:
+    from keymiss.functions.gears import Gears
+    from keymiss.functions.registrations import Registration
+
+
+class Session:
+    """One session on this shard. As the host of a running function it starts executions and adds registrations at once."""
+
+    def __init__(
+        self, gears: Gears, name: str, description: str | None = None, requirements: tuple[str, ...] = ()
+    ) -> None:
+        self._gears = gears
+        self.name = name
+        self.description = description
+        self.requirements = requirements
+        self.globals: dict[str, Any] = script_globals()
+        self.registrations: dict[str, Registration] = {}
+
+    def execute(self, *argv: Any) -> Any:
+        """Run one command in the shard."""
+        return self._gears.shard.execute(*argv)
+
+    def run(self, run: Run) -> Any:
+        """Start an execution now. An awaitable of [results, errors], on the loop's thread and off it."""
+        future = createFuture()
+
+        def ended(execution: Execution) -> None:
+            self._gears.executions.drop(execution)
+            setFutureResults(future, [execution.results, execution.errors])
+
+        child = Context(None, session=self, async_allowed=True)
+        self._gears.executions.start(run.plan, run.source, run.mode, child, then=ended)
+        return future
+
+    def register(self, registering: Registering) -> str:
+        """Add a registration to this session, on every shard."""
+        return self._gears.deployer.add(self, registering)
+
+    def described(self) -> str:
+        """The session as RG.DUMPREGISTRATIONS shows it (PD)."""
+        ids = ", ".join(f"'{name}'" for name in self.registrations)
+        requirements = ", ".join(f"'{name}'" for name in self.requirements)
+        description = "null" if self.description is None else self.description
+        return (
+            f"{{'sessionName':'{self.name}', 'sessionDescription':'{description}', "
+            f"'refCount': {len(self.registrations)}, 'linkedTo': primary, 'dead': false, "
+            f"'isInstallationNeeded':0, 'registrationsList':[{ids}], 'depsList':[{requirements}]}}"
+        )
+
+
+class Sessions:
+    """The sessions that have registrations, by name."""
+
+    def __init__(self, gears: Gears) -> None:
+        self._gears = gears
+        self._by_name: dict[str, Session] = {}
+
+    def __iter__(self) -> Any:
+        return iter(list(self._by_name.values()))
+
+    def get(self, name: str) -> Session | None:
+        return self._by_name.get(name)
+
+    def of(self, name: str, description: str | None, requirements: tuple[str, ...]) -> Session:
+        """The session of that name, made where there is none."""
+        session = self._by_name.get(name)
+        if session is None:
+            session = self._by_name[name] = Session(self._gears, name, description, requirements)
+        return session
+
+    def keep(self, session: Session) -> None:
+        """This session now owns its name: it has registrations."""
+        self._by_name[session.name] = session
+
+    def release(self, session: Session) -> None:
+        """Forget a session that has no registrations any more."""
+        if not session.registrations and self._by_name.get(session.name) is session:
+            del self._by_name[session.name]

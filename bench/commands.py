@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from keymiss.cli.options import folder_option, port_option, where
+
 from . import miss, overhead
+from .question import deployed_question
 from .report import Report
 
 ROUNDS, SECONDS = 7, 2.0
@@ -44,9 +47,19 @@ def overhead_command(server: str | None, quick: bool, out: Path | None) -> None:
 @_server
 @_quick
 @_out
-def miss_command(server: str | None, quick: bool, out: Path | None) -> None:
-    """What a GET costs that misses and is answered by a function."""
-    _finish(miss.measure(server, *_effort(quick), question=None), out)
+@folder_option
+@port_option
+def miss_command(server: str | None, quick: bool, out: Path | None, folder: Path, port: int | None) -> None:
+    """What a GET costs that misses and is answered by a function: a trivial one, and the deployed one where a
+    cluster is up."""
+    address = where(folder, port)
+    with deployed_question(address.host, address.port) as question:
+        report = miss.measure(server, *_effort(quick), question)
+    _finish(report, out)
+    if question is None:
+        click.echo(
+            "No deployed cluster was found: `./bootstrap.sh` makes one, to measure real questions too."
+        )
 
 
 def _effort(quick: bool) -> tuple[int, float]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from statistics import median, quantiles
-
-import redis
+from statistics import median
 
 from .load import CLIENTS, loader
+from .question import Question, ask
 from .report import Promise, Report, conditions_of
-from .rounds import interleave, median_ratio
+from .rounds import interleave, median_ratio, percentile
 from .servers import find_server, running
 
 RATE_AT_LEAST = 0.25  # of a plain GET, at 50 clients
@@ -25,15 +21,6 @@ COROUTINE = (
     "mode='async_local')"
 )
 MISS = ("GET", "bench:miss:__rand_int__")  # never stored, so every one is a miss
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question key that a deployed shard answers, and the shard to ask."""
-
-    client: redis.Redis
-    key: str
-    model_key: str
 
 
 def measure(server: str | None, rounds: int, seconds: float, question: Question | None) -> Report:
@@ -74,23 +61,19 @@ def measure(server: str | None, rounds: int, seconds: float, question: Question 
         ),
     ]
     if question is not None:
-        _add_question(report, question, rounds, seconds)
+        _add_question(report, question, rounds * seconds)
     return report
 
 
-def _add_question(report: Report, question: Question, rounds: int, seconds: float) -> None:
-    whole_ms, forward_ms = [], []
-    for whole, forward in _ask(question, rounds * seconds):
-        whole_ms.append(whole)
-        forward_ms.append(forward)
-    over_ms = [whole - forward for whole, forward in zip(whole_ms, forward_ms, strict=True)]
+def _add_question(report: Report, question: Question, seconds: float) -> None:
+    asked = ask(question, seconds)
     for name, values in (
-        ("GET that asks a model", whole_ms),
-        ("its forward pass alone (AI.INFO)", forward_ms),
-        ("what Keymiss adds", over_ms),
+        ("GET that asks a model", [one.whole_ms for one in asked]),
+        ("its forward pass alone (AI.INFO)", [one.forward_ms for one in asked]),
+        ("what Keymiss adds", [one.added_ms for one in asked]),
     ):
-        report.add(name, None, None, median(values), quantiles(values, n=100)[98])
-    added = median(over_ms)
+        report.add(name, None, None, median(values), percentile(values, 99))
+    added = median(one.added_ms for one in asked)
     report.promises.append(
         Promise(
             f"a question takes at most {OVER_FORWARD_BELOW_MS} ms over the model's forward pass at p50",
@@ -98,24 +81,3 @@ def _add_question(report: Report, question: Question, rounds: int, seconds: floa
             added <= OVER_FORWARD_BELOW_MS,
         )
     )
-
-
-def _ask(question: Question, seconds: float) -> list[tuple[float, float]]:
-    """(whole, forward pass) in ms of one question after the other; each differs, so none is in the cache."""
-    asked: list[tuple[float, float]] = []
-    end = time.monotonic() + seconds
-    for n in itertools.count():
-        if time.monotonic() > end and n > 1:
-            return asked
-        question.client.execute_command("AI.INFO", question.model_key, "RESETSTAT")
-        started = time.perf_counter()
-        question.client.get(f"{question.key} ({n})")
-        whole_ms = (time.perf_counter() - started) * 1e3
-        asked.append((whole_ms, _forward_ms(question)))
-    raise AssertionError("unreachable: the count has no end")
-
-
-def _forward_ms(question: Question) -> float:
-    """Milliseconds that the model itself took since its counters were reset."""
-    reply = question.client.execute_command("AI.INFO", question.model_key)
-    return int(dict(zip(reply[::2], reply[1::2], strict=True))[b"duration"]) / 1e3

@@ -24,3 +24,10 @@ def interleave(variants: Mapping[str, Callable[[], S]], rounds: int) -> dict[str
 def median_ratio(values: Sequence[float], baseline: Sequence[float]) -> float:
     """The median over rounds of value / baseline of the same round."""
     return median(value / base for value, base in zip(values, baseline, strict=True))
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest value that `percent` per cent of them do not exceed. ValueError where there are none."""
+    if not values:
+        raise ValueError("no values")
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]

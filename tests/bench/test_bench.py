@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keymiss_deploy.bench.rounds import interleave, median_ratio
+from keymiss_deploy.bench.rounds import interleave, median_ratio, percentile
 from support.server import KINDS
 
 TIMEOUT_S = 180.0
@@ -18,6 +18,8 @@ TIMEOUT_S = 180.0
 def _run(name: str, server_kind: str, folder: Path) -> tuple[str, dict[str, Any]]:
     program = Path(sys.executable).with_name("keymiss")
     command = [program, "bench", name, "--quick", "--server", KINDS[server_kind], "--out", folder]
+    if name == "miss":
+        command += ["--dir", folder / "no-cluster", "--port", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, json.loads((folder / f"{name}.json").read_text())
@@ -63,3 +65,8 @@ def test_each_round_measures_every_variant_and_starts_with_the_next() -> None:
 def test_ratios_are_taken_within_a_round() -> None:
     """The second round was slow for both: that must not show."""
     assert median_ratio([90.0, 9.0, 91.0], [100.0, 10.0, 100.0]) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 2.0), (99, 4.0), (1, 1.0), (75, 3.0)])
+def test_a_percentile_is_one_of_the_values(percent: int, expected: float) -> None:
+    assert percentile([4.0, 1.0, 3.0, 2.0], percent) == expected

@@ -10,6 +10,7 @@
  * 5. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
 #include "events.h"
 
+#include "forward.h"
 #include "info.h"
 #include "job_flags.h"
 #include "registrations.h"
@@ -165,11 +166,7 @@ job_id event_submit(const event *e, const event_job *job, const char **error) {
     frame_add(body, r->id.data, r->id.len);
     frame_append(body, &e->record);
     frame_add_number(body, job->argc);
-    for (int i = 0; i < job->argc; i++) {
-        size_t len;
-        const char *text = RedisModule_StringPtrLen(job->argv[i], &len);
-        frame_add(body, text, len);
-    }
+    forward_add_arguments(body, job->argv, job->argc);
     stats.fired++;
     job_id id = job_submit(&request, error);
     if (id == 0) stats.refused++;

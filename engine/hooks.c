@@ -14,11 +14,11 @@
  * 4. A command is propagated by running it ("!"), as the original, never as the hook. */
 #include "hooks.h"
 
+#include "forward.h"
 #include "info.h"
 #include "job_flags.h"
 #include "misses.h"
 #include "registrations.h"
-#include "reply.h"
 
 #include <errno.h>
 #include <string.h>
@@ -126,60 +126,23 @@ static bool is_permitted(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
     return permitted;
 }
 
-static const char *failure(const job_result *result) {
-    return result->end == JOB_DONE ? "ERR the hook gave no reply" : result->error;
-}
-
-static void taken_over_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
-    (void)ctx;
-    if (result->end == JOB_DONE && result->done.count > 0) {
-        waiter_finish_resp(arg, result->done.parts[0].data, result->done.parts[0].len);
-    } else {
-        waiter_finish_error(arg, failure(result));
-    }
-}
-
-/* The main thread waits: answer in place. */
-static void taken_over_sync_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
-    (void)arg;
-    if (result->end == JOB_DONE && result->done.count > 0) {
-        reply_with_resp(ctx, result->done.parts[0]);
-    } else {
-        RedisModule_ReplyWithError(ctx, failure(result));
-    }
-}
-
 static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **argv, int argc, int flags) {
     bool sync = r->mode == MODE_SYNC;
     if (!sync && job_flags_deny_blocking(flags)) return RedisModule_ReplyWithError(ctx, NOT_HERE);
     if (!is_permitted(ctx, argv, argc)) return RedisModule_ReplyWithError(ctx, NO_PERMISSION);
-    waiter *w = NULL;
-    if (!sync && !(w = waiter_new(ctx, NOT_HERE))) return REDISMODULE_OK;
     stats.taken_over++;
-
     job_request request = {
         .role = WORKER_FUNCTIONS,
         .kind = JOB_HOOKED,
         .db = RedisModule_GetSelectedDb(ctx),
         .sync = sync,
-        .callback = sync ? taken_over_sync_ended : taken_over_ended,
-        .arg = w,
     };
     frame_init(&request.body);
     frame_add_number(&request.body, request.db);
     job_flags_add(&request.body, flags, sync);
     frame_add(&request.body, r->id.data, r->id.len);
-    for (int i = 0; i < argc; i++) {
-        size_t len;
-        const char *text = RedisModule_StringPtrLen(argv[i], &len);
-        frame_add(&request.body, text, len);
-    }
-    const char *error = NULL;
-    job_id id = job_submit(&request, &error);
-    if (id && sync) job_wait(ctx, id);
-    if (!id && sync) RedisModule_ReplyWithError(ctx, error);
-    if (!id && !sync) waiter_finish_error(w, error);
-    return REDISMODULE_OK;
+    forward_add_arguments(&request.body, argv, argc);
+    return forward_job(ctx, &request, NOT_HERE);
 }
 
 /* register(commands=...): the functions run for the events that the command fires. */

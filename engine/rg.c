@@ -6,10 +6,9 @@
 #include "rg.h"
 
 #include "calls.h"
+#include "forward.h"
 #include "info.h"
 #include "job_flags.h"
-#include "jobs.h"
-#include "reply.h"
 #include "settings.h"
 
 #include <string.h>
@@ -61,28 +60,8 @@ static const struct rg_command *find_command(RedisModuleString *name) {
     return NULL;
 }
 
-static const char *failure(const job_result *result) {
-    return result->end == JOB_DONE ? "ERR the functions worker gave no reply" : result->error;
-}
-
-static void forwarded_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
-    (void)ctx;
-    if (result->end == JOB_DONE && result->done.count > 0) {
-        waiter_finish_resp(arg, result->done.parts[0].data, result->done.parts[0].len);
-    } else {
-        waiter_finish_error(arg, failure(result));
-    }
-}
-
-/* The main thread waits: answer in place. */
-static void forwarded_sync_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
-    (void)ctx;
-    RedisModuleCtx *caller = arg;
-    if (result->end == JOB_DONE && result->done.count > 0) {
-        reply_with_resp(caller, result->done.parts[0]);
-    } else {
-        RedisModule_ReplyWithError(caller, failure(result));
-    }
+static long long execution_deadline_ms(void) {
+    return settings.execution_timeout_ms > 0 ? settings.execution_timeout_ms : -1; /* 0: as long as it takes */
 }
 
 /* RG.<NAME> [<argument> ...]: the reply is the worker's. */
@@ -96,39 +75,19 @@ static int forward(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     /* A function's execute() comes from a client that may not block either, but waits without holding the main thread. */
     asker caller;
     bool sync = denied && (jobs_waiting() || !calls_current(&caller));
-    waiter *w = NULL;
-    if (!sync && !(w = waiter_new(ctx, REFUSED))) return REDISMODULE_OK;
-
     job_request request = {
         .role = WORKER_FUNCTIONS,
         .kind = JOB_COMMAND,
-        .deadline_ms = command->runs_functions ? settings.execution_timeout_ms : 0,
+        .deadline_ms = command->runs_functions ? execution_deadline_ms() : 0,
         .db = RedisModule_GetSelectedDb(ctx),
         .sync = sync,
-        .callback = sync ? forwarded_sync_ended : forwarded_ended,
-        .arg = sync ? (void *)ctx : (void *)w,
     };
-    if (command->runs_functions && settings.execution_timeout_ms == 0) request.deadline_ms = -1;
     frame_init(&request.body);
     frame_add_number(&request.body, request.db);
     job_flags_add(&request.body, flags, sync);
-    for (int i = 0; i < argc; i++) {
-        size_t len;
-        const char *text = RedisModule_StringPtrLen(argv[i], &len);
-        frame_add(&request.body, text, len);
-    }
+    forward_add_arguments(&request.body, argv, argc);
     forwarded++;
-    const char *error = NULL;
-    job_id id = job_submit(&request, &error);
-    if (sync) {
-        if (id) job_wait(ctx, id);
-        else RedisModule_ReplyWithError(ctx, error);
-    } else if (id) {
-        waiter_set_job(w, id);
-    } else {
-        waiter_finish_error(w, error);
-    }
-    return REDISMODULE_OK;
+    return forward_job(ctx, &request, REFUSED);
 }
 
 static void write_info(RedisModuleInfoCtx *info) {

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +27,11 @@ ARRAY_DTYPES = tuple(
 _DEVICE = re.compile(r"(CPU|GPU)(?::([0-9]{1,4}))?", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Device:
-    """Where a model runs: `kind` is CPU or GPU, `index` the number of the GPU (0 for CPU and where none was given)."""
+class Device(NamedTuple):
+    """Where a model runs: `kind` is CPU or GPU, `number` that of the GPU (0 for CPU and where none was given)."""
 
     kind: str
-    index: int = 0
+    number: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Device:
@@ -45,7 +43,7 @@ class Device:
         return cls(kind, int(match[2] or 0) if kind == "GPU" else 0)
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "CPU" else f"{self.kind}:{self.index}"
+        return self.kind if self.kind == "CPU" else f"{self.kind}:{self.number}"
 
 
 class Model(ABC):

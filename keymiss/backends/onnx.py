@@ -51,7 +51,7 @@ class OnnxBackend(Backend):
         # Threads that spin between passes take the cores that the shards need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         provider = _PROVIDERS[device.kind]
-        chosen = (provider, {"device_id": device.index}) if device.kind == "GPU" else provider
+        chosen = (provider, {"device_id": device.number}) if device.kind == "GPU" else provider
         try:
             session = self._runtime.InferenceSession(str(path), options, providers=[chosen])
         except Exception as error:  # the runtime's own exception classes have no common base but this

@@ -36,7 +36,7 @@ class TorchBackend(Backend):
     def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
         self.require(device)
         check_archive(path)
-        target = self._torch.device("cpu" if device.kind == "CPU" else f"cuda:{device.index}")
+        target = self._torch.device("cpu" if device.kind == "CPU" else f"cuda:{device.number}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is what the blobs are

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from keymiss.inference.policy import Rule
 from keymiss.inference.store import Identity
 
 OK = b"+OK\r\n"
+_MODEL_FIXED_PARTS = 8  # <path> <digest> <backend> <device> <tag> <batchsize> <minbatchsize> <minbatchtimeout_ms>
 
 
 class Answer(NamedTuple):
@@ -25,8 +26,7 @@ class Answer(NamedTuple):
     more: tuple[Part, ...]
 
 
-@dataclass(frozen=True)
-class ModelParts:
+class ModelParts(NamedTuple):
     """A model as a frame names it."""
 
     path: Path
@@ -35,16 +35,19 @@ class ModelParts:
 
     @classmethod
     def parse(cls, parts: Frame, start: int) -> tuple[ModelParts, int]:
-        """The model at parts[start], and the index behind it. ChannelError where it is malformed, BackendError where its
-        device is none."""
-        if len(parts) < start + 8:
-            raise ChannelError("malformed model in a frame: too short")
-        path, digest, backend, device, _tag, batchsize, minbatchsize, timeout_ms = parts[start : start + 8]
-        inputs, at = _names(parts, start + 8)
-        outputs, at = _names(parts, at)
-        rule = Rule(number(batchsize), number(minbatchsize), number(timeout_ms) / 1000)
-        identity = Identity(_text(digest), _text(backend).upper(), Device.parse(_text(device)), inputs, outputs)
-        return cls(Path(os.fsdecode(path)), identity, rule), at
+        """The model at parts[start], and the index behind it. ChannelError where it is malformed, BackendError
+        where its device is none."""
+        end = _skip_names(parts, _skip_names(parts, start + _MODEL_FIXED_PARTS))
+        return _parse_model(tuple(parts[start:end])), end
+
+
+@lru_cache(maxsize=1024)  # every job of a model names it by the same bytes
+def _parse_model(parts: tuple[bytes, ...]) -> ModelParts:
+    path, digest, backend, device, _tag, _, _, _, count, *names = map(_text, parts)
+    inputs, outputs = names[: int(count)], names[int(count) + 1 :]
+    identity = Identity(digest, backend.upper(), Device.parse(device), tuple(inputs), tuple(outputs))
+    rule = Rule(number(parts[5]), number(parts[6]), number(parts[7]) / 1000)
+    return ModelParts(Path(path), identity, rule)
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,11 @@ def error_reply(error: str) -> bytes:
     return b"-%b\r\n" % " ".join(error.split()).encode("utf-8", "replace")
 
 
-def _names(parts: Frame, start: int) -> tuple[tuple[str, ...], int]:
-    """`<n> <name>*n` at parts[start], and the index behind."""
+def _skip_names(parts: Frame, start: int) -> int:
+    """The index behind `<n> <name>*n` at parts[start]."""
     if start >= len(parts) or not 0 <= (count := number(parts[start])) < len(parts) - start:
         raise ChannelError("malformed model in a frame: names are missing")
-    end = start + 1 + count
-    return tuple(map(_text, parts[start + 1 : end])), end
+    return start + 1 + count
 
 
 def _text(part: bytes) -> str:

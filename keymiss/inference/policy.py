@@ -16,15 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from keymiss.channel import NEVER
 
 J = TypeVar("J")
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A model's batch options as AI.MODELSTORE was given them; 0 where they were not given."""
 
     batchsize: int = 0

@@ -13,8 +13,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from keymiss.backends import Backends, Device, Model
 from keymiss.errors import BackendError
@@ -24,8 +24,7 @@ KEPT_BYTES = 1 << 30  # and their weights together
 _LOADERS = 2  # one slow load does not hold up the next
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What makes two models the same one."""
 
     digest: str

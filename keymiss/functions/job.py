@@ -21,8 +21,9 @@ A handler that raises is answered for: the worker fails the job with the error's
 
 from __future__ import annotations
 
-from keymiss.channel import Frame, Job, JobTable, number
+from keymiss.channel import Frame, Job, JobTable, Part, number
 from keymiss.errors import ChannelError
+from keymiss.functions.pool import interruptible, shielded
 
 COMMAND, MISS, EVENT, HOOKED = b"COMMAND", b"MISS", b"EVENT", b"HOOKED"
 
@@ -35,15 +36,25 @@ _SHORTEST = {COMMAND: _ARGV + 1, MISS: _EVENT_ARGV, EVENT: _EVENT_ARGV, HOOKED: 
 class FunctionJob(Job):
     """One job. Its parts are looked at when asked for: a miss in the fast path needs few of them."""
 
-    __slots__ = ("db", "flags", "overridden")
+    __slots__ = ("flags", "overridden")
 
     def __init__(self, frame: Frame, table: JobTable) -> None:
         super().__init__(frame, table)
         if len(frame) < _SHORTEST.get(self.kind, 1 << 30):
             raise ChannelError(f"malformed JOB of kind {self.kind[:32]!r}")
-        self.db = number(frame[_DB])
         self.flags = frame[_FLAGS]
         self.overridden: bytes | None = None  # what override_reply gave, as RESP2; the first call wins
+
+    def done(self, reply: bytes, *more: Part) -> bool:
+        if not interruptible():
+            return super().done(reply, *more)
+        with shielded():
+            return super().done(reply, *more)
+
+    @property
+    def db(self) -> int:
+        """The database its commands run in."""
+        return number(self.parts[_DB])
 
     @property
     def sync(self) -> bool:

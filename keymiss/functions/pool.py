@@ -1,53 +1,58 @@
 """The pool: a few threads for the plain functions of users.
 
 1. `submit` is for every thread; the queue is bounded, BusyError when it is full.
-2. A function that is to be stopped is interrupted: `Aborted` is raised in its thread at its next
-   line of Python. A thread inside a call of C cannot be interrupted; `stuck` tells when there are
-   no others left.
-3. Threads are daemons: nothing waits for them when the process ends.
+2. A function that is to be stopped is interrupted: `Aborted` is raised in its thread at its next line
+   of Python. A thread inside a call of C cannot be interrupted; `stuck` tells when there are no others.
+3. Code that an interruption would leave half done (the channel's) runs inside `shielded`; the
+   interruption then follows when it is left.
+4. Threads are daemons: nothing waits for them when the process ends.
 """
 
 from __future__ import annotations
 
 import ctypes
-import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from queue import Full, Queue
 from time import monotonic
 
-from keymiss.channel import NEVER
 from keymiss.errors import BusyError
 from keymiss.functions.context import Context, current
 from keymiss.functions.errors import Aborted
 
 MAX_WAITING = 10_000
+_DELIVERY_TURNS = 100  # by then an interruption that was asked for has been raised; usually it takes one
+
+_here = threading.local()  # .ticket: the one that this thread runs
 
 
 class Ticket:
     """A function in the pool. `cancel` keeps it from starting, or interrupts it."""
 
-    __slots__ = ("_done", "_function", "_lock", "_thread", "context")
+    __slots__ = ("_cleanup", "_done", "_function", "_lock", "_shields", "_thread", "cancelled_at")
 
-    def __init__(self, function: Callable[[], object], context: Context) -> None:
-        self.context = context
+    def __init__(self, function: Callable[[], object], cleanup: Callable[[], object]) -> None:
+        self.cancelled_at: float | None = None
         self._function = function
+        self._cleanup = cleanup
         self._lock = threading.Lock()
         self._thread = 0  # the thread it runs in
+        self._shields = 0
         self._done = False
 
     def cancel(self) -> None:
-        with self._lock:  # the thread cannot leave the function, and so start another, while it is held
-            if self._done:
+        with self._lock:  # while it is held the thread can neither finish nor enter a shield
+            if self._done or self.cancelled_at is not None:
                 return
+            self.cancelled_at = monotonic()
             if not self._thread:
                 self._done = True
-            else:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._thread), ctypes.py_object(Aborted)
-                )
+            elif not self._shields:
+                self._interrupt()
 
     def run(self) -> None:
         with self._lock:
@@ -55,18 +60,64 @@ class Ticket:
                 return
             self._thread = threading.get_ident()
         try:
-            try:
-                self._function()
-            finally:
-                self._finish()
-        except Aborted:  # may arrive anywhere above, up to the end of _finish
+            self._function()
             self._finish()
-        except BaseException:
+        except Aborted:
+            self._done = True
+        except BaseException:  # a function reports its own errors: this is a defect of ours
             traceback.print_exc()
+            self._done = True
+        self._cleanup()
+
+    def shield(self) -> None:
+        """Interruptions wait until `unshield`."""
+        with self._lock:
+            self._shields += 1
+            asked = self.cancelled_at is not None
+        if asked:
+            with suppress(Aborted):  # `unshield` raises it again
+                self._await_interruption()
+
+    def unshield(self) -> None:
+        with self._lock:
+            self._shields -= 1
+            asked = self.cancelled_at is not None
+        if asked and not self._shields:
+            raise Aborted
 
     def _finish(self) -> None:
         with self._lock:
             self._done = True
+            asked = self.cancelled_at is not None
+        if asked:
+            self._await_interruption()  # it must not hit what this thread runs next
+
+    def _interrupt(self) -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(Aborted))
+
+    @staticmethod
+    def _await_interruption() -> None:
+        for _ in range(_DELIVERY_TURNS):
+            time.sleep(0)
+
+
+def interruptible() -> bool:
+    """This is a thread of the pool."""
+    return getattr(_here, "ticket", None) is not None
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """No interruption of a pool's thread inside this block."""
+    ticket: Ticket | None = getattr(_here, "ticket", None)
+    if ticket is None:
+        yield
+        return
+    ticket.shield()
+    try:
+        yield
+    finally:
+        ticket.unshield()
 
 
 class Pool:
@@ -76,53 +127,53 @@ class Pool:
         self.size = max(1, size)
         self._queue: Queue[Ticket] = Queue(MAX_WAITING)
         self._running: dict[int, Ticket] = {}
-        self._idle = 0
+        self._threads = 0
         self._lock = threading.Lock()
 
-    def submit(self, function: Callable[[], object], context: Context) -> Ticket:
-        """Run `function` in a thread with `context` as the current one.
+    def submit(
+        self, function: Callable[[], object], context: Context, cleanup: Callable[[], object] = int
+    ) -> Ticket:
+        """Run `function` in a thread with `context` as the current one. It must report its result itself.
 
-        It must report what it returns or raises itself.
+        `cleanup` is called behind it, however it ended, where it cannot be interrupted any more.
         """
 
         def within() -> None:
             current.set(context)
             function()
 
-        ticket = Ticket(lambda: copy_context().run(within), context)
+        ticket = Ticket(lambda: copy_context().run(within), cleanup)
         try:
             self._queue.put_nowait(ticket)
         except Full:
             raise BusyError(f"{MAX_WAITING} functions wait for a thread already") from None
         with self._lock:
-            if self._idle < self._queue.qsize() and len(self._running) + self._idle < self.size:
-                self._idle += 1
+            idle = self._threads - len(self._running)
+            if idle < self._queue.qsize() and self._threads < self.size:
+                self._threads += 1
                 threading.Thread(target=self._serve, name="functions", daemon=True).start()
         return ticket
 
     def stuck(self, grace_s: float) -> bool:
-        """Every thread is busy with a job whose deadline passed more than `grace_s` ago, and others wait."""
+        """Every thread runs what was to be stopped more than `grace_s` ago, and others wait."""
         latest = monotonic() - grace_s
         running = list(self._running.values())
         return (
             len(running) >= self.size
             and not self._queue.empty()
-            and all((NEVER if t.context.job is None else t.context.job.deadline) < latest for t in running)
+            and all(t.cancelled_at is not None and t.cancelled_at < latest for t in running)
         )
 
     def _serve(self) -> None:
         me = threading.get_ident()
         while True:
-            try:
-                ticket = self._queue.get()
+            ticket = self._queue.get()
+            self._running[me] = _here.ticket = ticket
+            ticket.run()
+            _here.ticket = None
+            del self._running[me]
+            del ticket  # with all that its function holds
+            if self._threads > self.size:
                 with self._lock:
-                    self._idle -= 1
-                    self._running[me] = ticket
-                try:
-                    ticket.run()
-                finally:
-                    with self._lock:
-                        self._idle += 1
-                        del self._running[me]
-            except Aborted:  # of a function that ended in the same moment
-                print("a late interruption was ignored", file=sys.stderr)
+                    self._threads -= 1
+                return

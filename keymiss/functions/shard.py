@@ -46,8 +46,8 @@ from keymiss.channel import (
 )
 from keymiss.errors import ChannelError, DeadlineError, GearsError
 from keymiss.functions import replies
-from keymiss.functions.context import Context, current
-from keymiss.functions.pool import Pool, Ticket
+from keymiss.functions.context import NOBODY, Context, current
+from keymiss.functions.pool import Pool, Ticket, shielded
 from keymiss.hashtags import hash_tag_of
 
 T = TypeVar("T")
@@ -172,6 +172,9 @@ class Shard:
         GearsError where that is so already.
         """
         context = current.get()
+        if context is NOBODY:  # a thread that a function started: from now on it is told from others
+            context = Context()
+            current.set(context)
         if context.atomic:
             raise GearsError("Already inside an atomic block")
         self._enter_section()
@@ -212,12 +215,18 @@ class Shard:
                 raise GearsError("the deadline passed before the atomic block could begin")
 
     def _leave_section(self) -> None:
-        owner, job = self._section_owner, self._section_job
-        if owner is not None:
-            owner.atomic = False
-        self._section_owner = None
-        self._section.release()
-        self.channel.send(b"END", job)
+        with shielded():
+            owner, job = self._section_owner, self._section_job
+            if owner is not None:
+                owner.atomic = False
+            self._section_owner = None
+            self._section.release()
+            self.channel.send(b"END", job)
+
+    def _abandon_section(self, context: Context) -> None:
+        """A function was interrupted before it could leave its atomic block."""
+        if self._section_owner is context:
+            self._leave_section()
 
     # Models
 
@@ -267,7 +276,8 @@ class Shard:
 
     def log(self, message: str, level: str = "notice") -> None:
         """Write a line to the server's log."""
-        self.channel.send(b"LOG", level, message.encode("utf-8", "replace"))
+        with shielded():
+            self.channel.send(b"LOG", level, message.encode("utf-8", "replace"))
 
     # Running functions
 
@@ -300,7 +310,7 @@ class Shard:
 
         It reports what it returns or raises by itself, and lets `keymiss.functions.errors.Aborted` pass.
         """
-        ticket = self.pool.submit(function, context)
+        ticket = self.pool.submit(function, context, lambda: self._abandon_section(context))
         self.call_soon(context.add_running, ticket)
         return ticket
 
@@ -377,7 +387,8 @@ class Shard:
             answer = _Answer(arrived.release)
         self._asked[sequence] = answer
         try:
-            self._send(verb, sequence, parts)
+            with shielded():
+                self._send(verb, sequence, parts)
             if on_loop:
                 self.channel.read_until(lambda: answer.frame is not None, deadline)
             else:

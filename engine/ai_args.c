@@ -88,8 +88,8 @@ bool model_backend_parse(slice name, model_backend *backend) {
     return false;
 }
 
-/* CPU or GPU, with a number or without. */
-static bool is_device(slice device) {
+bool model_device_is_known(slice device) {
+    if (device.len > MAX_DEVICE_CHARS) return false;
     if (device.len > 4) {
         for (size_t i = 4; i < device.len; i++) {
             if (device.data[i] < '0' || device.data[i] > '9') return false;
@@ -152,7 +152,7 @@ const char *parse_modelstore(const slice *argv, size_t argc, args_from from, mod
     *out = (model_args){0};
     if (argc < 6) return ARGS_WRONG_ARITY;
     if (!model_backend_parse(argv[2], &out->backend)) return "ERR unsupported backend";
-    if (argv[3].len > MAX_DEVICE_CHARS || !is_device(argv[3])) return "ERR Invalid DEVICE";
+    if (!model_device_is_known(argv[3])) return "ERR Invalid DEVICE";
     out->device = argv[3];
     if (at + 1 < argc && take_word(argv, argc, &at, "TAG")) out->tag = argv[at++];
     if (take_word(argv, argc, &at, "BATCHSIZE") && (at >= argc || !parse_count(argv[at++], &out->batchsize)))
@@ -191,7 +191,7 @@ const char *parse_modelset(const slice *argv, size_t argc, model_args *out) {
     if (argc < 4) return ARGS_WRONG_ARITY;
     if (!model_backend_parse(argv[2], &out->backend)) return "ERR unsupported backend";
     if (argv[3].len > MAX_DEVICE_CHARS || is_modelset_word(argv[3])) return "ERR Invalid DEVICE";
-    if (!is_device(argv[3])) return "ERR unsupported device";
+    if (!model_device_is_known(argv[3])) return "ERR unsupported device";
     out->device = argv[3];
     if (at + 1 < argc && take_word(argv, argc, &at, "TAG")) out->tag = argv[at++];
     if ((batchsize = take_word(argv, argc, &at, "BATCHSIZE")) && (at >= argc || !parse_count(argv[at++], &out->batchsize)))

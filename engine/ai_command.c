@@ -1,5 +1,6 @@
 #include "ai_command.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "memory.h"
@@ -23,6 +24,23 @@ void ai_arguments_close(ai_arguments *args) {
 args_from ai_command_from(RedisModuleCtx *ctx) {
     int flags = RedisModule_GetContextFlags(ctx);
     return flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING) ? ARGS_FROM_SERVER : ARGS_FROM_USER;
+}
+
+const char *ai_refuse_writes(RedisModuleCtx *ctx) {
+    int refusing = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
+    bool refused = (RedisModule_GetContextFlags(ctx) & refusing) == refusing;
+    return refused ? "READONLY You can't write against a read only replica." : NULL;
+}
+
+const char *ai_refuse_write_to(RedisModuleCtx *ctx, RedisModuleString *key) {
+    const char *error = ai_refuse_writes(ctx);
+    if (error != NULL || !(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_CLUSTER)) return error;
+    /* The server tells whose a slot is only by refusing a command. This one looks at the key without touching it and fires no
+     * event. */
+    errno = 0;
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, "OBJECT", "cs", "ENCODING", key);
+    if (reply != NULL) RedisModule_FreeCallReply(reply);
+    return reply == NULL && errno == EPERM ? "ERR the key was moved to another shard meanwhile" : NULL;
 }
 
 int ai_reply_error(RedisModuleCtx *ctx, const char *error) {

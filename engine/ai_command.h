@@ -19,6 +19,11 @@ slice ai_slice(const RedisModuleString *s);
 /* The command comes from the master or from the append-only file, not from a user. */
 args_from ai_command_from(RedisModuleCtx *ctx);
 
+/* NULL, or why nothing may be written here: a read-only replica. For commands that a function calls, which the server lets pass. */
+const char *ai_refuse_writes(RedisModuleCtx *ctx);
+/* For a write that was put off: the same, or the key's slot is another shard's by now. ctx is in the key's database. */
+const char *ai_refuse_write_to(RedisModuleCtx *ctx, RedisModuleString *key);
+
 /* Replies with a parser's error (ARGS_WRONG_ARITY as the server says it). Returns REDISMODULE_OK. */
 int ai_reply_error(RedisModuleCtx *ctx, const char *error);
 /* The same with a client's own bytes after the text, made fit for one line. */

@@ -364,6 +364,7 @@ typedef struct RedisModuleTypeMethods {
     NEED(void, DigestAddLongLong, (RedisModuleDigest *digest, long long value))                                     \
     NEED(void, DigestEndSequence, (RedisModuleDigest *digest))                                                      \
     NEED(const RedisModuleString *, GetToKeyNameFromOptCtx, (RedisModuleKeyOptCtx *ctx))                            \
+    NEED(int, GetToDbIdFromOptCtx, (RedisModuleKeyOptCtx *ctx))                                                     \
     MAY(int, GetTypeMethodVersion, (void))                                                                          \
     /* Blocked clients, timers, the event loop. */                                                                  \
     NEED(RedisModuleBlockedClient *, BlockClient,                                                                   \

@@ -203,15 +203,11 @@ bool slice_is(slice s, const char *text) {
     return s.len == len && (len == 0 || memcmp(s.data, text, len) == 0);
 }
 
-static char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
 bool slice_is_word(slice s, const char *word) {
     size_t len = strlen(word);
     if (s.len != len) return false;
     for (size_t i = 0; i < len; i++) {
-        if (lower(s.data[i]) != lower(word[i])) return false;
+        if (ascii_lower(s.data[i]) != ascii_lower(word[i])) return false;
     }
     return true;
 }

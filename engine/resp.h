@@ -51,6 +51,9 @@ void frame_append(frame_writer *w, const frame_writer *more); /* all of its elem
 /* Reading elements. */
 bool slice_is(slice s, const char *text);            /* same bytes */
 bool slice_is_word(slice s, const char *word);       /* the same word of ASCII letters in any case */
+static inline char ascii_lower(char c) {
+    return (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+}
 bool slice_number(slice s, long long *value);        /* strict decimal, no leading zeros, whole slice */
 
 /* Length of the one complete RESP2 value at the start of data, or 0 if it is malformed, cut short or nested deeper

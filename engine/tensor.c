@@ -221,19 +221,30 @@ tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims
     return t;
 }
 
+static const char *parse_wire(slice dtype_name, slice packed_shape, tensor_dtype *dtype, int64_t shape[TENSOR_MAX_DIMS], size_t *dims) {
+    if (!tensor_dtype_parse(dtype_name, dtype)) return "ERR unsupported dtype";
+    *dims = packed_shape.len / sizeof *shape;
+    if (packed_shape.len % sizeof *shape != 0 || *dims > TENSOR_MAX_DIMS) return "ERR malformed tensor shape";
+    if (*dims > 0) memcpy(shape, packed_shape.data, packed_shape.len);
+    return NULL;
+}
+
 tensor *tensor_from_wire(slice dtype_name, slice packed_shape, slice data, const char **error) {
     tensor_dtype dtype;
     int64_t shape[TENSOR_MAX_DIMS];
-    if (!tensor_dtype_parse(dtype_name, &dtype)) {
-        *error = "ERR unsupported dtype";
-        return NULL;
-    }
-    if (packed_shape.len % sizeof *shape != 0 || packed_shape.len > sizeof shape) {
-        *error = "ERR malformed tensor shape";
-        return NULL;
-    }
-    if (packed_shape.len > 0) memcpy(shape, packed_shape.data, packed_shape.len);
-    return tensor_from_blob(dtype, shape, packed_shape.len / sizeof *shape, data, error);
+    size_t dims;
+    if ((*error = parse_wire(dtype_name, packed_shape, &dtype, shape, &dims)) != NULL) return NULL;
+    return tensor_from_blob(dtype, shape, dims, data, error);
+}
+
+const char *tensor_check_wire(slice dtype_name, slice packed_shape, slice data) {
+    tensor_dtype dtype;
+    int64_t shape[TENSOR_MAX_DIMS];
+    size_t dims, elements = 0;
+    const char *error;
+    if ((error = parse_wire(dtype_name, packed_shape, &dtype, shape, &dims)) != NULL) return error;
+    if ((error = count_elements(shape, dims, &elements)) != NULL) return error;
+    return check_blob(dtype, elements, data);
 }
 
 void tensor_to_wire(const tensor *t, frame_writer *out) {

@@ -60,6 +60,8 @@ tensor *tensor_from_blob(tensor_dtype dtype, const int64_t *shape, size_t dims, 
 tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims, const slice *values, size_t count, const char **error);
 /* from the three elements of a frame, see docs/channel.md. */
 tensor *tensor_from_wire(slice dtype, slice shape, slice data, const char **error);
+/* Would tensor_from_wire take them? NULL, or why not. */
+const char *tensor_check_wire(slice dtype, slice shape, slice data);
 /* The way back. */
 void tensor_to_wire(const tensor *t, frame_writer *out);
 

@@ -1,0 +1,301 @@
+/* ai_run.c: see ai_run.h.
+ *
+ * The inputs are copied into the job's frame, so keys may change while it runs; the model is held, so it may be deleted. Outputs
+ * are stored when the answer comes, in the database that was the client's when it asked. */
+#include "ai_run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ai.h"
+#include "ai_command.h"
+#include "jobs.h"
+#include "memory.h"
+#include "model_type.h"
+#include "reply.h"
+#include "tensor_type.h"
+
+enum { MAX_TIMEOUT_MS = 24 * 3600 * 1000 }; /* as keymiss.job-timeout-ms; a longer TIMEOUT is taken as this */
+
+static const char MALFORMED[] = "ERR the models worker gave a malformed answer";
+
+ai_run_totals ai_runs;
+
+/* ---- the job, whoever asks ---- */
+
+/* NULL, or why the model cannot take so many. */
+static const char *check_counts(const model *m, size_t inputs, size_t outputs) {
+    if (inputs != m->inputs.count) return "Number of keys given as INPUTS here does not match model definition";
+    if (outputs != m->outputs.count) return "Number of keys given as OUTPUTS here does not match model definition";
+    return NULL;
+}
+
+/* <model> <outputs> <n>; the inputs follow. */
+static void begin_body(frame_writer *body, const model *m, size_t inputs) {
+    frame_init(body);
+    model_to_wire(m, body);
+    frame_add_number(body, (long long)m->outputs.count);
+    frame_add_number(body, (long long)inputs);
+}
+
+typedef struct answer {
+    slice reply;        /* +OK or an error */
+    const slice *parts; /* three for each output */
+    size_t count;       /* outputs */
+} answer;
+
+/* <reply> <duration_us> <calls> <samples> <errors> <n> (<dtype> <shape> <data>)*n. Adds to the model's counters. False, nothing
+ * added, if it is malformed. */
+static bool read_answer(const frame *f, model *m, answer *out) {
+    enum { REPLY, DURATION, CALLS, SAMPLES, ERRORS, COUNT, FIRST };
+    long long numbers[COUNT + 1];
+    if (f->count < FIRST) return false;
+    out->reply = f->parts[REPLY];
+    for (int i = DURATION; i <= COUNT; i++) {
+        if (!slice_number(f->parts[i], &numbers[i]) || numbers[i] < 0) return false;
+    }
+    out->parts = f->parts + FIRST;
+    out->count = (f->count - FIRST) / 3;
+    if ((f->count - FIRST) % 3 != 0 || (unsigned long long)numbers[COUNT] != out->count) return false;
+    if (out->reply.len == 0 || resp_value_length(out->reply.data, out->reply.len) != out->reply.len) return false;
+    m->counters.duration_us += numbers[DURATION];
+    m->counters.calls += numbers[CALLS];
+    m->counters.samples += numbers[SAMPLES];
+    m->counters.errors += numbers[ERRORS];
+    return true;
+}
+
+static bool is_error(slice reply) {
+    return reply.data[0] == '-';
+}
+
+static void count_end(job_end end, bool ok) {
+    if (end == JOB_TIMED_OUT)
+        ai_runs.timed_out++;
+    else if (end == JOB_DONE && ok)
+        ai_runs.done++;
+    else
+        ai_runs.failed++;
+}
+
+/* ---- AI.MODELEXECUTE and AI.MODELRUN ---- */
+
+typedef struct execution {
+    waiter *waiter;
+    model *model;
+    bool has_timeout; /* the client said TIMEOUT: too late is an answer, not an error */
+    size_t count;
+    RedisModuleString *outputs[];
+} execution;
+
+static execution *execution_new(model *m, RedisModuleString **outputs, size_t count) {
+    execution *e = memory.alloc(sizeof *e + count * sizeof *e->outputs);
+    *e = (execution){.model = model_hold(m), .count = count};
+    for (size_t i = 0; i < count; i++) e->outputs[i] = RedisModule_HoldString(NULL, outputs[i]);
+    return e;
+}
+
+static void execution_free(execution *e) {
+    model_release(e->model);
+    for (size_t i = 0; i < e->count; i++) RedisModule_FreeString(NULL, e->outputs[i]);
+    memory.free(e);
+}
+
+/* Store the outputs in the order of their keys; at a key that may not be written it ends, and the error is returned. All outputs
+ * are made before the first is stored: a bad one leaves the keys as they were. */
+static const char *store_outputs(RedisModuleCtx *ctx, const execution *e, const answer *a) {
+    const char *error = NULL;
+    size_t made = 0, stored = 0;
+    tensor **tensors;
+    if (a->count != e->count) return "ERR the model gave another number of outputs than its definition says";
+    tensors = memory.alloc(a->count * sizeof *tensors);
+    for (; made < a->count; made++) {
+        const slice *part = a->parts + 3 * made;
+        tensors[made] = tensor_from_wire(part[0], part[1], part[2], &error);
+        if (tensors[made] == NULL) goto done;
+    }
+    for (; stored < made; stored++) {
+        RedisModuleString *key = e->outputs[stored];
+        if ((error = ai_refuse_write_to(ctx, key)) != NULL || (error = tensor_check_key(ctx, key)) != NULL) break;
+        tensor_store_and_replicate(ctx, key, tensors[stored]);
+    }
+done:
+    for (size_t i = stored; i < made; i++) tensor_release(tensors[i]);
+    memory.free(tensors);
+    return error;
+}
+
+static void on_executed(RedisModuleCtx *ctx, const job_result *result, void *arg) {
+    execution *e = arg;
+    const char *error = NULL;
+    answer a = {{NULL, 0}, NULL, 0};
+    if (result->end != JOB_DONE)
+        error = result->error;
+    else if (!read_answer(&result->done, e->model, &a))
+        error = MALFORMED;
+    else if (!is_error(a.reply))
+        error = store_outputs(ctx, e, &a);
+
+    count_end(result->end, error == NULL && !is_error(a.reply));
+    if (result->end == JOB_TIMED_OUT && e->has_timeout)
+        waiter_finish_resp(e->waiter, "+TIMEDOUT\r\n", 11);
+    else if (error != NULL)
+        waiter_finish_error(e->waiter, error);
+    else
+        waiter_finish_resp(e->waiter, a.reply.data, a.reply.len);
+    execution_free(e);
+}
+
+/* The inputs as elements of the frame; NULL, or the error of the key that is no tensor. */
+static const char *add_inputs(RedisModuleCtx *ctx, frame_writer *body, RedisModuleString **keys, size_t count) {
+    const char *error = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const tensor *t = tensor_at(ctx, keys[i], &error);
+        if (t == NULL) return error;
+        tensor_to_wire(t, body);
+    }
+    return NULL;
+}
+
+static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, const run_args *args) {
+    RedisModuleString **outputs = argv + args->first_output;
+    job_request request = {.role = WORKER_MODELS,
+                           .kind = JOB_RUN,
+                           .deadline_ms = args->timeout_ms < MAX_TIMEOUT_MS ? args->timeout_ms : MAX_TIMEOUT_MS,
+                           .db = RedisModule_GetSelectedDb(ctx),
+                           .repeatable = true,
+                           .callback = on_executed};
+    const char *error = check_counts(m, args->input_count, args->output_count);
+    if (error != NULL) return RedisModule_ReplyWithError(ctx, error);
+    if ((error = ai_refuse_writes(ctx)) != NULL) return RedisModule_ReplyWithError(ctx, error);
+
+    begin_body(&request.body, m, args->input_count);
+    error = add_inputs(ctx, &request.body, argv + args->first_input, args->input_count);
+    waiter *w = NULL;
+    if (error != NULL)
+        RedisModule_ReplyWithError(ctx, error);
+    else
+        w = waiter_new(ctx, "ERR Cannot run RedisAI command within a transaction or a LUA script");
+    if (w == NULL) {
+        frame_free(&request.body);
+        return REDISMODULE_OK;
+    }
+    execution *e = execution_new(m, outputs, args->output_count);
+    e->waiter = w;
+    e->has_timeout = args->timeout_ms > 0;
+    request.arg = e;
+    job_id job = job_submit(&request, &error);
+    if (job == 0) {
+        count_end(JOB_FAILED, false);
+        waiter_finish_error(w, error);
+        execution_free(e);
+    } else {
+        waiter_set_job(w, job);
+    }
+    return REDISMODULE_OK;
+}
+
+/* The server asks which keys the command has. Wrong arguments are told by running it. */
+static int tell_keys(RedisModuleCtx *ctx, const run_args *args) {
+    RedisModule_KeyAtPosWithFlags(ctx, 1, REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS);
+    for (size_t i = 0; i < args->input_count; i++)
+        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_input + i), REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS);
+    for (size_t i = 0; i < args->output_count; i++)
+        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_output + i), REDISMODULE_CMD_KEY_OW | REDISMODULE_CMD_KEY_UPDATE);
+    return REDISMODULE_OK;
+}
+
+static int run_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, int min_argc,
+                       const char *(*parse)(const slice *argv, size_t argc, run_args *out)) {
+    ai_arguments args;
+    run_args parsed;
+    const char *error, *no_model = NULL;
+    ai_arguments_open(&args, argv, argc);
+    error = parse(args.all, args.count, &parsed);
+    ai_arguments_close(&args); /* argv still holds what `parsed` points to */
+
+    if (RedisModule_IsKeysPositionRequest(ctx)) return argc < min_argc ? REDISMODULE_OK : tell_keys(ctx, &parsed);
+    if (argc < min_argc) return RedisModule_ReplyWithError(ctx, error);
+    model *m = model_at(ctx, argv[1], &no_model);
+    if (m == NULL) return RedisModule_ReplyWithError(ctx, no_model);
+    if (error == ARGS_UNEXPECTED) return ai_reply_error_about(ctx, error, parsed.unexpected);
+    if (error != NULL) return RedisModule_ReplyWithError(ctx, error);
+    return execute(ctx, argv, m, &parsed);
+}
+
+/* AI.MODELEXECUTE key INPUTS n input ... OUTPUTS n output ... [TIMEOUT ms]: OK when the outputs are stored; TIMEDOUT, and nothing
+ * stored, after ms. */
+int ai_modelexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    return run_command(ctx, argv, argc, 8, parse_modelexecute);
+}
+
+/* AI.MODELRUN key [TIMEOUT ms] INPUTS input ... OUTPUTS output ...: the older form. */
+int ai_modelrun(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    return run_command(ctx, argv, argc, 6, parse_modelrun);
+}
+
+/* ---- RUN ---- */
+
+typedef struct function_run {
+    asker from;
+    model *model;
+} function_run;
+
+static const char *check_tensors(const slice *parts, size_t count) {
+    const char *error = NULL;
+    for (size_t i = 0; i < count && error == NULL; i++) error = tensor_check_wire(parts[3 * i], parts[3 * i + 1], parts[3 * i + 2]);
+    return error;
+}
+
+static void on_run(RedisModuleCtx *ctx, const job_result *result, void *arg) {
+    function_run *r = arg;
+    const char *error = NULL;
+    answer a = {{NULL, 0}, NULL, 0};
+    (void)ctx;
+    if (result->end != JOB_DONE)
+        error = result->error;
+    else if (!read_answer(&result->done, r->model, &a))
+        error = MALFORMED;
+    else
+        error = check_tensors(a.parts, a.count);
+
+    count_end(result->end, error == NULL && !is_error(a.reply));
+    if (error != NULL)
+        asker_outputs_error(r->from, error);
+    else
+        asker_outputs(r->from, a.reply, a.parts, a.count);
+    model_release(r->model);
+    memory.free(r);
+}
+
+static const char *submit_for_function(RedisModuleCtx *ctx, const run_request *wanted) {
+    job_request request = {.role = WORKER_MODELS,
+                           .kind = JOB_RUN,
+                           .deadline_ms = wanted->deadline_ms < MAX_TIMEOUT_MS ? wanted->deadline_ms : MAX_TIMEOUT_MS,
+                           .db = RedisModule_GetSelectedDb(ctx),
+                           .repeatable = true,
+                           .callback = on_run};
+    const char *error = NULL;
+    RedisModuleString *key = RedisModule_CreateString(NULL, wanted->key.data, wanted->key.len);
+    model *m = model_at(ctx, key, &error);
+    RedisModule_FreeString(NULL, key);
+    if (m == NULL) return error;
+    if ((error = check_counts(m, wanted->count, m->outputs.count)) != NULL) return error;
+    if ((error = check_tensors(wanted->inputs, wanted->count)) != NULL) return error;
+
+    begin_body(&request.body, m, wanted->count);
+    for (size_t i = 0; i < 3 * wanted->count; i++) frame_add(&request.body, wanted->inputs[i].data, wanted->inputs[i].len);
+    function_run *r = memory.alloc(sizeof *r);
+    *r = (function_run){.from = wanted->from, .model = model_hold(m)};
+    request.arg = r;
+    if (job_submit(&request, &error) != 0) return NULL;
+    count_end(JOB_FAILED, false);
+    model_release(m);
+    memory.free(r);
+    return error;
+}
+
+void ai_run_for_function(RedisModuleCtx *ctx, const run_request *request) {
+    const char *error = submit_for_function(ctx, request);
+    if (error != NULL) asker_outputs_error(request->from, error);
+}

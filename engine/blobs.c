@@ -1,0 +1,335 @@
+#include "blobs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory.h"
+#include "settings.h"
+
+enum {
+    TEMPORARY_CHARS = 1 + SHA256_HEX_CHARS + 1 + 6, /* ".<digest>.XXXXXX" */
+    MAX_ATTEMPTS = 16 /* each lost to another process that removed or made the same file in between */
+};
+
+static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+static blob *blobs; /* guarded */
+static void (*on_last_release)(const char *digest);
+
+void blobs_init(void (*last_release)(const char *digest)) {
+    on_last_release = last_release;
+}
+
+/* ---- paths and locks ---- */
+
+static char *joined_path(const char *directory, const char *name) {
+    size_t size = strlen(directory) + strlen(name) + 2;
+    char *path = memory.alloc(size);
+    snprintf(path, size, "%s/%s", directory, name);
+    return path;
+}
+
+/* The directory, absolute, made if it is not there. NULL with errno set. */
+static char *open_directory(void) {
+    char here[PATH_MAX] = "", *path;
+    if (settings.models_dir[0] != '/' && getcwd(here, sizeof here) == NULL) return NULL;
+    path = settings.models_dir[0] == '/' ? joined_path("", settings.models_dir + 1) : joined_path(here, settings.models_dir);
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0700); /* the last one tells whether it worked */
+        *slash = '/';
+    }
+    if (mkdir(path, 0700) == 0 || errno == EEXIST) return path;
+    int failed = errno;
+    memory.free(path);
+    errno = failed;
+    return NULL;
+}
+
+static bool lock(int fd, int operation) {
+    while (flock(fd, operation) != 0) {
+        if (errno != EINTR) return false;
+    }
+    return true;
+}
+
+/* Does the path still lead to the open file? *size: its length. */
+static bool is_same_file(int fd, const char *path, size_t *size) {
+    struct stat opened, named;
+    if (fstat(fd, &opened) != 0 || lstat(path, &named) != 0) return false;
+    *size = (size_t)opened.st_size;
+    return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+/* Remove the file unless somebody else refers to it. Gives up the lock that fd has. */
+static void remove_if_unused(int fd, const char *path) {
+    size_t size;
+    if (lock(fd, LOCK_EX | LOCK_NB) && is_same_file(fd, path, &size)) unlink(path);
+}
+
+/* Open and lock a file that holds `size` bytes. -1: there is none (errno is ENOENT) or it cannot be opened. */
+static int open_existing(const char *path, size_t size) {
+    for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        size_t found;
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0) return -1;
+        if (lock(fd, LOCK_SH) && is_same_file(fd, path, &found)) {
+            if (found == size) return fd;
+            remove_if_unused(fd, path); /* cut short by a full disk or a person: not what its name says */
+        }
+        close(fd);
+    }
+    errno = EBUSY;
+    return -1;
+}
+
+/* ---- writing ---- */
+
+struct blob_writer {
+    char digest[SHA256_HEX_CHARS + 1];
+    size_t size;       /* told */
+    size_t written;    /* so far */
+    sha256 sum;        /* of what came, if told to check */
+    bool checks;
+    char *path;        /* of the file, NULL if there is no directory */
+    char *temporary;   /* of the file while it is written; NULL when there is none */
+    int fd;            /* with a shared lock; -1 */
+    blob *known;       /* held already by this process: nothing to write */
+    int failed;        /* errno of what failed first */
+};
+
+static void writer_fail(blob_writer *w) {
+    if (w->failed == 0) w->failed = errno;
+}
+
+static void writer_drop_temporary(blob_writer *w) {
+    if (w->temporary == NULL) return;
+    unlink(w->temporary);
+    memory.free(w->temporary);
+    w->temporary = NULL;
+}
+
+static void writer_drop_file(blob_writer *w) {
+    writer_drop_temporary(w);
+    if (w->fd >= 0) {
+        lock(w->fd, LOCK_UN); /* a forked child may have the descriptor, too: closing alone would not unlock */
+        close(w->fd);
+    }
+    w->fd = -1;
+}
+
+static void writer_make_temporary(blob_writer *w) {
+    size_t directory = strlen(w->path) - SHA256_HEX_CHARS;
+    size_t size = directory + TEMPORARY_CHARS + 1;
+    w->temporary = memory.alloc(size);
+    snprintf(w->temporary, size, "%.*s.%s.XXXXXX", (int)directory, w->path, w->digest);
+    w->fd = mkostemp(w->temporary, O_CLOEXEC); /* 0600 */
+    if (w->fd < 0) {
+        writer_fail(w);
+        memory.free(w->temporary);
+        w->temporary = NULL;
+    } else {
+        lock(w->fd, LOCK_SH); /* before it has its name: nobody may find it unlocked */
+    }
+}
+
+static blob *hold_known(const char *digest) {
+    blob *b;
+    pthread_mutex_lock(&guard);
+    for (b = blobs; b != NULL && strcmp(b->digest, digest) != 0; b = b->next)
+        ;
+    if (b != NULL) b->refs++;
+    pthread_mutex_unlock(&guard);
+    return b;
+}
+
+static blob_writer *writer_open(const char *digest, size_t size, bool checks) {
+    blob_writer *w = memory.alloc(sizeof *w);
+    char *directory = NULL;
+    *w = (blob_writer){.size = size, .checks = checks, .fd = -1};
+    snprintf(w->digest, sizeof w->digest, "%s", digest);
+    sha256_init(&w->sum);
+    w->known = hold_known(digest);
+    if (w->known == NULL) {
+        directory = open_directory();
+        if (directory == NULL) {
+            writer_fail(w);
+            return w;
+        }
+        w->path = joined_path(directory, digest);
+        memory.free(directory);
+        w->fd = open_existing(w->path, size);
+        if (w->fd < 0) {
+            if (errno == ENOENT)
+                writer_make_temporary(w);
+            else
+                writer_fail(w);
+        }
+    }
+    return w;
+}
+
+blob_writer *blob_writer_open(const char *digest, size_t size) {
+    return writer_open(digest, size, true);
+}
+
+bool blob_writer_add(blob_writer *w, const void *data, size_t len) {
+    const char *at = data;
+    size_t left = len;
+    if (w->checks) sha256_add(&w->sum, data, len);
+    w->written += len;
+    while (w->temporary != NULL && w->failed == 0 && left > 0) {
+        ssize_t n = write(w->fd, at, left);
+        if (n < 0 && errno != EINTR) writer_fail(w);
+        if (n > 0) {
+            at += n;
+            left -= (size_t)n;
+        }
+    }
+    return w->failed == 0;
+}
+
+/* Give the file its name. If another process was faster, take its file. */
+static void writer_publish(blob_writer *w) {
+    for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        if (link(w->temporary, w->path) == 0) {
+            writer_drop_temporary(w);
+            return;
+        }
+        if (errno != EEXIST) break;
+        int fd = open_existing(w->path, w->size);
+        if (fd >= 0) {
+            writer_drop_file(w);
+            w->fd = fd;
+            return;
+        }
+        if (errno != ENOENT) break;
+    }
+    writer_fail(w);
+}
+
+static blob *writer_map(blob_writer *w) {
+    void *data = NULL;
+    blob *b;
+    if (w->size > 0) data = mmap(NULL, w->size, PROT_READ, MAP_SHARED, w->fd, 0);
+    if (data == MAP_FAILED) {
+        writer_fail(w);
+        return NULL;
+    }
+    b = memory.alloc(sizeof *b);
+    *b = (blob){.path = w->path, .data = data == NULL ? "" : data, .size = w->size, .fd = w->fd, .refs = 1};
+    snprintf(b->digest, sizeof b->digest, "%s", w->digest);
+    w->path = NULL;
+    w->fd = -1;
+    pthread_mutex_lock(&guard);
+    b->next = blobs;
+    blobs = b;
+    pthread_mutex_unlock(&guard);
+    return b;
+}
+
+blob *blob_writer_close(blob_writer *w) {
+    blob *b = NULL;
+    char sum[SHA256_HEX_CHARS + 1];
+    bool as_told = w->written == w->size;
+    int failed;
+    if (w->checks) {
+        sha256_end_hex(&w->sum, sum);
+        as_told = as_told && strcmp(sum, w->digest) == 0;
+    }
+    if (w->failed == 0 && as_told) {
+        if (w->temporary != NULL) writer_publish(w);
+        if (w->failed == 0) b = w->known != NULL ? w->known : writer_map(w);
+    }
+    if (b == NULL && w->known != NULL) blob_release(w->known);
+    failed = w->failed;
+    if (b == NULL && w->temporary == NULL && w->fd >= 0) remove_if_unused(w->fd, w->path);
+    writer_drop_file(w);
+    memory.free(w->path);
+    memory.free(w);
+    errno = failed;
+    return b;
+}
+
+blob *blob_store(const slice *chunks, size_t count) {
+    char digest[SHA256_HEX_CHARS + 1];
+    size_t size = 0;
+    sha256 sum;
+    sha256_init(&sum);
+    for (size_t i = 0; i < count; i++) {
+        sha256_add(&sum, chunks[i].data, chunks[i].len);
+        size += chunks[i].len;
+    }
+    sha256_end_hex(&sum, digest);
+    blob_writer *w = writer_open(digest, size, false);
+    for (size_t i = 0; i < count; i++) {
+        if (!blob_writer_add(w, chunks[i].data, chunks[i].len)) break;
+    }
+    return blob_writer_close(w);
+}
+
+/* ---- releasing ---- */
+
+blob *blob_hold(blob *b) {
+    pthread_mutex_lock(&guard);
+    b->refs++;
+    pthread_mutex_unlock(&guard);
+    return b;
+}
+
+void blob_release(blob *b) {
+    if (b == NULL) return;
+    pthread_mutex_lock(&guard);
+    bool last = --b->refs == 0;
+    if (last) {
+        blob **at = &blobs;
+        while (*at != b) at = &(*at)->next;
+        *at = b->next;
+    }
+    pthread_mutex_unlock(&guard);
+    if (!last) return;
+    if (b->size > 0) munmap((void *)b->data, b->size);
+    remove_if_unused(b->fd, b->path);
+    lock(b->fd, LOCK_UN);
+    close(b->fd);
+    if (on_last_release != NULL) on_last_release(b->digest);
+    memory.free(b->path);
+    memory.free(b);
+}
+
+static bool is_blob_name(const char *name) {
+    bool temporary = name[0] == '.' && strlen(name) == TEMPORARY_CHARS && name[1 + SHA256_HEX_CHARS] == '.';
+    if (temporary) {
+        name++;
+    } else if (strlen(name) != SHA256_HEX_CHARS) {
+        return false;
+    }
+    return strspn(name, "0123456789abcdef") == SHA256_HEX_CHARS;
+}
+
+void blobs_sweep(void) {
+    char *directory = open_directory();
+    DIR *listing = directory == NULL ? NULL : opendir(directory);
+    struct dirent *entry;
+    while (listing != NULL && (entry = readdir(listing)) != NULL) {
+        if (!is_blob_name(entry->d_name)) continue;
+        char *path = joined_path(directory, entry->d_name);
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0) {
+            remove_if_unused(fd, path); /* ours are locked through another descriptor, so they stay as well */
+            close(fd);
+        }
+        memory.free(path);
+    }
+    if (listing != NULL) closedir(listing);
+    memory.free(directory);
+}

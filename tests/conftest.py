@@ -18,6 +18,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class _Lender:
     def _start(self) -> None:
         self.server = self._make(settings=self._settings)
         with contextlib.closing(self.server.client(decode_responses=True)) as client:
-            self._first_settings = client.config_get("keymiss.*")
+            self._first_settings = _settings(client)
 
     def lend(self) -> Server:
         if not self._answers():
@@ -117,7 +118,7 @@ class _Lender:
             self._start()
         with contextlib.closing(self.server.client(decode_responses=True)) as client:
             clean(client)
-            now = client.config_get("keymiss.*")
+            now = _settings(client)
             for name, value in self._first_settings.items():
                 if now.get(name) != value:
                     client.config_set(name, value)
@@ -132,6 +133,10 @@ class _Lender:
                 return False
 
 
+def _settings(client: redis.Redis) -> dict[str, str]:
+    return {str(name): str(value) for name, value in client.config_get("keymiss.*").items()}
+
+
 def clean(client: redis.Redis) -> None:
     """No key, no registration, no counters."""
     for entry in client.execute_command("RG.DUMPREGISTRATIONS"):
@@ -139,6 +144,10 @@ def clean(client: redis.Redis) -> None:
             client.execute_command("RG.UNREGISTER", entry[1])
     client.flushall()
     client.config_resetstat()
+
+
+def _has_no_registration(client: redis.Redis) -> bool:
+    return bool(client.execute_command("RG.DUMPREGISTRATIONS") == [])
 
 
 @pytest.fixture(scope="session")
@@ -174,11 +183,7 @@ def cluster(_shared_cluster: Cluster) -> Iterator[Cluster]:
             clean(connected)
     for master in _shared_cluster.masters:
         with contextlib.closing(master.client()) as connected:
-            wait_until(
-                lambda connected=connected: connected.execute_command("RG.DUMPREGISTRATIONS") == [],
-                10.0,
-                "no shard has a registration",
-            )
+            wait_until(partial(_has_no_registration, connected), 10.0, "no shard has a registration")
     yield _shared_cluster
     assert all(master.alive for master in _shared_cluster.masters), "the test brought a shared shard down"
 

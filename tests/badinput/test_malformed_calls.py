@@ -9,7 +9,9 @@ import pytest
 import redis
 from support.functions import answering_misses, register
 
-ARITY = [
+Call = tuple[str | bytes, ...]
+
+ARITY: list[Call] = [
     ("RG.PYEXECUTE",),
     ("RG.UNREGISTER",),
     ("RG.UNREGISTER", "id", "abortpending", "more"),
@@ -27,7 +29,7 @@ ARITY = [
     ("AI.MODELRUN", "key"),
 ]
 
-WRONG = [
+WRONG: list[Call] = [
     ("RG.PYEXECUTE", "1", "NONSENSE"),
     ("RG.PYEXECUTE", "1", "REQUIREMENTS"),
     ("RG.PYEXECUTE", "1", "ID"),
@@ -56,14 +58,12 @@ WRONG = [
 ]
 
 
-def _title(call: tuple[str | bytes, ...]) -> str:
+def _title(call: Call) -> str:
     return " ".join(repr(part)[:40] for part in call)
 
 
 @pytest.mark.parametrize("call", ARITY + WRONG, ids=_title)
-def test_it_is_answered_by_an_error_and_the_connection_stays_in_step(
-    client: redis.Redis, call: tuple[str | bytes, ...]
-) -> None:
+def test_it_is_answered_by_an_error_and_the_connection_stays_in_step(client: redis.Redis, call: Call) -> None:
     with pytest.raises(redis.ResponseError):
         client.execute_command(*call)
     assert client.echo("in step") == b"in step"

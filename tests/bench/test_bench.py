@@ -16,10 +16,10 @@ TIMEOUT_S = 180.0
 
 
 def _run(name: str, server_kind: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    program = Path(sys.executable).with_name("keymiss")
-    command = [program, "bench", name, "--quick", "--server", KINDS[server_kind], "--out", folder]
+    program = str(Path(sys.executable).with_name("keymiss"))
+    command = [program, "bench", name, "--quick", "--server", KINDS[server_kind], "--out", str(folder)]
     if name == "miss":
-        command += ["--dir", folder / "no-cluster", "--port", "1"]
+        command += ["--dir", str(folder / "no-cluster"), "--port", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, json.loads((folder / f"{name}.json").read_text())

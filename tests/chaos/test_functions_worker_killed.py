@@ -33,7 +33,8 @@ GB('KeysReader').map(answer).register(
 
 @pytest.fixture
 def shard(make_server: Any) -> Server:
-    return make_server(settings={"keymiss.job-timeout-ms": JOB_TIMEOUT_MS})
+    server: Server = make_server(settings={"keymiss.job-timeout-ms": JOB_TIMEOUT_MS})
+    return server
 
 
 def test_clients_asking_while_it_dies_are_all_answered_in_time(shard: Server) -> None:
@@ -42,13 +43,11 @@ def test_clients_asking_while_it_dies_are_all_answered_in_time(shard: Server) ->
         assert client.get("slow:first") == b"answer for slow:first"
     with Load(shard, lambda client, n: client.get(f"slow:{n}"), clients=16, timeout_s=60.0) as load:
         for _ in range(KILLS):
-            seen = load.count_replies()
-            wait_until(lambda seen=seen: load.count_replies() > seen + 16, 30.0, "questions are answered")
+            load.wait_for_replies(16)
             victim = shard.wait_for_worker("functions")
             os.kill(victim, signal.SIGKILL)
             shard.wait_for_worker("functions", other_than=victim)
-        seen = load.count_replies()
-        wait_until(lambda: load.count_replies() > seen + 16, 30.0, "questions are answered again")
+        load.wait_for_replies(16)
     assert all(asked.seconds < DEADLINE_S for asked in load.asked), "a client waited longer than its deadline"
     assert not [error for error in load.errors if "Timeout reading" in error], "a client was never answered"
     assert all(reply.startswith(b"answer for slow:") for reply in load.replies)

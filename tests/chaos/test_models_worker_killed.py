@@ -12,7 +12,6 @@ import redis
 from support import torch_models
 from support.load import Load
 from support.server import Server
-from support.waiting import wait_until
 
 JOB_TIMEOUT_MS = 20_000
 DEADLINE_S = JOB_TIMEOUT_MS / 1000 + 5.0
@@ -36,13 +35,11 @@ def test_clients_running_a_model_while_it_dies_are_all_answered_in_time(shard: S
 
     with Load(shard, ask, clients=8, timeout_s=60.0) as load:
         for _ in range(KILLS):
-            seen = load.count_replies()
-            wait_until(lambda seen=seen: load.count_replies() > seen + 8, 60.0, "the model runs")
+            load.wait_for_replies(8)
             victim = shard.wait_for_worker("models")
             os.kill(victim, signal.SIGKILL)
             shard.wait_for_worker("models", other_than=victim)
-        seen = load.count_replies()
-        wait_until(lambda: load.count_replies() > seen + 8, 60.0, "the model runs again")
+        load.wait_for_replies(8)
     assert all(asked.seconds < DEADLINE_S for asked in load.asked), "a client waited longer than its deadline"
     assert not [error for error in load.errors if "Timeout reading" in error], "a client was never answered"
     assert set(load.replies) == {b"OK"}

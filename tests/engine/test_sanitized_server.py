@@ -34,7 +34,7 @@ def test_the_sanitizers_find_nothing() -> None:
     }
     environment.pop("PYTEST_XDIST_WORKER", None)
     command = [
-        Path(sys.executable).with_name("pytest"),
+        str(Path(sys.executable).with_name("pytest")),
         "-q",
         "-x",
         "-p",

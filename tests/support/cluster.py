@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from string import ascii_lowercase
+from typing import Any
 
 import redis
 from redis.crc import key_slot
@@ -66,7 +68,7 @@ class Cluster:
     def masters(self) -> list[Server]:
         return [shard.master for shard in self.shards]
 
-    def client(self, **options: object) -> redis.RedisCluster:
+    def client(self, **options: Any) -> redis.RedisCluster:
         """A client that follows redirects, as `redis-cli -c` does."""
         return redis.RedisCluster(host="127.0.0.1", port=self.shards[0].master.port, protocol=2, **options)
 
@@ -87,7 +89,7 @@ class Cluster:
             everyone = {client.execute_command("CLUSTER", "MYID") for client in clients.values()}
             for server in self.servers:
                 wait_until(
-                    lambda client=clients[server.port]: everyone <= _known(client),
+                    partial(_knows, clients[server.port], everyone),
                     FORM_DEADLINE_S,
                     "the nodes have met",
                 )
@@ -97,7 +99,7 @@ class Cluster:
                     clients[replica.port].execute_command("CLUSTER", "REPLICATE", master_id)
             for server in self.servers:
                 wait_until(
-                    lambda client=clients[server.port]: _whole(client),
+                    partial(_whole, clients[server.port]),
                     FORM_DEADLINE_S,
                     "the cluster is whole",
                 )
@@ -106,10 +108,10 @@ class Cluster:
                 wait_for_replica(shard.master, replica)
 
 
-def _known(client: redis.Redis) -> set[bytes]:
-    """The ids of the nodes that this one has shaken hands with, itself included."""
-    nodes = client.execute_command("CLUSTER", "NODES")
-    return {line.split()[0] for line in nodes.splitlines() if b"handshake" not in line}
+def _knows(client: redis.Redis, everyone: set[bytes]) -> bool:
+    """Whether this node has shaken hands with all of them."""
+    nodes: bytes = client.execute_command("CLUSTER", "NODES")
+    return everyone <= {line.split()[0] for line in nodes.splitlines() if b"handshake" not in line}
 
 
 def _whole(client: redis.Redis) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from support.server import Server
+from support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ class Load:
     def errors(self) -> list[str]:
         return [str(asked.error) for asked in self.asked if asked.error is not None]
 
-    def count_replies(self) -> int:
-        return len(self.replies)
+    def wait_for_replies(self, count: int, deadline_s: float = 60.0) -> None:
+        """Until the clients together got `count` more replies, errors not counted."""
+        seen = len(self.replies)
+        wait_until(lambda: len(self.replies) >= seen + count, deadline_s, f"{count} more replies")
 
     def _run(self) -> None:
         with contextlib.closing(self._server.client(socket_timeout=self._timeout_s)) as client:

@@ -31,20 +31,35 @@ class PortPool:
 
     def take(self) -> int:
         """A port that nobody listens on and no other pool holds."""
-        for port in self._ports:
-            if port in self._held:
-                continue
-            lock = (self._folder / str(port)).open("w")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            except OSError:
-                lock.close()
-                continue
-            self._held[port] = lock
-            return port
+        return self.take_run(1)
+
+    def take_run(self, count: int) -> int:
+        """The first of `count` such ports in a row."""
+        for first in self._ports:
+            held = []
+            for port in range(first, first + count):
+                if not self._hold(port):
+                    break
+                held.append(port)
+            if len(held) == count:
+                return first
+            for port in held:
+                self.release(port)
         raise RuntimeError("no free port in KEYMISS_TEST_PORTS")
+
+    def _hold(self, port: int) -> bool:
+        if port in self._held:
+            return False
+        lock = (self._folder / str(port)).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            return False
+        self._held[port] = lock
+        return True
 
     def release(self, port: int) -> None:
         self._held.pop(port).close()

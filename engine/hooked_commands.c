@@ -10,21 +10,17 @@ enum { BUCKETS = 512 };
 static hooked_command *buckets[BUCKETS];
 size_t hooked_commands_count;
 
-static unsigned char lower(char c) {
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-}
-
 /* FNV-1a of the lower-case name. */
 static unsigned long hash_name(const char *name, size_t len) {
     unsigned long h = 2166136261u;
-    for (size_t i = 0; i < len; i++) h = ((h ^ lower(name[i])) * 16777619u) & 0xffffffffu;
+    for (size_t i = 0; i < len; i++) h = ((h ^ (unsigned char)ascii_lower(name[i])) * 16777619u) & 0xffffffffu;
     return h;
 }
 
 static bool same_name(const hooked_command *c, unsigned long hash, const char *name, size_t len) {
     if (c->hash != hash || c->name.len != len) return false;
     for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)c->name.data[i] != lower(name[i])) return false;
+        if (c->name.data[i] != ascii_lower(name[i])) return false;
     }
     return true;
 }

@@ -127,9 +127,7 @@ static void write_what(frame_writer *what, const miss *m, const event *e) {
         const char *text = RedisModule_StringPtrLen(m->argv[i], &len);
         size_t start = what->len;
         frame_add(what, text, len);
-        for (size_t j = start; i == 0 && j < what->len; j++) {
-            if (what->data[j] >= 'A' && what->data[j] <= 'Z') what->data[j] = (char)(what->data[j] | 0x20);
-        }
+        for (size_t j = start; i == 0 && j < what->len; j++) what->data[j] = ascii_lower(what->data[j]);
     }
 }
 

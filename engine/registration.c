@@ -37,12 +37,10 @@ static bool parse_mode(slice text, registration_mode *mode) {
 }
 
 /* In place: the bytes are the registration's own. */
-static void lower(const names *list) {
+static void make_lower(const names *list) {
     for (size_t i = 0; i < list->count; i++) {
         char *text = (char *)(uintptr_t)list->items[i].data;
-        for (size_t j = 0; j < list->items[i].len; j++) {
-            if (text[j] >= 'A' && text[j] <= 'Z') text[j] = (char)(text[j] | 0x20);
-        }
+        for (size_t j = 0; j < list->items[i].len; j++) text[j] = ascii_lower(text[j]);
     }
 }
 
@@ -82,8 +80,8 @@ static const char *parse_parts(registration *r) {
     if (!error) error = parse_names(parts, count, &at, &r->commands);
     if (!error && at != count) error = "ERR registration: more fields than expected";
     if (error) return error;
-    lower(&r->events);
-    lower(&r->commands);
+    make_lower(&r->events);
+    make_lower(&r->commands);
     return NULL;
 }
 

@@ -58,4 +58,21 @@ void job_abandon(job_id id);
 /* True while the main thread is inside job_wait or an atomic section: nothing that blocks may be started. */
 bool jobs_waiting(void);
 
+/* For calls.c, nested.c and worker.c. */
+void jobs_init(RedisModuleCtx *ctx);
+typedef struct job_facts {
+    int db;
+    bool no_writes;
+    unsigned long long wait; /* the wait (nested.h) inside which it was submitted; 0: none */
+    uint64_t deadline_us;    /* monotonic; 0: none */
+} job_facts;
+bool job_find(job_id id, job_facts *out);      /* false if there is no such job any more */
+bool jobs_queued(worker_role role);            /* any that wait for their worker? */
+void jobs_send_queued(worker_role role);       /* to a worker that is ready or has room again */
+/* The channel is gone: what may be repeated waits for the next worker, the rest ends. */
+void jobs_worker_ended(RedisModuleCtx *ctx, worker_role role, const char *why);
+void jobs_fail_queued(RedisModuleCtx *ctx, worker_role role, const char *why); /* no worker can be started */
+/* This worker is gone while a wait needs it: end the jobs of that wait. */
+void jobs_fail_waited(RedisModuleCtx *ctx, worker_role role, unsigned long long wait);
+
 #endif

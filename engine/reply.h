@@ -24,4 +24,8 @@ void waiter_finish(waiter *w, waiter_reply reply, void *arg, void (*free_arg)(vo
 void waiter_finish_resp(waiter *w, const char *value, size_t len); /* copies */
 void waiter_finish_error(waiter *w, const char *error);            /* copies */
 
+/* For module.c: the command with which the reply to a CALL is captured. It refuses anyone else. */
+#define WAITER_ANSWER_COMMAND "keymiss._answer"
+int waiter_answer_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+
 #endif

@@ -1,0 +1,89 @@
+/* module.c: what the server learns of Keymiss when it loads the module: settings, parts and commands. */
+#include "ai.h"
+#include "calls.h"
+#include "hooks.h"
+#include "info.h"
+#include "jobs.h"
+#include "memory.h"
+#include "reply.h"
+#include "rg.h"
+#include "settings.h"
+#include "unit.h"
+#include "worker.h"
+
+enum { KEYMISS_VERSION = 100 }; /* 0.1.0, as MODULE LIST shows it */
+
+typedef struct command {
+    const char *name;
+    RedisModuleCmdFunc handler;
+    const char *flags;                 /* as RedisModule_CreateCommand takes them */
+    int first_key, last_key, key_step; /* 0: no keys */
+    const char *categories;            /* of ACLs, where the server lets modules say (Redis 7.2, Valkey) */
+} command;
+
+static const command commands[] = {
+    {WAITER_ANSWER_COMMAND, waiter_answer_command, "fast allow-stale allow-loading", 0, 0, 0, "dangerous"},
+};
+
+static int create_commands(RedisModuleCtx *ctx) {
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        const command *c = &commands[i];
+        if (RedisModule_CreateCommand(ctx, c->name, c->handler, c->flags, c->first_key, c->last_key, c->key_step) !=
+            REDISMODULE_OK) {
+            RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "not loaded: the server refused the command %s", c->name);
+            return REDISMODULE_ERR;
+        }
+        RedisModuleCommand *created = RedisModule_GetCommand(ctx, c->name);
+        if (created && RedisModule_SetCommandACLCategories) {
+            RedisModule_SetCommandACLCategories(created, c->categories);
+        }
+    }
+    return REDISMODULE_OK;
+}
+
+/* Parts that can be refused by the server, each with its line in the log. */
+static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, create_commands, ai_init, hooks_init, rg_init};
+
+static void use_server_memory(void) {
+    memory.alloc = RedisModule_Alloc;
+    memory.try_alloc = RedisModule_TryAlloc;
+    memory.realloc = RedisModule_Realloc;
+    memory.free = RedisModule_Free;
+}
+
+__attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+
+int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    (void)argv;
+    const char *missing = redis_api_load(ctx);
+    if (RedisModule_SetModuleAttribs) {
+        RedisModule_SetModuleAttribs(ctx, "keymiss", KEYMISS_VERSION, REDISMODULE_APIVER);
+    }
+    if (missing) {
+        if (RedisModule_Log) {
+            RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING,
+                            "not loaded: this server has no %s; Keymiss needs Redis 7.0 or Valkey 8.0, or newer", missing);
+        }
+        return REDISMODULE_ERR;
+    }
+    if (argc > 0) {
+        RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING,
+                        "not loaded: it takes no arguments; settings are keymiss.<name> <value> in the server's "
+                        "configuration, or CONFIG SET keymiss.<name>");
+        return REDISMODULE_ERR;
+    }
+    if (RedisModule_IsModuleNameBusy && RedisModule_IsModuleNameBusy("keymiss")) {
+        RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "not loaded: there is a module called keymiss already");
+        return REDISMODULE_ERR;
+    }
+    use_server_memory();
+    unit_init(ctx);
+    worker_init(ctx);
+    jobs_init(ctx);
+    calls_init(ctx);
+    info_init(ctx);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (parts[i](ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
+    }
+    return REDISMODULE_OK;
+}

@@ -1,0 +1,408 @@
+/* worker.c: see worker.h for the rules.
+ *
+ * A worker goes OFF -> STARTING (channel open, HELLO sent) -> READY; from either back, when its channel ends, to
+ * PAUSED until the back-off is over, if it is wanted, else to OFF. */
+#include "worker.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "hello.h"
+#include "info.h"
+#include "memory.h"
+#include "process.h"
+#include "settings.h"
+#include "unit.h"
+
+enum {
+    VERBS_MAX = 24,
+    READY_HANDLERS_MAX = 4,
+    BACKOFF_MAX_MS = 10000,
+    START_TIMEOUT_MS = 60000,    /* from HELLO to READY: a cold disk, a busy machine, a large import */
+    PATIENCE_MS = 2000,          /* jobs wait so long for a worker that fails to start, then fail with it */
+    GOOD_RUN_MS = 10000,         /* a worker that was ready for so long starts again with the first back-off */
+    WATCH_MS = 100,              /* how often, at most, PING and the deadlines of a worker are looked at */
+    END_GRACE_MS = 2000,         /* from the end of its channel until a worker is killed */
+    REAP_MS = 100,
+    REAP_GIVE_UP_MS = 10000,
+};
+
+typedef enum worker_state { WORKER_OFF, WORKER_STARTING, WORKER_READY, WORKER_PAUSED } worker_state;
+
+typedef struct verb_entry {
+    const char *verb;
+    size_t min_parts;
+    verb_handler handler;
+} verb_entry;
+
+typedef struct worker {
+    worker_role role;
+    const char *name, *module;
+    worker_state state;
+    bool keep;           /* see worker_keep */
+    channel *channel;    /* STARTING, READY */
+    process process;     /* pid 0: connected to one that is not ours */
+    long long pid;       /* as READY said */
+    unsigned generation;
+    unsigned long long starts;
+    unsigned failures;   /* in a row, without a good run */
+    uint64_t state_us;   /* since when in this state */
+    uint64_t failing_us; /* since when it fails to start; 0: it does not */
+    uint64_t ping_us;    /* when the PING without an answer was sent; 0: none */
+    RedisModuleTimerID timer; /* of the back-off or the watch */
+    bool timed;
+    const char *failing; /* worker_fail was called */
+    char last_error[160];
+    verb_entry verbs[VERBS_MAX];
+    size_t verb_count;
+    ready_handler ready[READY_HANDLERS_MAX];
+    size_t ready_count;
+} worker;
+
+static worker workers[WORKER_ROLES] = {
+    {.role = WORKER_FUNCTIONS, .name = "functions", .module = "keymiss.functions", .process = {.handle = -1}},
+    {.role = WORKER_MODELS, .name = "models", .module = "keymiss.inference", .process = {.handle = -1}},
+};
+static unsigned last_generation;
+
+static void start(worker *w);
+
+static uint64_t now_us(void) {
+    return RedisModule_MonotonicMicroseconds();
+}
+
+static bool wanted(const worker *w) {
+    return w->keep || jobs_queued(w->role);
+}
+
+static void set_state(worker *w, worker_state state) {
+    w->state = state;
+    w->state_us = now_us();
+}
+
+static void stop_timer(worker *w) {
+    if (w->timed) RedisModule_StopTimer(unit_server_context(), w->timer, NULL);
+    w->timed = false;
+}
+
+static void start_timer(worker *w, long long ms, RedisModuleTimerProc fn) {
+    stop_timer(w);
+    w->timer = RedisModule_CreateTimer(unit_server_context(), ms, fn, w);
+    w->timed = true;
+}
+
+/* A process whose channel is closed: it ends by itself, or is killed, and is reaped. */
+typedef struct leaving {
+    process process;
+    long long waited_ms;
+} leaving;
+
+static void see_off(RedisModuleCtx *ctx, void *arg) {
+    leaving *l = arg;
+    if (process_reap(&l->process) || l->waited_ms >= REAP_GIVE_UP_MS) {
+        memory.free(l);
+        return;
+    }
+    if (l->waited_ms >= END_GRACE_MS) process_signal(&l->process, SIGKILL);
+    l->waited_ms += REAP_MS;
+    RedisModule_CreateTimer(ctx, REAP_MS, see_off, l);
+}
+
+static void let_go(worker *w, int signal) {
+    if (w->process.pid == 0) return;
+    process_signal(&w->process, signal);
+    if (!process_reap(&w->process)) {
+        leaving *l = memory.alloc(sizeof(*l));
+        *l = (leaving){.process = w->process};
+        RedisModule_CreateTimer(unit_server_context(), REAP_MS, see_off, l);
+    }
+    w->process = (process){.handle = -1};
+}
+
+static void close_worker(worker *w, int signal) {
+    stop_timer(w);
+    if (w->channel) channel_close(w->channel);
+    w->channel = NULL;
+    w->failing = NULL;
+    w->generation = 0;
+    w->pid = 0;
+    let_go(w, signal);
+}
+
+static void on_pause_over(RedisModuleCtx *ctx, void *arg) {
+    (void)ctx;
+    worker *w = arg;
+    w->timed = false;
+    set_state(w, WORKER_OFF);
+    if (wanted(w)) start(w);
+}
+
+static void fail_queued_in_unit(RedisModuleCtx *ctx, void *arg) {
+    worker *w = arg;
+    jobs_fail_queued(ctx, w->role, w->last_error);
+}
+
+/* It could not be started, or has ended: wait, longer each time, and start again. */
+static void pause_worker(worker *w) {
+    if (w->failing_us && now_us() - w->failing_us > (uint64_t)PATIENCE_MS * 1000) unit_add(fail_queued_in_unit, w);
+    long long pause_ms = settings.restart_backoff_ms;
+    for (unsigned i = 1; i < w->failures && pause_ms < BACKOFF_MAX_MS; i++) pause_ms *= 2;
+    if (pause_ms > BACKOFF_MAX_MS) pause_ms = BACKOFF_MAX_MS;
+    set_state(w, WORKER_PAUSED);
+    start_timer(w, pause_ms, on_pause_over);
+}
+
+static void note_error(worker *w, const char *why) {
+    snprintf(w->last_error, sizeof(w->last_error), "%s", why);
+    RedisModule_Log(unit_server_context(), REDISMODULE_LOGLEVEL_WARNING, "%s worker: %s", w->name, why);
+}
+
+/* The channel has ended, or must: clean up and go on. In a unit. */
+static void end_worker(RedisModuleCtx *ctx, worker *w, const char *why, int signal) {
+    bool good_run = w->state == WORKER_READY && now_us() - w->state_us > (uint64_t)GOOD_RUN_MS * 1000;
+    bool was_ready = w->state == WORKER_READY;
+    char reason[sizeof(w->last_error)];
+    snprintf(reason, sizeof(reason), "%s", why);
+    note_error(w, reason);
+    close_worker(w, signal);
+    if (was_ready) w->failing_us = 0;
+    else if (!w->failing_us) w->failing_us = now_us();
+    w->failures = good_run ? 1 : w->failures + 1;
+    set_state(w, WORKER_OFF);
+    pause_worker(w); /* before calling anyone back, who may need the worker */
+    jobs_worker_ended(ctx, w->role, reason);
+}
+
+static void fail_in_unit(RedisModuleCtx *ctx, void *arg) {
+    worker *w = arg;
+    if (w->channel && w->failing) end_worker(ctx, w, w->failing, SIGKILL);
+}
+
+void worker_fail(worker_role role, const char *why) {
+    worker *w = &workers[role];
+    if (!w->channel || w->failing) return;
+    w->failing = why;
+    unit_add(fail_in_unit, w);
+}
+
+static void on_watch(RedisModuleCtx *ctx, void *arg) {
+    (void)ctx;
+    worker *w = arg;
+    w->timed = false;
+    uint64_t now = now_us(), heard = channel_heard_us(w->channel);
+    uint64_t hang_us = (uint64_t)settings.hang_timeout_ms * 1000;
+    if (w->state == WORKER_STARTING && now - w->state_us > (uint64_t)START_TIMEOUT_MS * 1000) {
+        worker_fail(w->role, "it did not say READY in time");
+    } else if (w->state == WORKER_READY && w->ping_us) {
+        uint64_t since = heard > w->ping_us ? heard : w->ping_us;
+        if (now - since > hang_us) worker_fail(w->role, "it hung (keymiss.hang-timeout-ms)");
+    } else if (w->state == WORKER_READY && now - heard > hang_us / 4) {
+        if (channel_send_slices(w->channel, &(slice){"PING", 4}, 1, true)) w->ping_us = now;
+    }
+    long long watch_ms = settings.hang_timeout_ms / 8;
+    start_timer(w, watch_ms < WATCH_MS ? watch_ms : WATCH_MS, on_watch);
+}
+
+static void on_frame(RedisModuleCtx *ctx, void *owner, const frame *f) {
+    worker *w = owner;
+    if (w->failing) return;
+    for (size_t i = 0; i < w->verb_count; i++) {
+        const verb_entry *v = &w->verbs[i];
+        if (!slice_is(f->parts[0], v->verb)) continue;
+        if (f->count < v->min_parts) worker_fail(w->role, "it sent a frame that is too short");
+        else v->handler(ctx, w->role, f);
+        return;
+    }
+    worker_fail(w->role, "it sent a frame with an unknown verb");
+}
+
+static void on_room(void *owner) {
+    jobs_send_queued(((worker *)owner)->role);
+}
+
+static void on_end(RedisModuleCtx *ctx, void *owner, const char *why) {
+    end_worker(ctx, owner, why, SIGTERM);
+}
+
+static const channel_events events = {on_frame, on_room, on_end};
+
+static void start_failed(worker *w, const char *why) {
+    note_error(w, why);
+    if (!w->failing_us) w->failing_us = now_us();
+    w->failures++;
+    pause_worker(w);
+}
+
+static void start(worker *w) {
+    static const char unix_prefix[] = "unix:";
+    char error[sizeof(w->last_error)];
+    bool shared = w->role == WORKER_MODELS && strncmp(settings.models, unix_prefix, strlen(unix_prefix)) == 0;
+    int fd = shared ? process_connect(settings.models + strlen(unix_prefix), error, sizeof(error))
+                    : process_start(&w->process, settings.python, w->module, error, sizeof(error));
+    if (fd < 0) {
+        start_failed(w, error);
+        return;
+    }
+    w->channel = channel_open(fd, &events, w);
+    if (!w->channel) {
+        let_go(w, SIGKILL);
+        start_failed(w, "the server takes no more connections (maxclients)");
+        return;
+    }
+    w->generation = ++last_generation;
+    w->starts++;
+    w->ping_us = 0;
+    set_state(w, WORKER_STARTING);
+    frame_writer hello;
+    hello_write(&hello, w->name);
+    channel_send(w->channel, &hello, NULL);
+    frame_free(&hello);
+    start_timer(w, WATCH_MS, on_watch);
+}
+
+/* READY 1 <pid> */
+static void on_ready(RedisModuleCtx *ctx, worker_role role, const frame *f) {
+    worker *w = &workers[role];
+    long long version;
+    if (!slice_number(f->parts[1], &version) || version != HELLO_VERSION || !slice_number(f->parts[2], &w->pid)) {
+        worker_fail(role, "it speaks another version of the channel");
+        return;
+    }
+    if (w->state != WORKER_STARTING) return;
+    set_state(w, WORKER_READY);
+    w->failing_us = 0;
+    w->last_error[0] = 0;
+    RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_NOTICE, "%s worker is ready (pid %lld)", w->name, w->pid);
+    for (size_t i = 0; i < w->ready_count; i++) w->ready[i](ctx, role);
+    jobs_send_queued(role);
+}
+
+static void on_pong(RedisModuleCtx *ctx, worker_role role, const frame *f) {
+    (void)ctx;
+    (void)f;
+    workers[role].ping_us = 0;
+}
+
+/* LOG <level> <text> */
+static void on_log(RedisModuleCtx *ctx, worker_role role, const frame *f) {
+    static const char *const levels[] = {REDISMODULE_LOGLEVEL_DEBUG, REDISMODULE_LOGLEVEL_VERBOSE,
+                                         REDISMODULE_LOGLEVEL_NOTICE};
+    const char *level = REDISMODULE_LOGLEVEL_WARNING;
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (slice_is(f->parts[1], levels[i])) level = levels[i];
+    }
+    slice text = f->parts[2];
+    RedisModule_Log(ctx, level, "%s worker: %.*s", workers[role].name, text.len > 900 ? 900 : (int)text.len, text.data);
+}
+
+const char *worker_name(worker_role role) {
+    return workers[role].name;
+}
+
+void worker_on_verb(worker_role role, const char *verb, size_t min_parts, verb_handler handler) {
+    worker *w = &workers[role];
+    if (w->verb_count < VERBS_MAX) w->verbs[w->verb_count++] = (verb_entry){verb, min_parts, handler};
+}
+
+void worker_on_ready(worker_role role, ready_handler handler) {
+    worker *w = &workers[role];
+    if (w->ready_count < READY_HANDLERS_MAX) w->ready[w->ready_count++] = handler;
+}
+
+void worker_need(worker_role role) {
+    if (workers[role].state == WORKER_OFF) start(&workers[role]);
+}
+
+void worker_need_now(worker_role role) {
+    worker *w = &workers[role];
+    if (w->state == WORKER_PAUSED) {
+        stop_timer(w);
+        set_state(w, WORKER_OFF);
+    }
+    worker_need(role);
+}
+
+void worker_keep(worker_role role, bool keep) {
+    workers[role].keep = keep;
+}
+
+bool worker_ready(worker_role role) {
+    return worker_channel(role) != NULL;
+}
+
+unsigned worker_generation(worker_role role) {
+    return workers[role].generation;
+}
+
+channel *worker_channel(worker_role role) {
+    const worker *w = &workers[role];
+    return w->state == WORKER_READY && !w->failing ? w->channel : NULL;
+}
+
+channel *worker_open_channel(worker_role role) {
+    return workers[role].failing ? NULL : workers[role].channel;
+}
+
+bool worker_send(worker_role role, const frame_writer *f) {
+    channel *c = worker_channel(role);
+    return c && channel_send(c, f, NULL);
+}
+
+/* Another models worker is wanted: as if this one had died, but at once and without blame. */
+static void move_models(RedisModuleCtx *ctx, void *arg) {
+    worker *w = arg;
+    close_worker(w, SIGTERM);
+    w->failures = 0;
+    w->failing_us = 0;
+    set_state(w, WORKER_OFF);
+    jobs_worker_ended(ctx, w->role, "keymiss.models was changed");
+    if (wanted(w)) start(w);
+}
+
+static void on_setting(const char *name, const char *value) {
+    const slice parts[] = {{"SETTING", 7}, {name, strlen(name)}, {value, strlen(value)}};
+    for (int role = 0; role < WORKER_ROLES; role++) {
+        channel *c = worker_open_channel((worker_role)role);
+        if (c) channel_send_slices(c, parts, 3, true);
+    }
+    if (strcmp(name, "models") == 0) unit_add(move_models, &workers[WORKER_MODELS]);
+}
+
+static void on_shutdown(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
+    (void)ctx;
+    (void)event;
+    (void)subevent;
+    (void)data;
+    for (int role = 0; role < WORKER_ROLES; role++) close_worker(&workers[role], SIGTERM);
+}
+
+static void write_info(RedisModuleInfoCtx *ctx) {
+    static const char *const states[] = {"off", "starting", "ready", "paused"};
+    for (int role = 0; role < WORKER_ROLES; role++) {
+        const worker *w = &workers[role];
+        char field[64];
+        RedisModule_InfoBeginDictField(ctx, w->name);
+        RedisModule_InfoAddFieldCString(ctx, "state", states[w->state]);
+        RedisModule_InfoAddFieldLongLong(ctx, "pid", w->pid);
+        RedisModule_InfoAddFieldULongLong(ctx, "starts", w->starts);
+        RedisModule_InfoAddFieldULongLong(ctx, "restarts", w->starts > 0 ? w->starts - 1 : 0);
+        uint64_t up_us = w->state == WORKER_READY ? now_us() - w->state_us : 0;
+        RedisModule_InfoAddFieldULongLong(ctx, "uptime_seconds", up_us / 1000000);
+        RedisModule_InfoEndDictField(ctx);
+        snprintf(field, sizeof(field), "%s_last_error", w->name);
+        RedisModule_InfoAddFieldCString(ctx, field, w->last_error);
+    }
+}
+
+void worker_init(RedisModuleCtx *ctx) {
+    for (int role = 0; role < WORKER_ROLES; role++) {
+        worker_on_verb((worker_role)role, "READY", 3, on_ready);
+        worker_on_verb((worker_role)role, "PONG", 1, on_pong);
+        worker_on_verb((worker_role)role, "LOG", 3, on_log);
+    }
+    settings_on_change(on_setting);
+    RedisModule_SubscribeToServerEvent(ctx, (RedisModuleEvent){REDISMODULE_EVENT_SHUTDOWN, 1}, on_shutdown);
+    info_section("workers", write_info);
+}

@@ -75,7 +75,7 @@ static int miss_reply(RedisModuleCtx *ctx, void *arg) {
     miss *m = arg;
     if (m->override) return reply_with_resp(ctx, (slice){m->override, m->override_len});
     if (m->error) return RedisModule_ReplyWithError(ctx, m->error);
-    return reply_with_resp(ctx, m->plain);
+    return reply_with_server_value(ctx, m->plain);
 }
 
 static void miss_finish(miss *m) {

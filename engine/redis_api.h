@@ -295,6 +295,11 @@ typedef struct RedisModuleTypeMethods {
     NEED(int, ReplyWithArray, (RedisModuleCtx *ctx, long count))                                                    \
     NEED(void, ReplySetArrayLength, (RedisModuleCtx *ctx, long count))                                              \
     NEED(int, ReplyWithNullArray, (RedisModuleCtx *ctx))                                                            \
+    NEED(int, ReplyWithMap, (RedisModuleCtx *ctx, long count))                                                      \
+    NEED(int, ReplyWithSet, (RedisModuleCtx *ctx, long count))                                                      \
+    NEED(int, ReplyWithBool, (RedisModuleCtx *ctx, int value))                                                      \
+    NEED(int, ReplyWithBigNumber, (RedisModuleCtx *ctx, const char *digits, size_t len))                            \
+    NEED(int, ReplyWithVerbatimStringType, (RedisModuleCtx *ctx, const char *data, size_t len, const char *type))   \
     NEED(int, ReplyWithStringBuffer, (RedisModuleCtx *ctx, const char *data, size_t len))                           \
     NEED(int, ReplyWithCString, (RedisModuleCtx *ctx, const char *text))                                            \
     NEED(int, ReplyWithString, (RedisModuleCtx *ctx, RedisModuleString *string))                                    \

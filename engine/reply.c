@@ -5,6 +5,7 @@
  * A client that leaves earlier only makes the waiter's job end, and the owner then finishes as it always does. */
 #include "reply.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "calls.h"
@@ -22,12 +23,14 @@ static int reply_with_line(RedisModuleCtx *ctx, const char *line, size_t len, bo
     return REDISMODULE_OK;
 }
 
-/* Replies with the value at `data`, which is known to be well-formed. Returns its length. */
+/* Replies with the value at `data`, which is known to be well-formed; RESP3 comes only from the server itself. Returns its
+ * length. */
 static size_t reply_with_value(RedisModuleCtx *ctx, const char *data, size_t len) {
     const char *end = memchr(data, '\r', len);
     size_t line = (size_t)(end - data) + 2;
-    long long n = 0;
-    if (data[0] != '+' && data[0] != '-') slice_number((slice){data + 1, line - 3}, &n);
+    long long n = 0, elements;
+    if (!strchr("+-_#,(", data[0])) slice_number((slice){data + 1, line - 3}, &n);
+    elements = n;
     switch (data[0]) {
     case '+':
     case '-': reply_with_line(ctx, data + 1, line - 3, data[0] == '-'); return line;
@@ -39,21 +42,38 @@ static size_t reply_with_value(RedisModuleCtx *ctx, const char *data, size_t len
         }
         RedisModule_ReplyWithStringBuffer(ctx, data + line, (size_t)n);
         return line + (size_t)n + 2;
+    case '_': RedisModule_ReplyWithNull(ctx); return line;
+    case '#': RedisModule_ReplyWithBool(ctx, data[1] == 't'); return line;
+    case ',': RedisModule_ReplyWithDouble(ctx, strtod(data + 1, NULL)); return line;
+    case '(': RedisModule_ReplyWithBigNumber(ctx, data + 1, line - 3); return line;
+    case '=': /* its first four bytes say what it is: "txt:" */
+        RedisModule_ReplyWithVerbatimStringType(ctx, data + line + 4, (size_t)n - 4, data + line);
+        return line + (size_t)n + 2;
+    case '%':
+        RedisModule_ReplyWithMap(ctx, (long)n);
+        elements = 2 * n;
+        break;
+    case '~': RedisModule_ReplyWithSet(ctx, (long)n); break;
     default:
         if (n < 0) {
             RedisModule_ReplyWithNullArray(ctx);
             return line;
         }
         RedisModule_ReplyWithArray(ctx, (long)n);
-        for (long long i = 0; i < n; i++) line += reply_with_value(ctx, data + line, len - line);
-        return line;
     }
+    for (long long i = 0; i < elements; i++) line += reply_with_value(ctx, data + line, len - line);
+    return line;
 }
 
 int reply_with_resp(RedisModuleCtx *ctx, slice value) {
     if (value.len == 0 || resp_value_length(value.data, value.len) != value.len) {
         return RedisModule_ReplyWithError(ctx, "ERR the worker gave a malformed reply");
     }
+    reply_with_value(ctx, value.data, value.len);
+    return REDISMODULE_OK;
+}
+
+int reply_with_server_value(RedisModuleCtx *ctx, slice value) {
     reply_with_value(ctx, value.data, value.len);
     return REDISMODULE_OK;
 }

@@ -8,6 +8,9 @@
 /* Replies with the one value in `value`; a malformed value becomes an error. Returns REDISMODULE_OK. */
 int reply_with_resp(RedisModuleCtx *ctx, slice value);
 
+/* The same for a value that this server wrote (CallReplyProto), which may be RESP3. */
+int reply_with_server_value(RedisModuleCtx *ctx, slice value);
+
 /* Every command that waits for a worker holds one of these: a blocked client, a CALL of the functions worker (answered by
  * RESULT), or a sync caller. See reply.c for who frees what. */
 typedef struct waiter waiter;

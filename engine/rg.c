@@ -72,9 +72,10 @@ static int forward(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (!command) return RedisModule_ReplyWithError(ctx, "ERR unknown command");
     if (denied && command->denied == REFUSE) return RedisModule_ReplyWithError(ctx, REFUSED);
 
-    /* A function's execute() comes from a client that may not block either, but waits without holding the main thread. */
+    /* A function's execute() may not block either, but it waits by itself: its RESULT comes later. */
     asker caller;
-    bool sync = denied && (jobs_waiting() || !calls_current(&caller));
+    bool nested = flags & (REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA);
+    bool sync = denied && (nested || jobs_waiting() || !calls_current(&caller));
     job_request request = {
         .role = WORKER_FUNCTIONS,
         .kind = JOB_COMMAND,

@@ -1,0 +1,129 @@
+"""`keymiss up`, `status` and `down` on plain servers: what they do does not depend on the module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import closing
+
+import psutil
+import redis
+from support.server import new_client
+from support.waiting import wait_until
+
+from .conftest import CommandLine
+
+FAILOVER_DEADLINE_S = 60.0
+
+
+def _runs(pid: int) -> bool:
+    """False for a process that has ended, also where nobody has collected it yet."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_up_makes_a_cluster_that_takes_writes_on_every_shard(keymiss: CommandLine) -> None:
+    keymiss.up("--plain")
+    with closing(redis.RedisCluster(host="127.0.0.1", port=keymiss.port, protocol=2)) as client:
+        for n in range(100):
+            client.set(f"key-{n}", n)
+    status = keymiss.status()
+    assert [shard["role"] for shard in status["shards"]] == ["master"] * 3
+    assert [shard["slots"] for shard in status["shards"]] == [[[0, 5460]], [[5461, 10922]], [[10923, 16383]]]
+    assert [shard["hash_tag"] for shard in status["shards"]] == ["06S", "8M", "63n"]
+    assert all(shard["keys"] > 0 for shard in status["shards"])
+
+
+def test_a_second_up_finds_the_first(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1")
+    pids = [shard["pid"] for shard in keymiss.status()["shards"]]
+    assert "was up already: 1 shard" in keymiss("up")
+    assert [shard["pid"] for shard in keymiss.status()["shards"]] == pids
+
+
+def test_up_starts_what_is_missing_and_loses_nothing(keymiss: CommandLine) -> None:
+    keymiss.up("--plain")
+    victim = keymiss.status()["shards"][1]
+    with closing(new_client(victim["port"])) as client:
+        client.set("key{8M}", "kept")
+    os.kill(victim["pid"], signal.SIGTERM)
+    wait_until(lambda: not _runs(victim["pid"]), 15.0, "the shard has ended")
+    status = keymiss.status(exit_status=1)
+    assert [shard["answers"] for shard in status["shards"]] == [True, False, True]
+    assert "started shard-2" in keymiss("up")
+    with closing(new_client(victim["port"])) as client:
+        assert client.get("key{8M}") == b"kept"
+
+
+def test_a_replica_takes_over_and_up_brings_the_old_master_back_as_replica(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--replicas", "1")
+    shards = keymiss.status()["shards"]
+    assert [shard["role"] for shard in shards] == ["master", "replica"] * 3
+    os.kill(shards[0]["pid"], signal.SIGKILL)
+    with closing(new_client(shards[1]["port"])) as replica:
+        wait_until(
+            lambda: replica.info("replication")["role"] == "master",
+            FAILOVER_DEADLINE_S,
+            "the replica is master",
+        )
+    keymiss("up")
+    roles = {shard["port"]: shard["role"] for shard in keymiss.status()["shards"]}
+    assert (roles[shards[0]["port"]], roles[shards[1]["port"]]) == ("replica", "master")
+
+
+def test_down_leaves_nothing_running_and_up_brings_the_data_back(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1")
+    with closing(new_client(keymiss.port)) as client:
+        client.set("key", "kept")
+    pids = [shard["pid"] for shard in keymiss.status()["shards"]]
+    assert "Stopped shard-1" in keymiss("down")
+    assert not any(_runs(pid) for pid in pids)
+    assert "Nothing ran" in keymiss("down")
+    keymiss("up")
+    with closing(new_client(keymiss.port)) as client:
+        assert client.get("key") == b"kept"
+
+
+def test_down_delete_removes_the_folder(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1")
+    keymiss("down", "--delete")
+    assert not (keymiss.folder / ".keymiss").exists()
+    assert "no cluster" in keymiss("down")
+
+
+def test_a_port_that_is_taken_is_named(keymiss: CommandLine) -> None:
+    with closing(socket.create_server(("127.0.0.1", keymiss.port + 1))):
+        said = keymiss("up", "--plain", "--port", str(keymiss.port), "--server", keymiss.server, status=1)
+    assert f"port {keymiss.port + 1} of shard-2 is taken by another program" in said
+
+
+def test_a_server_that_does_not_start_shows_its_log(keymiss: CommandLine) -> None:
+    options = ("--plain", "--port", str(keymiss.port), "--server", keymiss.server, "--set", "maxmemory=lots")
+    said = keymiss("up", *options, status=1)
+    assert "shard-1 ended at once" in said
+    assert "maxmemory" in said
+
+
+def test_a_cluster_of_another_shape_in_the_folder_is_refused(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1")
+    assert "has shards 1, not 2" in keymiss("up", "--shards", "2", status=1)
+
+
+def test_settings_reach_the_servers(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1", "--set", "maxmemory-policy=allkeys-lru")
+    with closing(new_client(keymiss.port, decode_responses=True)) as client:
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
+
+
+def test_status_without_a_cluster_says_so(keymiss: CommandLine) -> None:
+    assert "no cluster in" in keymiss("status", status=1)
+
+
+def test_status_shows_a_server_that_up_did_not_make(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1")
+    said = keymiss("status", "--dir", "elsewhere", "--port", str(keymiss.port))
+    assert str(keymiss.port) in said
+    assert "06S" in said

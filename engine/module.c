@@ -1,10 +1,13 @@
 /* module.c: what the server learns of Keymiss when it loads the module: settings, parts and commands. */
 #include "ai.h"
 #include "calls.h"
+#include "events.h"
 #include "hooks.h"
 #include "info.h"
 #include "jobs.h"
 #include "memory.h"
+#include "peers.h"
+#include "registrations.h"
 #include "reply.h"
 #include "rg.h"
 #include "settings.h"
@@ -42,7 +45,8 @@ static int create_commands(RedisModuleCtx *ctx) {
 }
 
 /* Parts that can be refused by the server, each with its line in the log. */
-static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, create_commands, ai_init, hooks_init, rg_init};
+static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, create_commands, ai_init,   registrations_init,
+                                                    events_init,   hooks_init,      peers_init, rg_init};
 
 static void use_server_memory(void) {
     memory.alloc = RedisModule_Alloc;

@@ -228,9 +228,10 @@ static void write_info(RedisModuleInfoCtx *info) {
     RedisModule_InfoAddFieldULongLong(info, "peer_messages_lost", stats.lost);
 }
 
-void peers_init(RedisModuleCtx *ctx) {
+int peers_init(RedisModuleCtx *ctx) {
     RedisModule_RegisterClusterMessageReceiver(ctx, MESSAGE_TYPE, on_message);
     worker_on_verb(WORKER_FUNCTIONS, "SEND", 4, on_send);
     worker_on_ready(WORKER_FUNCTIONS, hand_over_all);
     info_section("peers", write_info);
+    return REDISMODULE_OK;
 }

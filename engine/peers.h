@@ -4,6 +4,6 @@
 
 #include "redis_api.h"
 
-void peers_init(RedisModuleCtx *ctx);
+int peers_init(RedisModuleCtx *ctx);
 
 #endif

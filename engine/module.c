@@ -26,6 +26,18 @@ typedef struct command {
 
 static const command commands[] = {
     {WAITER_ANSWER_COMMAND, waiter_answer_command, "fast allow-stale allow-loading", 0, 0, 0, "dangerous"},
+    /* The numbers of AI.MODELEXECUTE and AI.MODELRUN are the original's, for COMMAND INFO; they tell their keys when asked. */
+    {"ai.tensorset", ai_tensorset, "write deny-oom", 1, 1, 1, "write slow"},
+    {"ai.tensorget", ai_tensorget, "readonly", 1, 1, 1, "read slow"},
+    {"ai.modelstore", ai_modelstore, "write deny-oom", 1, 1, 1, "write slow blocking"},
+    {"ai.modelset", ai_modelset, "write deny-oom", 1, 1, 1, "write slow blocking"},
+    {"ai.modelget", ai_modelget, "readonly", 1, 1, 1, "read slow"},
+    {"ai.modeldel", ai_modeldel, "write", 1, 1, 1, "write slow"},
+    {"ai._modelscan", ai_modelscan, "readonly", 0, 0, 0, "read slow"},
+    {"ai.modelexecute", ai_modelexecute, "write deny-oom getkeys-api", 4, 4, 1, "write slow blocking"},
+    {"ai.modelrun", ai_modelrun, "write deny-oom getkeys-api", 3, 3, 1, "write slow blocking"},
+    {"ai.info", ai_info, "readonly", 1, 1, 1, "read slow"},
+    {"ai.config", ai_config, "readonly", 0, 0, 0, "admin slow dangerous"},
 };
 
 static int create_commands(RedisModuleCtx *ctx) {

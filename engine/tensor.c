@@ -53,16 +53,15 @@ size_t tensor_dtype_size(tensor_dtype dtype) {
 
 /* The product of the shape; an error where a dimension is negative, there are too many, or size_t does not hold it. */
 static const char *count_elements(const int64_t *shape, size_t dims, size_t *elements) {
-    bool empty = false;
+    bool empty = false, overflows = false;
     size_t product = 1;
     if (dims > TENSOR_MAX_DIMS) return "ERR a tensor has at most 256 dimensions";
     for (size_t i = 0; i < dims; i++) {
         if (shape[i] < 0) return "ERR invalid or negative value found in tensor shape";
-        if (shape[i] == 0)
-            empty = true;
-        else if (__builtin_mul_overflow(product, (size_t)shape[i], &product))
-            return TOO_LARGE;
+        empty = empty || shape[i] == 0;
+        overflows = overflows || __builtin_mul_overflow(product, (size_t)shape[i], &product);
     }
+    if (overflows && !empty) return TOO_LARGE;
     *elements = empty ? 0 : product;
     return NULL;
 }

@@ -153,7 +153,7 @@ job_id event_submit(const event *e, const event_job *job, const char **error) {
     job_request request = {
         .role = WORKER_FUNCTIONS,
         .kind = job->kind,
-        .db = e->db,
+        .db = job->kind == JOB_EVENT ? 0 : e->db, /* nobody waits for an EVENT: as ever, it runs in database 0 */
         .repeatable = true,
         .sync = job->sync,
         .callback = job->callback,
@@ -162,7 +162,7 @@ job_id event_submit(const event *e, const event_job *job, const char **error) {
     frame_writer *body = &request.body;
     frame_init(body);
     frame_add_number(body, e->db);
-    job_flags_add(body, job->context_flags, job->sync);
+    job_flags_add(body, job->context_flags, job->sync, job->command);
     frame_add(body, r->id.data, r->id.len);
     frame_append(body, &e->record);
     frame_add_number(body, job->argc);

@@ -37,6 +37,7 @@ typedef struct event_job {
     job_kind kind;            /* JOB_EVENT, or JOB_MISS with the client's command */
     bool sync;
     int context_flags;        /* where the event happened */
+    unsigned long long command; /* see job_flags.h */
     RedisModuleString **argv; /* the client's command; none for JOB_EVENT */
     int argc;
     job_callback callback;

@@ -139,7 +139,7 @@ static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **a
     };
     frame_init(&request.body);
     frame_add_number(&request.body, request.db);
-    job_flags_add(&request.body, flags, sync);
+    job_flags_add(&request.body, flags, sync, 0);
     frame_add(&request.body, r->id.data, r->id.len);
     forward_add_arguments(&request.body, argv, argc);
     return forward_job(ctx, &request, NOT_HERE);
@@ -152,7 +152,7 @@ static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *repl
     slice plain = {NULL, 0};
     plain.data = RedisModule_CallReplyProto(reply, &plain.len);
     bool may_block = !job_flags_deny_blocking(flags);
-    miss *m = miss_new(argv, argc, flags, plain);
+    miss *m = miss_new(argv, argc, flags, plain, fired->first != fired->last);
     for (event *e = fired->first; e; e = e->next) {
         if (e->registration->mode == MODE_SYNC && !e->registration->removed) miss_run_sync(ctx, m, e);
     }

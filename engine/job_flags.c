@@ -1,13 +1,16 @@
 #include "job_flags.h"
 
-void job_flags_add(frame_writer *w, int context_flags, bool sync) {
+#include <stdio.h>
+
+void job_flags_add(frame_writer *w, int context_flags, bool sync, unsigned long long command) {
     const int replica = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
-    char letters[4];
+    char letters[32];
     size_t n = 0;
     if (sync) letters[n++] = 's';
     if (job_flags_deny_blocking(context_flags)) letters[n++] = 'm';
     if ((context_flags & replica) == replica) letters[n++] = 'r';
     if (context_flags & REDISMODULE_CTX_FLAGS_RESP3) letters[n++] = 't';
+    if (command) n += (size_t)snprintf(letters + n, sizeof letters - n, "%llu", command);
     frame_add(w, letters, n);
 }
 

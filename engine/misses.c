@@ -16,6 +16,7 @@ struct miss {
     RedisModuleString **argv; /* valid while the command runs only */
     int argc;
     int context_flags;
+    unsigned long long number; /* of the command, for the worker: only one of its functions may override the reply */
     size_t open;     /* flights that have not ended */
     bool blocked;    /* the command is over, its client waits; argv is gone and plain is a copy */
     waiter *waiting;
@@ -49,12 +50,14 @@ static char *copied(const char *data, size_t len) {
     return p;
 }
 
-miss *miss_new(RedisModuleString **argv, int argc, int context_flags, slice plain) {
+miss *miss_new(RedisModuleString **argv, int argc, int context_flags, slice plain, bool several) {
+    static unsigned long long last_number;
     miss *m = RedisModule_Calloc(1, sizeof *m);
     m->argv = argv;
     m->argc = argc;
     m->context_flags = context_flags;
     m->plain = plain;
+    if (several) m->number = ++last_number;
     stats.misses++;
     return m;
 }
@@ -198,7 +201,7 @@ void miss_start(miss *m, const event *e) {
         }
     }
     flight *f = flight_new();
-    event_job job = {.kind = JOB_MISS, .context_flags = m->context_flags, .argv = m->argv, .argc = m->argc,
+    event_job job = {.kind = JOB_MISS, .context_flags = m->context_flags, .command = m->number, .argv = m->argv, .argc = m->argc,
                      .callback = flight_ended, .arg = f};
     const char *error;
     if (share) flight_share(f, hash, &what);
@@ -216,7 +219,7 @@ static void sync_ended(RedisModuleCtx *ctx, const job_result *result, void *arg)
 }
 
 void miss_run_sync(RedisModuleCtx *ctx, miss *m, const event *e) {
-    event_job job = {.kind = JOB_MISS, .context_flags = m->context_flags, .argv = m->argv, .argc = m->argc,
+    event_job job = {.kind = JOB_MISS, .context_flags = m->context_flags, .command = m->number, .argv = m->argv, .argc = m->argc,
                      .callback = sync_ended, .arg = m};
     const char *error = NULL;
     event_run_sync(ctx, e, &job, &error);

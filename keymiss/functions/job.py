@@ -76,6 +76,12 @@ class FunctionJob(Job):
         return b"t" in self.flags
 
     @property
+    def command(self) -> int:
+        """A number that is the same for all jobs which one command fired; 0 where it fired no other."""
+        digits = self.flags.lstrip(b"smrt")
+        return number(digits) if digits else 0
+
+    @property
     def registration(self) -> str:
         """The registration that is fired (MISS, EVENT, HOOKED)."""
         return self.parts[_REGISTRATION].decode()

@@ -77,7 +77,7 @@ static void table_add(job *j) {
                 *bucket_of(moved->id) = moved;
             }
         }
-        memory.free(old);
+        RedisModule_Free(old);
     }
     j->chain = *bucket_of(j->id);
     *bucket_of(j->id) = j;

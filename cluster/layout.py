@@ -82,6 +82,10 @@ class Layout:
         name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"keymiss-{os.getuid()}-{name}" / "models.sock"
 
+    @property
+    def models_log(self) -> Path:
+        return self.models_folder / "worker.log"
+
     def save(self) -> None:
         """Write `cluster.json`, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)

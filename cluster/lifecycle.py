@@ -75,6 +75,11 @@ def take_down(layout: Layout, delete: bool) -> list[str]:
     return stopped
 
 
+def models_worker_pids(layout: Layout) -> tuple[int | None, int | None]:
+    """The pids of the shared models worker's keeper and of the worker; None for what does not run."""
+    return processes.running_pid(_keeper_pid(layout)), processes.running_pid(_worker_pid(layout))
+
+
 def _start_server(layout: Layout, node: Node) -> None:
     node.folder.mkdir(parents=True, exist_ok=True)
     config = node.folder / "server.conf"
@@ -162,11 +167,10 @@ def _start_models_worker(layout: Layout, say: Say) -> list[str]:
     processes.stop([_worker_pid(layout)], STOP_DEADLINE_S)  # left behind where its keeper was killed
     layout.models_folder.mkdir(parents=True, exist_ok=True)
     layout.models_socket.parent.mkdir(mode=0o700, exist_ok=True)
-    log = layout.models_folder / "worker.log"
     program: list[str | Path] = [sys.executable, "-m", "keymiss.inference", "--listen", layout.models_socket]
     keeper: list[str | Path] = [sys.executable, "-m", f"{__package__}.keeper", _worker_pid(layout), *program]
-    processes.start_detached(keeper, log, _keeper_pid(layout), os.environ)
-    _wait_for_socket(layout.models_socket, log)
+    processes.start_detached(keeper, layout.models_log, _keeper_pid(layout))
+    _wait_for_socket(layout.models_socket, layout.models_log)
     say("the models worker of this host")
     return ["models worker"]
 

@@ -72,7 +72,7 @@ def show_status(found: dict[str, Any], console: Console) -> None:
     )
     if found["sample_key"]:
         console.print(
-            f'\nTry: redis-cli -c -p {found["port"]} GET "{escape(found["sample_key"])}"', soft_wrap=True
+            f'Try: redis-cli -c -p {found["port"]} GET "{escape(found["sample_key"])}"', soft_wrap=True
         )
 
 

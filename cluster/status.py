@@ -187,7 +187,7 @@ def _sample_key(shards: Iterable[Shard]) -> str | None:
     for shard in shards:
         with closing(shard.connect(TIMEOUT_S)) as client:
             try:
-                samples = client.hscan(samples_key(shard.hash_tag))[1]
+                samples: Any = client.hscan(samples_key(shard.hash_tag))[1]
                 if samples:
                     return text_of(min(samples.items())[1])
                 spare = spare or _any_question(client, shard.hash_tag)

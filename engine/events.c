@@ -1,10 +1,10 @@
 /* events.c
  *
  * 1. A notification runs in the middle of a command, so it only reads: asynchronous registrations get a job, synchronous
- *    ones are put off to the end of the command's unit (a post-notification job where the server has them, else the
- *    next unit of ours). A function that ran inside the notification could delete the key under the command's hands;
+ *    ones are put off to the end of the command's unit (a post-notification job where the server has them, else a
+ *    zero-delay timer). A function that ran inside the notification could delete the key under the command's hands;
  *    Redis 7.0 crashes then.
- * 2. keymiss is the one event that fires inside a read command, whose unit must not write: always the next unit of ours.
+ * 2. keymiss is the one event that fires inside a read command, whose unit must not write: always a timer.
  * 3. Values are read with commands, never with StringDMA, which may replace the value that the command still holds.
  * 4. Nothing fires while data is loaded, nor on a replica for what its master writes; a miss on a replica does.
  * 5. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
@@ -139,13 +139,13 @@ event_collector *events_collect(event_collector *next) {
     return previous;
 }
 
-static void collect(event *e) {
-    if (collector->list.last) {
-        collector->list.last->next = e;
+static void list_append(event_list *list, event *e) {
+    if (list->last) {
+        list->last->next = e;
     } else {
-        collector->list.first = e;
+        list->first = e;
     }
-    collector->list.last = e;
+    list->last = e;
 }
 
 job_id event_submit(const event *e, const event_job *job, const char **error) {
@@ -204,6 +204,8 @@ void event_submit_unwatched(const event *e, int context_flags) {
 
 /* Synchronous registrations. */
 
+static event_list put_off_events; /* those for a timer */
+
 static void run_put_off(RedisModuleCtx *ctx, void *arg) {
     event *e = arg;
     if (e->registration->removed) return;
@@ -226,6 +228,22 @@ static void run_in_unit(RedisModuleCtx *ctx, void *arg) {
     free_put_off(arg);
 }
 
+static void run_on_timer(RedisModuleCtx *ctx, void *unused) {
+    (void)unused;
+    RedisModuleCtx *previous = unit_enter(ctx);
+    event_list list = put_off_events;
+    put_off_events = (event_list){0};
+    while (list.first) {
+        event *e = list.first;
+        list.first = e->next;
+        run_in_unit(ctx, e);
+    }
+    unit_leave(previous);
+}
+
+/* To the end of the unit where the server can do that. Else to a zero-delay timer, which still comes before the reply is
+ * written to the client's socket, or, in a unit of ours, where such a timer would wait for the next millisecond, to what
+ * it does next: before the worker that wrote is heard again. */
 static void put_off_sync(RedisModuleCtx *ctx, event *e) {
     if (put_off >= settings.max_jobs) {
         stats.refused++;
@@ -237,7 +255,12 @@ static void put_off_sync(RedisModuleCtx *ctx, event *e) {
         RedisModule_AddPostNotificationJob(ctx, run_put_off, e, free_put_off) == REDISMODULE_OK) {
         return;
     }
-    unit_add(run_in_unit, e);
+    if (unit_context()) {
+        unit_add(run_in_unit, e);
+        return;
+    }
+    if (!put_off_events.first) RedisModule_CreateTimer(unit_server_context(), 0, run_on_timer, NULL);
+    list_append(&put_off_events, e);
 }
 
 static bool is_wanted(const registration *r, const char *name, size_t len) {
@@ -265,7 +288,7 @@ static int on_event(RedisModuleCtx *ctx, int type, const char *name, RedisModule
         if (!is_wanted(r, name, name_len) || !registration_wants_type(r, snapshot_type(&s))) continue;
         event *e = event_new(r, &s, miss);
         if (r->commands.count > 0) {
-            collect(e);
+            list_append(&collector->list, e);
         } else if (r->mode == MODE_SYNC) {
             put_off_sync(ctx, e);
         } else {

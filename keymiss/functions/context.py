@@ -8,6 +8,7 @@ no job.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,7 +90,15 @@ class Context:
             running.cancel()
 
 
+    def background(self) -> Context:
+        """A context for what is started here and not waited for: nobody's job, since this one may end before."""
+        session = None if self.session is None else self.session.background
+        return Context(session=session, async_allowed=True)
+
+
 NOBODY = Context()
+# Numbers of commands that fired several functions, of which one has overridden the reply.
+_overridden: deque[int] = deque(maxlen=1024)
 _shard: Shard | None = None
 current: ContextVar[Context] = ContextVar("keymiss_context", default=NOBODY)
 
@@ -115,9 +124,11 @@ def override_reply(value: bytes) -> None:
     job = context.job
     if context.command is None or job is None or job.finished:
         raise GearsError("Can not get command ctx")
-    if job.overridden is not None:
+    if job.overridden is not None or job.command in _overridden:
         raise GearsError("Can only override reply once")
     job.overridden = value
+    if job.command:
+        _overridden.append(job.command)
 
 
 def command() -> list[bytes]:

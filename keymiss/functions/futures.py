@@ -13,7 +13,6 @@ from typing import Any
 
 from keymiss.errors import GearsError
 from keymiss.functions import context
-from keymiss.functions.context import Context
 
 
 class GearsFuture:
@@ -78,9 +77,7 @@ def runCoroutine(
     coroutine: Coroutine[Any, Any, Any], future: GearsFuture | None = None, delay: float = 0
 ) -> None:
     """Run a coroutine in the background, after `delay` seconds; how it ends settles `future`."""
-    here = context.current.get()
-    # A background coroutine is nobody's job: the one that started it may be answered long before.
-    background = Context(execution=here.execution, session=here.session, async_allowed=True)
+    background = context.current.get().background()
     shard = context.shard()
 
     def settle(task: asyncio.Task[Any]) -> None:

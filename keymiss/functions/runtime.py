@@ -150,7 +150,7 @@ def registerTE(*arguments: Any) -> None:
     if not isinstance(callback, FunctionType):
         raise GearsError("callback must be a function")
     shard = context.shard()
-    session = context.current.get().session
+    background = context.current.get().background()
 
     def call() -> None:
         try:
@@ -160,7 +160,7 @@ def registerTE(*arguments: Any) -> None:
         shard.call_soon(shard.loop.call_later, seconds, fire)
 
     def fire() -> None:
-        shard.in_pool(call, Context(session=session))
+        shard.in_pool(call, background)
 
     shard.call_soon(shard.loop.call_later, max(0, seconds), fire)
 

@@ -1,10 +1,10 @@
 /* events.c
  *
  * 1. A notification runs in the middle of a command, so it only reads: asynchronous registrations get a job, synchronous
- *    ones are put off to the end of the command's unit (a post-notification job where the server has them, else a
- *    zero-delay timer). A function that ran inside the notification could delete the key under the command's hands;
+ *    ones are put off to the end of the command's unit (a post-notification job where the server has them, else
+ *    before the event loop sleeps). A function that ran inside the notification could delete the key under the command's hands;
  *    Redis 7.0 crashes then.
- * 2. keymiss is the one event that fires inside a read command, whose unit must not write: always a timer.
+ * 2. keymiss is the one event that fires inside a read command, whose unit must not write: always before the event loop sleeps.
  * 3. Values are read with commands, never with StringDMA, which may replace the value that the command still holds.
  * 4. Nothing fires while data is loaded, nor on a replica for what its master writes; a miss on a replica does.
  * 5. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
@@ -204,8 +204,6 @@ void event_submit_unwatched(const event *e, int context_flags) {
 
 /* Synchronous registrations. */
 
-static event_list put_off_events; /* those for a timer */
-
 static void run_put_off(RedisModuleCtx *ctx, void *arg) {
     event *e = arg;
     if (e->registration->removed) return;
@@ -223,28 +221,32 @@ static void free_put_off(void *arg) {
     event_free(arg);
 }
 
-static void run_in_unit(RedisModuleCtx *ctx, void *arg) {
-    run_put_off(ctx, arg);
-    free_put_off(arg);
-}
+static event_list before_sleep;
 
-static void run_on_timer(RedisModuleCtx *ctx, void *unused) {
-    (void)unused;
+static void on_event_loop(RedisModuleCtx *ctx, RedisModuleEvent server_event, uint64_t subevent, void *data) {
+    (void)server_event;
+    (void)data;
+    if (subevent != REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP || !before_sleep.first) return;
     RedisModuleCtx *previous = unit_enter(ctx);
-    event_list list = put_off_events;
-    put_off_events = (event_list){0};
+    event_list list = before_sleep;
+    before_sleep = (event_list){0};
     while (list.first) {
         event *e = list.first;
         list.first = e->next;
-        run_in_unit(ctx, e);
+        run_put_off(ctx, e);
+        free_put_off(e);
     }
     unit_leave(previous);
 }
 
-/* To the end of the unit where the server can do that. Else to a zero-delay timer, which still comes before the reply is
- * written to the client's socket, or, in a unit of ours, where such a timer would wait for the next millisecond, to what
- * it does next: before the worker that wrote is heard again. */
+static void wake_up(void *unused) {
+    (void)unused; /* that the event loop turns is all that is wanted */
+}
+
+/* Where the server can run things at the end of a unit, there. Else before the event loop sleeps: before the reply is
+ * written to the client's socket and before the worker is heard again. A zero-delay timer may come too late for that. */
 static void put_off_sync(RedisModuleCtx *ctx, event *e) {
+    static bool listening;
     if (put_off >= settings.max_jobs) {
         stats.refused++;
         event_free(e);
@@ -255,12 +257,13 @@ static void put_off_sync(RedisModuleCtx *ctx, event *e) {
         RedisModule_AddPostNotificationJob(ctx, run_put_off, e, free_put_off) == REDISMODULE_OK) {
         return;
     }
-    if (unit_context()) {
-        unit_add(run_in_unit, e);
-        return;
+    if (!listening) {
+        RedisModuleEvent event_loop = {REDISMODULE_EVENT_EVENTLOOP, 1};
+        RedisModule_SubscribeToServerEvent(unit_server_context(), event_loop, on_event_loop);
+        listening = true;
     }
-    if (!put_off_events.first) RedisModule_CreateTimer(unit_server_context(), 0, run_on_timer, NULL);
-    list_append(&put_off_events, e);
+    if (!before_sleep.first) RedisModule_EventLoopAddOneShot(wake_up, NULL);
+    list_append(&before_sleep, e);
 }
 
 static bool is_wanted(const registration *r, const char *name, size_t len) {

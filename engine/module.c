@@ -101,6 +101,8 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
         RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "not loaded: there is a module called keymiss already");
         return REDISMODULE_ERR;
     }
+    /* A payload that ends early is for the loader to refuse: else the server stops, whoever sent the RESTORE. */
+    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
     use_server_memory();
     unit_init(ctx);
     worker_init(ctx);

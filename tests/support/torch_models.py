@@ -28,6 +28,42 @@ class _Slow(nn.Module):
         return y * 0.0 + x.sum()
 
 
+class _SumAndProduct(nn.Module):
+    """Two inputs a and b, two outputs: a + b and a * b."""
+
+    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return a + b, a * b
+
+
+class _Half(nn.Module):
+    """A float16 output, which no tensor key can hold."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.half()
+
+
+class _Many(nn.Module):
+    """More outputs than its definition says."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x] * 500
+
+
+@cache
+def sum_and_product() -> bytes:
+    return _saved(_SumAndProduct())
+
+
+@cache
+def half() -> bytes:
+    return _saved(_Half())
+
+
+@cache
+def many() -> bytes:
+    return _saved(_Many())
+
+
 @cache
 def doubler() -> bytes:
     return _saved(_Doubler())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 import redis
 
-from keymiss.client import Shard, connect, read_shards, text_of
+from keymiss.client import Shard, connect, read_registrations, read_shards, text_of
 from keymiss.keys import Paragraph, processed_key, samples_key
 
 from . import processes
@@ -140,44 +140,20 @@ def _models(servers: Iterable[Value]) -> list[Value]:
 
 
 def _functions(servers: Iterable[Value]) -> list[Value]:
-    """The registrations of each master, one entry a session, reader and prefix, with the ports that have
-    it."""
-    found: dict[tuple[str, ...], Value] = {}
+    """The registrations of the masters, one entry a session and prefix, with the ports that have it and
+    sums of counts."""
+    found: dict[tuple[str, str, str], Value] = {}
     for server in servers:
-        if server["role"] != "master":
-            continue
-        for row in _ask(server, lambda client: client.execute_command("RG.DUMPREGISTRATIONS"), []):
-            entry = _pairs(row)
-            data = _pairs(entry["RegistrationData"])
-            arguments = _pairs(data.get("args") or [])
-            session = _session(text_of(entry.get("PD", "")))
-            what = (session, text_of(entry["reader"]), text_of(arguments.get("regex", "")))
-            function = found.setdefault(
-                what,
-                {
-                    "session": session,
-                    "reader": what[1],
-                    "prefix": what[2],
-                    "description": text_of(entry["desc"]) if entry.get("desc") else None,
-                    "mode": text_of(data.get("mode", "")),
-                    "triggered": 0,
-                    "failures": 0,
-                    "ports": [],
-                },
-            )
-            function["triggered"] += int(data.get("numTriggered", 0))
-            function["failures"] += int(data.get("numFailures", 0))
-            function["ports"].append(server["port"])
+        if server["role"] == "master":
+            for function in _ask(server, read_registrations, []):
+                entry = found.setdefault(
+                    (function.session, function.reader, function.prefix),
+                    asdict(function) | {"triggered": 0, "failures": 0, "ports": []},
+                )
+                entry["triggered"] += function.triggered
+                entry["failures"] += function.failures
+                entry["ports"].append(server["port"])
     return list(found.values())
-
-
-def _session(described: str) -> str:
-    """The name of the session in what RG.DUMPREGISTRATIONS says of it, a dict as Python writes it."""
-    start, end = described.find("'sessionName':"), described.find(",")
-    try:
-        return str(ast.literal_eval("{" + described[start:end] + "}")["sessionName"])
-    except (SyntaxError, ValueError, KeyError):
-        return ""
 
 
 def _sample_key(shards: Iterable[Shard]) -> str | None:
@@ -214,10 +190,6 @@ def _ask(server: Value, question: Any, otherwise: Any) -> Any:
             return question(client)
         except redis.RedisError:
             return otherwise
-
-
-def _pairs(row: Sequence[Any]) -> Value:
-    return {text_of(name): value for name, value in zip(row[::2], row[1::2], strict=False)}
 
 
 def _plain(value: Any) -> Any:

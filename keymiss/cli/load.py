@@ -7,12 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import click
+import redis
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..client import connect, read_shards
+from ..client import connect, read_registrations, read_shards
 from ..corpus import UNITS, Article, CorpusError, Loaded, find_files, load_articles, read_articles
+from ..keys import SENTENCES_PREFIX
 from .options import folder_option, port_option, where
+from .progress import bar, show_tokens
 
 console = Console(highlight=False)
 
@@ -39,23 +41,23 @@ def load(files: tuple[Path, ...], folder: Path, port: int | None, unit: str, lan
     address = where(folder, port)
     with closing(connect(address.host, address.port)) as client:
         shards = read_shards(client)
+        tokenises = _tokenises(client)
     try:
         paths = find_files(files)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("files", total=len(paths))
+        with bar(console) as progress:
+            task = progress.add_task("files", total=len(paths))
 
             def articles() -> Iterator[Article]:
                 for path in paths:
                     yield from read_articles(path)
-                    bar.advance(task)
+                    progress.advance(task)
 
-            def progress(loaded: Loaded) -> None:
-                bar.update(
+            def tell(loaded: Loaded) -> None:
+                progress.update(
                     task, description=f"{loaded.articles} articles, {loaded.paragraphs} paragraphs; files"
                 )
 
-            loaded = load_articles(shards, articles(), unit, language, progress)
+            loaded = load_articles(shards, articles(), unit, language, tell)
     except CorpusError as error:
         raise click.ClickException(str(error)) from error
     console.print(
@@ -64,3 +66,16 @@ def load(files: tuple[Path, ...], folder: Path, port: int | None, unit: str, lan
     )
     for name in loaded.skipped:
         console.print(f"Skipped a second article named {name}.", style="yellow")
+    if tokenises:
+        show_tokens(shards, console)
+    else:
+        console.print("Nothing tokenises them yet: `keymiss deploy` deploys the functions.")
+
+
+def _tokenises(client: redis.Redis) -> bool:
+    """Whether a function is registered on articles as they arrive. False, too, on a server without the
+    module."""
+    try:
+        return any(function.prefix == f"{SENTENCES_PREFIX}*" for function in read_registrations(client))
+    except redis.ResponseError:
+        return False

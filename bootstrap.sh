@@ -1,0 +1,248 @@
+#!/usr/bin/env bash
+# From a bare Debian or Ubuntu to an answered question:
+#
+#     ./bootstrap.sh             packages, build, cluster, model, corpus, functions, one question
+#     ./bootstrap.sh test [...]  what the tests need, then all of them; further arguments are pytest's
+#
+# Needs root or sudo where system packages are missing. Run again, it does only what is not done yet. It honours
+#
+#     SHARDS=3 REPLICAS=0 PORT=30001   the cluster
+#     SERVER=redis-server              a redis-server or valkey-server
+#     MODEL=default BACKEND=torch      a Hugging Face id or folder; torch or onnx
+#     CORPUS=corpus                    files or folders, separated by spaces
+#     PYTHON=python3                   3.10 or newer
+#     TORCH_INDEX=                     a package index for PyTorch alone, for example that of its CPU builds
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+SHARDS=${SHARDS:-3} REPLICAS=${REPLICAS:-0} PORT=${PORT:-30001}
+SERVER=${SERVER:-} MODEL=${MODEL:-default} BACKEND=${BACKEND:-torch} CORPUS=${CORPUS:-corpus}
+PYTHON=${PYTHON:-python3} TORCH_INDEX=${TORCH_INDEX:-}
+TORCH=torch==2.13.0 # the version that was tested
+
+STATE=build/bootstrap # logs, and what was done for which files
+LOG=$STATE/log
+STEPS=9
+mkdir -p "$STATE"
+: >"$LOG"
+number=0
+
+fail() {
+    printf '\n%s\n' "$*" >&2
+    exit 1
+}
+
+# step TITLE COMMAND...: run it with its output in the log; shown when it fails.
+step() {
+    local title=$1 started=$SECONDS
+    shift
+    number=$((number + 1))
+    printf '[%d/%d] %s ' "$number" "$STEPS" "$title"
+    printf '\n== %s: %s\n' "$title" "$*" >>"$LOG"
+    if ! "$@" >>"$LOG" 2>&1; then
+        printf 'failed\n\n'
+        tail -n 25 "$LOG" >&2
+        fail "\"$title\" failed. Everything it said is in $LOG; run ./bootstrap.sh again once that is mended."
+    fi
+    printf '(%d s)\n' "$((SECONDS - started))"
+}
+
+# step_shown TITLE COMMAND...: as step, for what shows its own progress.
+step_shown() {
+    local title=$1
+    shift
+    number=$((number + 1))
+    printf '[%d/%d] %s\n' "$number" "$STEPS" "$title"
+    "$@" || fail "\"$title\" failed; run ./bootstrap.sh again once that is mended."
+}
+
+# once NAME FILE... -- COMMAND...: unless it was done for these very files.
+once() {
+    local name=$1 files=()
+    shift
+    while [[ $1 != -- ]]; do files+=("$1") && shift; done
+    shift
+    local mark
+    mark=$({ cat "${files[@]}" && printf '%s\n' "$@" && [[ -x .venv/bin/python ]] && readlink -f .venv/bin/python; } | sha256sum)
+    if [[ ! -e $STATE/$name || $(<"$STATE/$name") != "$mark" ]]; then
+        "$@"
+        printf '%s' "$mark" >"$STATE/$name"
+    fi
+}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+is_installed() {
+    [[ $(dpkg-query -W -f '${Status}' "$1" 2>/dev/null) == "install ok installed" ]]
+}
+
+# apt_install [OPTION...] PACKAGE...: those that are missing; the services they bring are not started.
+apt_install() {
+    local options=() missing=()
+    local argument
+    for argument in "$@"; do
+        if [[ $argument == -* ]]; then options+=("$argument"); elif ! is_installed "$argument"; then missing+=("$argument"); fi
+    done
+    ((${#missing[@]})) || return 0
+    local policy=/usr/sbin/policy-rc.d status=0
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+    else
+        policy=
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${options[@]}" "${missing[@]}" || status=$?
+    if [[ $policy ]]; then as_root rm -f "$policy"; fi
+    return $status
+}
+
+apt_update_once() {
+    [[ -e $STATE/apt-updated ]] || { as_root apt-get update && touch "$STATE/apt-updated"; }
+}
+
+system_packages() {
+    local packages=(python3-venv gcc libc6-dev libjemalloc2) package wanted=()
+    [[ $SERVER ]] || packages+=(redis-server)
+    command -v redis-cli >/dev/null || packages+=(redis-tools)
+    if ! command -v apt-get >/dev/null; then
+        local tool
+        for tool in "$PYTHON" cc "${SERVER:-redis-server}"; do
+            command -v "$tool" >/dev/null || fail "this is neither Debian nor Ubuntu, and there is no $tool: install it first"
+        done
+        return
+    fi
+    for package in "${packages[@]}"; do is_installed "$package" || wanted+=("$package"); done
+    if ((${#wanted[@]})); then
+        apt_update_once
+        apt_install "${wanted[@]}"
+    fi
+    if [[ $SERVER ]] && ! command -v "$SERVER" >/dev/null; then
+        [[ ${SERVER##*/} == valkey-server ]] || fail "SERVER=$SERVER: there is no such program"
+        valkey
+    fi
+}
+
+# Valkey from the distribution, on Debian 12 from its backports.
+valkey() {
+    if command -v valkey-server >/dev/null; then return; fi
+    apt_update_once
+    if [[ -z $(apt-cache madison valkey-server) ]]; then
+        . /etc/os-release
+        [[ ${VERSION_CODENAME:-} == bookworm ]] || fail "this system has no package valkey-server: install Valkey and name it with SERVER="
+        local mirror
+        mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' | awk '$2 == "bookworm" { print $1; exit }')
+        printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: %s\n' \
+            "$mirror" /usr/share/keyrings/debian-archive-keyring.gpg |
+            as_root tee /etc/apt/sources.list.d/keymiss-backports.sources >/dev/null
+        as_root apt-get update
+        apt_install -tbookworm-backports valkey-server
+    fi
+    apt_install valkey-server
+}
+
+virtual_environment() {
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "$PYTHON is older than 3.10: name another with PYTHON="
+    [[ -x .venv/bin/pip ]] || "$PYTHON" -m venv .venv
+}
+
+pip_install() {
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input "$@"
+}
+
+# PyTorch first and alone: it may come from an index of its own, and what needs it then finds it installed.
+install_torch() {
+    if [[ $TORCH_INDEX ]]; then pip_install --index-url "$TORCH_INDEX" "$TORCH"; else pip_install "$TORCH"; fi
+}
+
+keymiss() {
+    .venv/bin/keymiss "$@"
+}
+
+cluster() {
+    local options=(--shards "$SHARDS" --replicas "$REPLICAS" --port "$PORT")
+    if [[ $SERVER ]]; then options+=(--server "$SERVER"); fi
+    keymiss up "${options[@]}"
+}
+
+what_next() {
+    .venv/bin/python - <<'PYTHON'
+import json, shlex, shutil, subprocess
+
+from keymiss.hashtags import slot_of
+
+status = json.loads(subprocess.run([".venv/bin/keymiss", "status", "--json"], capture_output=True, check=True).stdout)
+key, kind = status["sample_key"], status["server"].split()[0]
+cli, benchmark = (name if shutil.which(name) else name.replace(kind, "redis") for name in (f"{kind}-cli", f"{kind}-benchmark"))
+shard = next(
+    server["port"]
+    for server in status["shards"]
+    if server["role"] == "master" and any(first <= slot_of(key) <= last for first, last in server["slots"])
+)
+print(f"""
+Try next:
+  {cli} -c -p {status["port"]} GET {shlex.quote(key)}
+  .venv/bin/keymiss ask influenza:3 "What is influenza?"
+  .venv/bin/keymiss status
+
+Measure the model instead of the cache, then cache again:
+  {cli} -p {shard} DEL {shlex.quote(key)}
+  {cli} -p {shard} CONFIG SET keymiss.answer-ttl-ms 0
+  {benchmark} -p {shard} -n 100 GET {shlex.quote(key)}
+  {cli} -p {shard} CONFIG SET keymiss.answer-ttl-ms 86400000
+
+Stop everything:
+  .venv/bin/keymiss down
+""")
+PYTHON
+}
+
+sample_question() {
+    keymiss ask "$(keymiss status --json | .venv/bin/python -c 'import json, sys; print(json.load(sys.stdin)["sample_key"])')"
+}
+
+set_up() {
+    step "System packages" system_packages
+    step "Virtual environment" virtual_environment
+    step "PyTorch" once torch /dev/null -- install_torch
+    step "Keymiss: build and install" once "package${1:-}" pyproject.toml CMakeLists.txt engine/*.[ch] -- pip_install -e ".[onnx,export${1:-}]"
+}
+
+main() {
+    set_up
+    # shellcheck disable=SC2086 # CORPUS is a list
+    {
+        step_shown "Cluster" cluster
+        step_shown "Model" keymiss model store --model "$MODEL" --backend "$BACKEND"
+        step_shown "Corpus" keymiss load $CORPUS
+        step_shown "Functions, and the tokens of every paragraph" keymiss deploy
+        step_shown "A question" sample_question
+    }
+    what_next
+}
+
+tests() {
+    STEPS=5
+    set_up ,test
+    step "What the tests need: valkey, clang" test_packages
+    exec .venv/bin/python -m pytest "$@"
+}
+
+test_packages() {
+    valkey
+    command -v apt-get >/dev/null || return 0
+    local package wanted=()
+    for package in redis-server clang; do is_installed "$package" || wanted+=("$package"); done
+    if ((${#wanted[@]})); then
+        apt_update_once
+        apt_install "${wanted[@]}"
+    fi
+    apt_install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev" # the sanitizers
+}
+
+case ${1:-} in
+'') main ;;
+test) shift && tests "$@" ;;
+*) fail "usage: ./bootstrap.sh [test [PYTEST ARGUMENT...]]" ;;
+esac

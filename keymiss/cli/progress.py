@@ -1,0 +1,31 @@
+"""What commands show while they work."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..client import Shard
+from ..corpus.tokenised import wait_for_tokens
+
+
+def bar(console: Console) -> Progress:
+    """A bar with counts and time; nothing where the output is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def show_tokens(shards: list[Shard], console: Console) -> None:
+    """Wait until every paragraph has its tokens. ClickException where some do not get theirs."""
+    with bar(console) as progress:
+        task = progress.add_task("paragraphs tokenised")
+        done, total = wait_for_tokens(
+            shards, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    if done < total:
+        raise click.ClickException(
+            f"{total - done} of {total} paragraphs have no tokens, and none are being added: "
+            "the logs of the shards say why"
+        )
+    console.print(f"{done} paragraphs have their tokens.")

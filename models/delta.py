@@ -112,4 +112,5 @@ def _pack(delta: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 
 def _quantise(groups: npt.NDArray[Any], scale: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.clip(np.round(groups / scale[:, None]), -_LARGEST, _LARGEST)
+    numbers: npt.NDArray[Any] = np.clip(np.round(groups / scale[:, None]), -_LARGEST, _LARGEST)
+    return numbers

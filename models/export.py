@@ -41,8 +41,9 @@ _CHECKS = (
     ("Who performs viral transmission among adults?", "Adenovirus is spread among adults by close contact."),
     (
         "What is the incubation period of measles?",
-        "Measles is an airborne disease which spreads easily from one person to the next through the coughs and sneezes "
-        "of infected people. Its incubation period is ten to twelve days, and symptoms usually last seven to ten days.",
+        "Measles is an airborne disease which spreads easily from one person to the next through the coughs and "
+        "sneezes of infected people. Its incubation period is ten to twelve days, and symptoms usually last seven "
+        "to ten days.",
     ),
     ("Why?", "Because."),
 )
@@ -85,7 +86,10 @@ def export_torchscript(model: Any, file: Path) -> None:
 
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, on shapes that it takes for constants: what _check is for
-        traced = torch.jit.trace(_logits_module(model), _example(), strict=False, check_trace=False)
+        example = _example()
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            _logits_module(model), example, strict=False, check_trace=False
+        )
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             raw = Path(folder, "archive.pt")
             torch.jit.save(traced, str(raw))
@@ -115,10 +119,9 @@ _EXPORTERS: dict[str, Callable[[Any, Path], None]] = {"torchscript": export_torc
 
 
 def _write(model: Any, tokenizer: Any, form: str, folder: Path) -> None:
-    encoder = Encoder(tokenizer)
-    _EXPORTERS[form](model, folder / FORMATS[form])
-    _check(eager_logits(model), load_logits(folder / FORMATS[form], form), encoder)
     tokenizer.save(str(folder / "tokenizer.json"))
+    _EXPORTERS[form](model, folder / FORMATS[form])
+    _check(eager_logits(model), load_logits(folder / FORMATS[form], form), Encoder(tokenizer))
 
 
 def load_logits(file: Path, form: str, threads: int | None = None) -> Logits:
@@ -174,7 +177,8 @@ def _example() -> tuple[Any, ...]:
     """Inputs to trace with, padded, so that nothing of one shape or mask looks constant."""
     import torch
 
-    return tuple(map(torch.from_numpy, pad([([101, *range(2000, 2022), 102], [0] * 12 + [1] * 12), ([101, 2054, 102], [0] * 3)])))
+    rows = [([101, *range(2000, 2022), 102], [0] * 12 + [1] * 12), ([101, 2054, 102], [0] * 3)]
+    return tuple(map(torch.from_numpy, pad(rows)))
 
 
 def _logits_module(model: Any) -> Any:

@@ -15,6 +15,8 @@ from typing import Any
 from . import delta
 
 DEFAULT = "default"
+MAX_TOKENS = 512  # of a question with a paragraph, for a model that does not say
+DEFAULT_MAX_TOKENS = 256  # what the default model was trained on: on longer windows it is right less often
 
 
 class ModelUnavailable(Exception):
@@ -71,7 +73,7 @@ def _write_default(folder: Path) -> None:
         raise ModelUnavailable(f"the default model needs {error.name}: pip install 'keymiss[export]'") from None
     config = json.loads((delta.base_folder() / "config.json").read_text())
     config.pop("_name_or_path", None)
-    config["architectures"] = ["BertForQuestionAnswering"]
+    config.update(architectures=["BertForQuestionAnswering"], qa_max_tokens=DEFAULT_MAX_TOKENS)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     tokenizer = json.loads((delta.base_folder() / "tokenizer.json").read_text())
     tokenizer.update(truncation=None, padding=None)  # the base cuts at 128 and pads to it
@@ -79,14 +81,15 @@ def _write_default(folder: Path) -> None:
 
 
 def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
-    """The model `name` as transformers runs it, in evaluation mode and float32, and its fast tokenizer (of the library
-    `tokenizers`). ModelUnavailable where it cannot be had or is not one for extractive question answering."""
+    """The model `name` as transformers runs it, in evaluation mode and float32, and its tokenizer (of the library
+    `tokenizers`), whose truncation is set to the tokens that the model takes. ModelUnavailable where it cannot be
+    had or is not one for extractive question answering."""
     try:
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer, logging
     except ImportError as error:
         raise ModelUnavailable(f"exporting needs {error.name}: pip install 'keymiss[export]'") from None
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place = str(default_model(cache / slug_of(DEFAULT) / "huggingface")) if name == DEFAULT else name
     try:
         # Attention spelled out: its graph has no branch on the values of the mask, which tracing would freeze.
@@ -94,8 +97,12 @@ def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         raise ModelUnavailable(
-            f"the model {name!r} cannot be loaded: {str(error).splitlines()[0]} Give MODEL the path of a Hugging Face folder "
-            f"with an extractive question-answering model, the id of one on the hub where this machine reaches it "
-            f"(HF_HUB_OFFLINE not set), or nothing for the default model, which needs no hub"
+            f"the model {name!r} cannot be loaded: {str(error).splitlines()[0]} Name the folder of an extractive "
+            f"question-answering model, or the id of one on the Hugging Face hub where this machine reaches it "
+            f"(HF_HUB_OFFLINE not set), or no model: the default one needs no hub"
         ) from None
+    tokenizer.enable_truncation(
+        min(getattr(model.config, "qa_max_tokens", MAX_TOKENS), model.config.max_position_embeddings)
+    )
+    tokenizer.no_padding()
     return model.eval(), tokenizer

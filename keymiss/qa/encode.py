@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-MAX_TOKENS = 512  # positions of a BERT model
+MAX_TOKENS = 512  # positions of a BERT model, where its tokenizer says nothing else
 MAX_QUESTION_TOKENS = 64
 OVERLAP_TOKENS = 64  # of two windows of a paragraph that is too long for one
 
@@ -81,25 +81,25 @@ class Window:
 
 
 class Encoder:
-    """Tokenises texts and joins them to windows. `max_tokens` is what the model takes at once."""
+    """Tokenises texts and joins them to windows of at most `max_tokens`: what the tokenizer's truncation says,
+    else MAX_TOKENS. It is switched off here, since texts are cut into windows instead."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, max_tokens: int = MAX_TOKENS, max_question_tokens: int = MAX_QUESTION_TOKENS
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_question_tokens: int = MAX_QUESTION_TOKENS) -> None:
+        max_tokens: int = tokenizer.truncation["max_length"] if tokenizer.truncation else MAX_TOKENS
         tokenizer.no_truncation()
         tokenizer.no_padding()
         cls_id, sep_id = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
         if cls_id is None or sep_id is None:
             raise ValueError("the tokenizer has no [CLS] and [SEP]: only BERT-like models are known here")
         if max_tokens <= max_question_tokens + OVERLAP_TOKENS + 3:
-            raise ValueError(f"max_tokens {max_tokens} leaves no room for a paragraph")
+            raise ValueError(f"{max_tokens} tokens leave no room for a paragraph")
         self._tokenizer, self._cls, self._sep = tokenizer, cls_id, sep_id
         self.max_tokens, self.max_question_tokens = max_tokens, max_question_tokens
 
     @classmethod
-    def from_file(cls, path: str | Path, max_tokens: int = MAX_TOKENS) -> Encoder:
+    def from_file(cls, path: str | Path) -> Encoder:
         """An encoder with the tokenizer of a `tokenizer.json`."""
-        return cls(Tokenizer.from_file(str(path)), max_tokens)
+        return cls(Tokenizer.from_file(str(path)))
 
     def pieces(self, text: str) -> Pieces:
         """The word pieces of a text of any length, without special tokens."""
@@ -111,7 +111,9 @@ class Encoder:
         """The ids of a question. QuestionTooLong over `max_question_tokens` word pieces."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         if len(ids) > self.max_question_tokens:
-            raise QuestionTooLong(f"the question has {len(ids)} word pieces, at most {self.max_question_tokens} are allowed")
+            raise QuestionTooLong(
+                f"the question has {len(ids)} word pieces, at most {self.max_question_tokens} are allowed"
+            )
         return ids
 
     def windows(self, question: Sequence[int], paragraph: Pieces) -> Iterator[Window]:

@@ -15,7 +15,6 @@ import torch
 from accuracy.heldout import Item
 from keymiss_deploy.models.source import DEFAULT, cache_folder, load_eager
 
-MAX_TOKENS = 512
 OVERLAP_TOKENS = 64
 MAX_ANSWER_TOKENS = 40
 BATCH = 8
@@ -26,7 +25,8 @@ Logits = npt.NDArray[np.float32]
 @cache
 def _model() -> tuple[Any, Any]:
     model, tokenizer = load_eager(DEFAULT, cache_folder())
-    tokenizer.enable_truncation(MAX_TOKENS, stride=OVERLAP_TOKENS, strategy="only_second")
+    max_tokens = tokenizer.truncation["max_length"]  # what the model takes
+    tokenizer.enable_truncation(max_tokens, stride=OVERLAP_TOKENS, strategy="only_second")
     tokenizer.enable_padding()
     return model, tokenizer
 

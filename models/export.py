@@ -2,9 +2,10 @@
 
     python -m keymiss_deploy.models.export [--model NAME] [--format torchscript] [--format onnx] [FOLDER]
 
-Inputs input_ids, attention_mask, token_type_ids (int64 [batch, tokens]), outputs start_logits, end_logits (float32
-[batch, tokens]); both dimensions are free. A file is written only after it agreed with the eager model on real text, alone
-and in a padded batch. The same model gives the same bytes, so that every shard stores the same digest.
+Inputs input_ids, attention_mask, token_type_ids (int64 [batch, tokens]), outputs start_logits, end_logits
+(float32 [batch, tokens]); both dimensions are free. A file is written only after it agreed with the eager
+model on real text, alone and in a padded batch. The same model gives the same bytes, so that every shard
+stores the same digest.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ _CHECKS = (
     ("Who performs viral transmission among adults?", "Adenovirus is spread among adults by close contact."),
     (
         "What is the incubation period of measles?",
-        "Measles is an airborne disease which spreads easily from one person to the next through the coughs and "
-        "sneezes of infected people. Its incubation period is ten to twelve days, and symptoms usually last seven "
-        "to ten days.",
+        "Measles is an airborne disease which spreads easily from one person to the next through the coughs "
+        "and sneezes of infected people. Its incubation period is ten to twelve days, and symptoms usually "
+        "last seven to ten days.",
     ),
     ("Why?", "Because."),
 )
@@ -70,8 +71,8 @@ class Exported:
 
 
 def export(name: str = DEFAULT, form: str = "torchscript", cache: Path | None = None) -> Exported:
-    """The model `name` in the format `form`, from the cache where it was exported before (then without importing torch).
-    ModelUnavailable, ExportError."""
+    """The model `name` in the format `form`, from the cache where it was exported before (then without
+    importing torch). ModelUnavailable, ExportError."""
     cache = cache or cache_folder()
     exported = Exported(cache / slug_of(name) / form)
     if not exported.folder.is_dir():
@@ -85,7 +86,9 @@ def export_torchscript(model: Any, file: Path) -> None:
     import torch
 
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the tracer, on shapes that it takes for constants: what _check is for
+        warnings.simplefilter(
+            "ignore"
+        )  # of the tracer, on shapes that it takes for constants: what _check is for
         example = _example()
         traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
             _logits_module(model), example, strict=False, check_trace=False
@@ -125,7 +128,8 @@ def _write(model: Any, tokenizer: Any, form: str, folder: Path) -> None:
 
 
 def load_logits(file: Path, form: str, threads: int | None = None) -> Logits:
-    """An exported model as a function from the three inputs to the two outputs, run by the worker's own backend."""
+    """An exported model as a function from the three inputs to the two outputs, run by the worker's own
+    backend."""
     from keymiss.backends import Backends, Device
 
     threads = threads or os.cpu_count() or 1
@@ -168,8 +172,8 @@ def _check(expected: Logits, exported: Logits, encoder: Encoder) -> None:
             difference = float(np.abs(want - have)[real].max())
             if not difference <= TOLERANCE:  # also where it is not a number
                 raise ExportError(
-                    f"the exported model's logits differ from the eager model's by {difference:.2g} (allowed: {TOLERANCE:g}) "
-                    f"for inputs of shape {inputs[0].shape}"
+                    f"the exported model's logits differ from the eager model's by {difference:.2g} for "
+                    f"inputs of shape {inputs[0].shape}; {TOLERANCE:g} is allowed"
                 )
 
 
@@ -182,7 +186,8 @@ def _example() -> tuple[Any, ...]:
 
 
 def _logits_module(model: Any) -> Any:
-    """The model with the inputs and outputs of INPUTS and OUTPUTS. One that knows no token types ignores them."""
+    """The model with the inputs and outputs of INPUTS and OUTPUTS. One that knows no token types ignores
+    them."""
     import inspect
 
     import torch
@@ -203,8 +208,8 @@ def _logits_module(model: Any) -> Any:
 
 
 def _rewrite_archive(source: Path, target: Path) -> None:
-    """The same archive without what differs from run to run: debug files (which hold paths of this machine), dates, an id
-    made of them. Entries stay uncompressed and aligned."""
+    """The same archive without what differs from run to run: debug files (which hold paths of this
+    machine), dates, an id made of them. Entries stay uncompressed and aligned."""
     with ZipFile(source) as old, target.open("wb") as file, ZipFile(file, "w", ZIP_STORED) as new:
         for entry in old.infolist():
             if entry.filename.endswith(".debug_pkl"):
@@ -220,9 +225,15 @@ def _rewrite_archive(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="where exported models are kept (default: the user's cache)")
-    parser.add_argument("--model", default=DEFAULT, help="a Hugging Face id or folder (default: the model that needs no hub)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="where exported models are kept (default: the user's cache)"
+    )
+    parser.add_argument(
+        "--model", default=DEFAULT, help="a Hugging Face id or folder (default: the model that needs no hub)"
+    )
     parser.add_argument("--format", choices=FORMATS, action="append", help="default: both")
     arguments = parser.parse_args()
     for form in arguments.format or FORMATS:

@@ -33,10 +33,14 @@ class Stored:
 
 
 def store(
-    shards: Iterable[Shard], exported: Exported, form: str = "torchscript", name: str = "model", device: str = "CPU"
+    shards: Iterable[Shard],
+    exported: Exported,
+    form: str = "torchscript",
+    name: str = "model",
+    device: str = "CPU",
 ) -> Iterator[Stored]:
-    """Store the model on one shard after the other; `name` becomes part of its tag. redis's own exceptions where a
-    shard does not answer or refuses the model."""
+    """Store the model on one shard after the other; `name` becomes part of its tag. redis's own exceptions
+    where a shard does not answer or refuses the model."""
     file = exported.model(form)
     tag = f"{name}@{_sha256(file)[:_DIGEST_CHARACTERS]}"
     for shard in shards:

@@ -1,9 +1,10 @@
-"""Exact match and F1 of a model on SQuAD-format files, without a server: the yardstick for answers that come by GET.
+"""Exact match and F1 of a model on SQuAD-format files, without a server: the yardstick for answers that
+come by GET.
 
     python -m keymiss_deploy.models.score [--model NAME] [--format torchscript] [--context sentence] FILE...
 
-Inputs are made, and spans found, by the code that the deployed functions run. `--format eager` runs the model as
-transformers does.
+Inputs are made, and spans found, by the code that the deployed functions run. `--format eager` runs the
+model as transformers does.
 """
 
 from __future__ import annotations
@@ -50,17 +51,24 @@ def batches(windows: Iterable[tuple[int, Window]]) -> Iterator[list[tuple[int, W
 
 
 def score(logits: Logits, encoder: Encoder, asked: Sequence[Example]) -> tuple[float, float]:
-    """Exact match and F1 in percent. Every question has an answer here, so the best span counts whatever its margin."""
+    """Exact match and F1 in percent. Every question has an answer here, so the best span counts whatever
+    its margin."""
     found = predict(logits, encoder, asked)
     return metric.score([a.text for a in found], [[gold.text for gold in e.answers] for e in asked])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--model", default=DEFAULT, help="a Hugging Face id or folder (default: the one without a hub)")
+    parser.add_argument(
+        "--model", default=DEFAULT, help="a Hugging Face id or folder (default: the one without a hub)"
+    )
     parser.add_argument("--format", choices=[*FORMATS, "eager"], default="torchscript")
-    parser.add_argument("--context", choices=POLICIES, default="sentence", help="what each question is asked about")
+    parser.add_argument(
+        "--context", choices=POLICIES, default="sentence", help="what each question is asked about"
+    )
     parser.add_argument("--limit", type=int, help="only so many questions of each file")
     arguments = parser.parse_args()
     if arguments.format == "eager":

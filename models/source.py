@@ -30,7 +30,8 @@ def cache_folder() -> Path:
 
 
 def slug_of(name: str) -> str:
-    """A folder name for what is made of the model `name`: readable, and another one when the model is another."""
+    """A folder name for what is made of the model `name`: readable, and another one when the model is
+    another."""
     if name == DEFAULT:
         return f"default-{hashlib.sha256(delta.DELTA.read_bytes()).hexdigest()[:12]}"
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-60:]
@@ -42,8 +43,9 @@ def slug_of(name: str) -> str:
 
 
 def default_model(folder: Path) -> Path:
-    """Write the default model as a Hugging Face folder (config.json, tokenizer.json, model.safetensors float32) where it
-    is not yet; `folder` itself is returned. ModelUnavailable where the base package is not installed."""
+    """Write the default model as a Hugging Face folder (config.json, tokenizer.json, model.safetensors
+    float32) where it is not yet; `folder` itself is returned. ModelUnavailable where the base package is
+    not installed."""
     if not folder.is_dir():
         write_folder(folder, _write_default)
     return folder
@@ -70,7 +72,9 @@ def _write_default(folder: Path) -> None:
 
         save_file(delta.apply(), folder / "model.safetensors", {"format": "pt"})
     except ImportError as error:
-        raise ModelUnavailable(f"the default model needs {error.name}: pip install 'keymiss[export]'") from None
+        raise ModelUnavailable(
+            f"the default model needs {error.name}: pip install 'keymiss[export]'"
+        ) from None
     config = json.loads((delta.base_folder() / "config.json").read_text())
     config.pop("_name_or_path", None)
     config.update(architectures=["BertForQuestionAnswering"], qa_max_tokens=DEFAULT_MAX_TOKENS)
@@ -81,9 +85,9 @@ def _write_default(folder: Path) -> None:
 
 
 def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
-    """The model `name` as transformers runs it, in evaluation mode and float32, and its tokenizer (of the library
-    `tokenizers`), whose truncation is set to the tokens that the model takes. ModelUnavailable where it cannot be
-    had or is not one for extractive question answering."""
+    """The model `name` as transformers runs it, in evaluation mode and float32, and its tokenizer (of the
+    library `tokenizers`), whose truncation is set to the tokens that the model takes. ModelUnavailable
+    where it cannot be had or is not one for extractive question answering."""
     try:
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer, logging
     except ImportError as error:
@@ -92,14 +96,17 @@ def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place = str(default_model(cache / slug_of(DEFAULT) / "huggingface")) if name == DEFAULT else name
     try:
-        # Attention spelled out: its graph has no branch on the values of the mask, which tracing would freeze.
-        model = AutoModelForQuestionAnswering.from_pretrained(place, attn_implementation="eager", dtype="float32")
+        # Attention spelled out: its graph has no branch on the values of the mask, which tracing would
+        # freeze.
+        model = AutoModelForQuestionAnswering.from_pretrained(
+            place, attn_implementation="eager", dtype="float32"
+        )
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         raise ModelUnavailable(
-            f"the model {name!r} cannot be loaded: {str(error).splitlines()[0]} Name the folder of an extractive "
-            f"question-answering model, or the id of one on the Hugging Face hub where this machine reaches it "
-            f"(HF_HUB_OFFLINE not set), or no model: the default one needs no hub"
+            f"the model {name!r} cannot be loaded: {str(error).splitlines()[0]} Name the folder of an "
+            "extractive question-answering model, or the id of one on the Hugging Face hub where this "
+            "machine reaches it (HF_HUB_OFFLINE not set), or no model: the default one needs no hub"
         ) from None
     tokenizer.enable_truncation(
         min(getattr(model.config, "qa_max_tokens", MAX_TOKENS), model.config.max_position_embeddings)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Where a sentence may end, and words whose full stop ends none. A library would do better on unusual text, but the
-# published figures and the training order depend on exactly these sentences.
+# Where a sentence may end, and words whose full stop ends none. A library would do better on unusual text,
+# but the published figures and the training order depend on exactly these sentences.
 _END = re.compile(r"[.!?][\"')\]]*(?:\[\d+\])*\s+(?=[\"'(\[]?[A-Z0-9])")
 _ABBREVIATION = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|cf|al|Fig|Figs|No|Inc|Jr|Sr|U\.S|approx|[A-Z])\.$"
@@ -79,27 +80,32 @@ def _paragraph(entry: dict[str, object]) -> tuple[str, tuple[Example, ...]]:
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
-    """The sentences of a text, white space behind each included: text[start:end] in order, without empty ones."""
+    """The sentences of a text, white space behind each included: text[start:end] in order, without empty
+    ones."""
     cuts = {0, len(text), *(match.end() for match in _LINES.finditer(text))}
     for match in _END.finditer(text):
         stop = match.start() + 1
         if not _ABBREVIATION.search(text, max(0, stop - _LOOK_BACK), stop):
             cuts.add(match.end())
     ordered = sorted(cuts)
-    return [(a, b) for a, b in zip(ordered, ordered[1:], strict=False) if text[a:b].strip()]
+    return [(a, b) for a, b in itertools.pairwise(ordered) if text[a:b].strip()]
 
 
 def cut(example: Example, start: int, end: int) -> Example:
-    """The example about context[start:end], without white space around it; answers that are not inside are dropped."""
+    """The example about context[start:end], without white space around it; answers that are not inside are
+    dropped."""
     part = example.context[start:end]
     start += len(part) - len(part.lstrip())
     end = start + len(part.strip())
-    inside = tuple(Gold(a.text, a.start - start) for a in example.answers if start <= a.start and a.end <= end)
+    inside = tuple(
+        Gold(a.text, a.start - start) for a in example.answers if start <= a.start and a.end <= end
+    )
     return Example(example.question, part.strip(), inside)
 
 
 def around_answer(example: Example, before: int = 0, after: int = 0) -> Example:
-    """The sentences that hold the first answer, and as many more before and after. ValueError without an answer."""
+    """The sentences that hold the first answer, and as many more before and after. ValueError without an
+    answer."""
     if not example.answers:
         raise ValueError("an example without an answer has no sentence that holds it")
     answer, spans = example.answers[0], sentences(example.context)

@@ -44,6 +44,6 @@ class Backends:
             return backend(self.threads)
         except ImportError as error:
             raise BackendMissing(
-                f"Could not load backend {name}: {backend.library} is not installed for the models worker ({error}); "
+                f"Could not load backend {name}: the models worker has no {backend.library} ({error}); "
                 f"install it with: {backend.install}"
             ) from None

@@ -1,7 +1,7 @@
 """TorchScript archives as files: what may be loaded, and weights that stay in the file's pages.
 
-An archive is a zip file of uncompressed entries: code as text, a pickle of the module's attributes, and one entry for each
-tensor storage, aligned to 64 bytes.
+An archive is a zip file of uncompressed entries: code as text, a pickle of the module's attributes, and one
+entry for each tensor storage, aligned to 64 bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -26,42 +27,63 @@ def check_archive(path: Path) -> None:
     """BackendError unless `path` is a TorchScript archive whose code opens no files."""
     try:
         with ZipFile(path) as archive:
-            entries = archive.infolist()
-            names = [entry.filename.partition("/")[2] for entry in entries]
-            if "constants.pkl" not in names:
-                raise BackendError(_not_a_model("file constants.pkl not found in the archive", "data.pkl" in names))
-            code = [entry for entry, name in zip(entries, names) if name.startswith("code/") and name.endswith(".py")]
+            entries = {entry: entry.filename.partition("/")[2] for entry in archive.infolist()}
+            if "constants.pkl" not in entries.values():
+                raise _no_archive(
+                    "there is no constants.pkl in it", checkpoint="data.pkl" in entries.values()
+                )
+            code = [entry for entry, name in entries.items() if name.startswith("code/")]
             if sum(entry.file_size for entry in code) > _MAX_CODE_BYTES:
-                raise BackendError(f"the blob is no TorchScript model: more than {_MAX_CODE_BYTES >> 20} MB of code")
+                raise _no_archive(f"it has more than {_MAX_CODE_BYTES >> 20} MB of code")
             for entry in code:
-                if found := _FILE_OPERATOR.search(_COMMENT.sub(b"", archive.read(entry))):
-                    raise BackendError(f"the model uses {found[1].decode()}, which opens files: not allowed in a stored model")
-    except (BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
-        raise BackendError(_not_a_model(f"failed reading zip archive: {error}", False)) from None
+                _check_code(archive.read(entry))
+    except (
+        BadZipFile,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        zlib.error,
+    ) as error:
+        raise _no_archive(str(error)) from None
 
 
-def _not_a_model(what: str, checkpoint: bool) -> str:
-    hint = "; this is a checkpoint of torch.save, which can hold code" if checkpoint else ""
-    return f"the blob is no TorchScript model: {what}{hint}. Make one with torch.jit.save"
+def _check_code(code: bytes) -> None:
+    if found := _FILE_OPERATOR.search(_COMMENT.sub(b"", code)):
+        raise BackendError(
+            f"the model uses {found[1].decode()}, which opens files: not allowed in a stored model"
+        )
+
+
+def _no_archive(why: str, checkpoint: bool = False) -> BackendError:
+    hint = "; it is a checkpoint of torch.save, which can hold code" if checkpoint else ""
+    return BackendError(f"the blob is no TorchScript archive: {why}{hint}. torch.jit.save makes one")
 
 
 def map_weights(torch: Any, module: Any, path: Path) -> int:
-    """Let the parameters and buffers of `module`, just loaded from `path` to the CPU, live in the file's own pages, so
-    that processes which load the same file share one copy. Returns the bytes that are mapped.
+    """Let the parameters and buffers of `module`, just loaded from `path` to the CPU, live in the file's
+    own pages, so that processes which load the same file share one copy. Returns the bytes that are mapped.
 
-    torch.jit.load has no such option: it reads each storage into memory of its own. Storages are found again by size and
-    content, which is certain and needs no second reader for the pickle. Pages are mapped copy-on-write: a model that
-    writes into a buffer changes its own copy."""
+    torch.jit.load has no such option: it reads each storage into memory of its own. Storages are found
+    again by size and content, which is certain and needs no second reader for the pickle. Pages are mapped
+    copy-on-write: a model that writes into a buffer changes its own copy."""
     with path.open("rb") as file, ZipFile(file) as archive:
-        entries = [e for e in archive.infolist() if e.compress_type == ZIP_STORED and e.file_size >= mmap.PAGESIZE]
+        entries = [
+            e for e in archive.infolist() if e.compress_type == ZIP_STORED and e.file_size >= mmap.PAGESIZE
+        ]
         if not entries:
             return 0
         spans = [(_data_offset(file, entry), entry.file_size) for entry in entries]
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # lives as long as a tensor made from it
     by_size: dict[int, list[Any]] = {}
     for offset, size in spans:
-        by_size.setdefault(size, []).append(torch.frombuffer(pages, dtype=torch.uint8, count=size, offset=offset))
-    mapped: dict[int, Any] = {}  # address of the storage as loaded -> the storage in the file, shared tensors once
+        by_size.setdefault(size, []).append(
+            torch.frombuffer(pages, dtype=torch.uint8, count=size, offset=offset)
+        )
+    mapped: dict[
+        int, Any
+    ] = {}  # address of the storage as loaded -> the storage in the file, shared tensors once
     for tensor in (*module.parameters(), *module.buffers()):
         loaded = tensor.untyped_storage()
         if (address := loaded.data_ptr()) not in mapped:
@@ -81,9 +103,10 @@ def map_weights(torch: Any, module: Any, path: Path) -> int:
 
 
 def _data_offset(file: Any, entry: ZipInfo) -> int:
-    """Where the bytes of a stored entry begin: behind its local header, whose extra field only the header tells."""
+    """Where the bytes of a stored entry begin: behind its local header, whose extra field only the header
+    tells."""
     file.seek(entry.header_offset)
     signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     if signature != b"PK\x03\x04":
-        raise BackendError("the blob is no TorchScript model: damaged zip archive")
+        raise _no_archive("damaged zip archive")
     return int(entry.header_offset) + _LOCAL_HEADER.size + int(name) + int(extra)

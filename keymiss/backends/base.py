@@ -1,7 +1,8 @@
 """What a backend is: it loads a model from a file and runs batches of tensors through it.
 
-Tensors are NumPy arrays here, in C order: float32, float64, int8 to int64, uint8, uint16, bool, and object arrays of `bytes`
-for STRING. A backend may write into the arrays it is given; those it returns are its caller's.
+Tensors are NumPy arrays here, in C order: float32, float64, int8 to int64, uint8, uint16, bool, and object
+arrays of `bytes` for STRING. A backend may write into the arrays it is given; those it returns are its
+caller's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _DEVICE = re.compile(r"(CPU|GPU)(?::([0-9]{1,4}))?", re.IGNORECASE)
 
 
 class Device(NamedTuple):
-    """Where a model runs: `kind` is CPU or GPU, `number` that of the GPU (0 for CPU and where none was given)."""
+    """Where a model runs: `kind` is CPU or GPU, `number` that of the GPU (0 for CPU and where none was
+    given)."""
 
     kind: str
     number: int = 0
@@ -56,7 +58,8 @@ class Model(ABC):
 
     @abstractmethod
     def run(self, tensors: Sequence[Array]) -> list[Array]:
-        """One forward pass over len(inputs) tensors, giving len(outputs) tensors. ModelError where it fails."""
+        """One forward pass over len(inputs) tensors, giving len(outputs) tensors. ModelError where it
+        fails."""
 
 
 def object_array(values: Sequence[object], shape: tuple[int, ...]) -> Array:
@@ -75,7 +78,8 @@ def unsupported_output(position: int, dtype: object) -> ModelError:
 
 
 class Backend(ABC):
-    """A way to run models. An instance stands for the backend in one process; `load` may be called from several threads."""
+    """A way to run models. An instance stands for the backend in one process; `load` may be called from
+    several threads."""
 
     name: ClassVar[str]  # as in AI.MODELSTORE
     library: ClassVar[str]  # what `import` needs
@@ -93,9 +97,9 @@ class Backend(ABC):
 
     @abstractmethod
     def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
-        """Load the model in the file `path`, which does not change while the model lives. `inputs` and `outputs` are the
-        names given to AI.MODELSTORE, empty for a backend that reads them from the model. BackendError where the file is
-        no model of this backend or the device is not there."""
+        """Load the model in the file `path`, which does not change while the model lives. `inputs` and
+        `outputs` are the names given to AI.MODELSTORE, empty for a backend that reads them from the model.
+        BackendError where the file is no model of this backend or the device is not there."""
 
     def require(self, device: Device) -> None:
         """BackendError unless `device` is one of ours."""

@@ -22,7 +22,9 @@ from keymiss.errors import BackendError, ModelError
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider"}
-_FATAL = 4  # the runtime's log level: what goes wrong is told to the client, not to the worker's standard error
+_FATAL = (
+    4  # the runtime's log level: what goes wrong is told to the client, not to the worker's standard error
+)
 
 
 class OnnxBackend(Backend):
@@ -71,7 +73,7 @@ class OnnxModel(Model):
         self.weight_bytes = size
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
-        feed = {name: _as_text(tensor) for name, tensor in zip(self.inputs, tensors)}
+        feed = {name: _as_text(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
         try:
             results = self._session.run(None, feed)
         except Exception as error:  # see load

@@ -1,7 +1,7 @@
 """TORCH: TorchScript archives, run by PyTorch.
 
-Nothing here unpickles Python. `torch.jit.load` reads an archive with a reader of its own that knows tensors, numbers
-and containers; a checkpoint of `torch.save` is refused before it is opened.
+Nothing here unpickles Python. `torch.jit.load` reads an archive with a reader of its own that knows
+tensors, numbers and containers; a checkpoint of `torch.save` is refused before it is opened.
 """
 
 from __future__ import annotations
@@ -84,22 +84,29 @@ class TorchModel(Model):
 
 
 def _count_outputs(kind: Any) -> int:
-    """How many tensors a forward returns by its declared type: none for a type that holds no tensor known by position."""
+    """How many tensors a forward returns by its declared type: none for a type that holds no tensor known
+    by position."""
     if kind.kind() == "TensorType":
         return 1
     if kind.kind() == "TupleType":
         return len(kind.elements())
     if kind.kind() == "ListType":
         raise BackendError(
-            f"the model returns {kind.annotation_str}, whose length is not known; return a tensor or a tuple of tensors"
+            f"the model returns {kind.annotation_str}, whose length is not known; "
+            "return a tensor or a tuple of tensors"
         )
     return 0
 
 
 def _useful(error: Exception) -> str:
-    """The one line of torch's message that says what was wrong: the last of a TorchScript traceback, else the first."""
+    """The one line of torch's message that says what was wrong: the last of a TorchScript traceback, else
+    the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     line = lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
-    return line.split(" This is an internal miniz error")[0].removeprefix("builtins.").removeprefix("RuntimeError: ")
+    return (
+        line.split(" This is an internal miniz error")[0]
+        .removeprefix("builtins.")
+        .removeprefix("RuntimeError: ")
+    )

@@ -1,4 +1,6 @@
-"""`python -m keymiss.inference`: the models worker, as a child of a server or shared by the shards of a host."""
+"""`python -m keymiss.inference`: the models worker, as a child of a server or shared by the shards of a
+host.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from keymiss.inference.worker import Worker
 
 log = logging.getLogger("keymiss.inference")
 
-Stop: TypeAlias = "asyncio.Future[Exception | None]"  # done when the worker is to end, with what went wrong if something did
+# Done when the worker is to end, with what went wrong where something did.
+Stop: TypeAlias = "asyncio.Future[Exception | None]"
 
 _INHERITED_FD = 3
 _BACKLOG = 128
@@ -27,8 +30,18 @@ _BACKLOG = 128
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m keymiss.inference", description=__doc__)
-    parser.add_argument("--listen", type=Path, metavar="PATH", help="serve shards on this unix socket, instead of one on descriptor 3")
-    parser.add_argument("--threads", type=int, default=0, help="threads of a forward pass (default: keymiss.models-threads, else all cores)")
+    parser.add_argument(
+        "--listen",
+        type=Path,
+        metavar="PATH",
+        help="serve shards on this unix socket, instead of one on descriptor 3",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="threads of a forward pass (default: keymiss.models-threads, else all cores)",
+    )
     arguments = parser.parse_args()
     if arguments.listen is None:
         os.set_inheritable(_INHERITED_FD, True)
@@ -104,8 +117,8 @@ def _resolve(stop: Stop, reason: Exception | None = None) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """Hold `<path>.lock` as long as this process lives; None where another one does. A socket file that is left over from
-    a killed worker can then be told from one that is served."""
+    """Hold `<path>.lock` as long as this process lives; None where another one does. A socket file that is
+    left over from a killed worker can then be told from one that is served."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

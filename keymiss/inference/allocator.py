@@ -1,7 +1,7 @@
 """Start this process again with jemalloc, where the system has it.
 
-PyTorch allocates and frees large buffers in every forward pass; with jemalloc it was 15 to 20 % faster at 128 tokens. An
-allocator must be there from the first instruction, hence the new start, in the same process.
+PyTorch allocates and frees large buffers in every forward pass; with jemalloc it was 15 to 20 % faster at
+128 tokens. An allocator must be there from the first instruction, hence the new start, in the same process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def find_jemalloc() -> Path | None:
 
 
 def in_use() -> bool:
-    """Whether this process runs with it. Where the library cannot be preloaded the loader says so and goes on without."""
+    """Whether this process runs with it. Where the library cannot be preloaded the loader says so and goes
+    on without."""
     try:
         return _NAME in Path("/proc/self/maps").read_text()
     except OSError:
@@ -32,12 +33,14 @@ def in_use() -> bool:
 
 
 def restart_with_jemalloc() -> None:
-    """Replace this process by itself with jemalloc preloaded; returns where that is done already, or cannot be done.
-    Open descriptors that are inheritable stay open."""
+    """Replace this process by itself with jemalloc preloaded; returns where that is done already, or cannot
+    be done. Open descriptors that are inheritable stay open."""
     if not sys.platform.startswith("linux"):
         return
     if os.environ.get(SWITCH) is not None:
-        if os.environ[SWITCH] == "on":  # second time here: what this process starts itself is to run as it likes
+        if (
+            os.environ[SWITCH] == "on"
+        ):  # second time here: what this process starts itself is to run as it likes
             del os.environ[SWITCH]
             os.environ.pop("LD_PRELOAD", None)
         return

@@ -1,11 +1,12 @@
 """A device and the jobs that wait for it.
 
 Threads
-1. `submit` and `cancel` are for the loop's thread; the device's own thread chooses (see policy), runs and answers. One
-   forward pass at a time; the next one starts without a turn through the loop.
-2. Everything in here that both touch is guarded by one lock, which is never held during a forward pass or a write.
-3. A request is answered exactly once, by the device's thread, unless it was cancelled while it waited. One that is
-   cancelled while it runs is answered too; its channel drops the answer.
+1. `submit` and `cancel` are for the loop's thread; the device's own thread chooses (see policy), runs and
+   answers. One forward pass at a time; the next one starts without a turn through the loop.
+2. Everything in here that both touch is guarded by one lock, which is never held during a forward pass or a
+   write.
+3. A request is answered exactly once, by the device's thread, unless it was cancelled while it waited. One
+   that is cancelled while it runs is answered too; its channel drops the answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from keymiss.inference.policy import Group, Rule, Shares, Waiting, next_batch
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: its outputs, or an error (code first), and what it adds to the counters of AI.INFO."""
+    """What became of a request: its outputs, or an error (code first), and what it adds to the counters of
+    AI.INFO."""
 
     outputs: Sequence[Tensor]
     error: str | None
@@ -37,7 +39,8 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Tensors for a model, and where its outcome goes. Requests of one `model_key` may be joined as `rule` allows."""
+    """Tensors for a model, and where its outcome goes. Requests of one `model_key` may be joined as `rule`
+    allows."""
 
     model: Model
     model_key: Hashable
@@ -117,7 +120,9 @@ class DeviceQueue:
         with self._lock:
             while not self._closed:
                 now_s = monotonic()
-                decision = next_batch((group for group, _ in self._waiting.values()), now_s, self._shares.used_s)
+                decision = next_batch(
+                    (group for group, _ in self._waiting.values()), now_s, self._shares.used_s
+                )
                 if decision.group is not None and decision.batch is not None:
                     waiting = decision.group.waiting
                     assert isinstance(waiting, deque)
@@ -138,7 +143,11 @@ class DeviceQueue:
     @staticmethod
     def _fail(batch: Sequence[Request], error: Exception) -> None:
         """An error of a batch is every request's error, and counts for each."""
-        text = str(error) if isinstance(error, BackendError) else f"the model failed: {type(error).__name__}: {error}"
+        text = (
+            str(error)
+            if isinstance(error, BackendError)
+            else f"the model failed: {type(error).__name__}: {error}"
+        )
         for request in batch:
             request.answer(Outcome((), f"ERR {text}", duration_us=0, calls=1, samples=0, errors=1))
 
@@ -146,9 +155,11 @@ class DeviceQueue:
     def _answer(batch: Sequence[Request], outputs: Sequence[Sequence[Tensor]], duration_s: float) -> None:
         """A batch is one call and takes its time once: the first request says so."""
         first = True
-        for request, tensors in zip(batch, outputs):
+        for request, tensors in zip(batch, outputs, strict=True):
             duration_us = round(duration_s * 1e6) if first else 0
-            request.answer(Outcome(tensors, None, duration_us, int(first), rows_of(request.tensors), errors=0))
+            request.answer(
+                Outcome(tensors, None, duration_us, int(first), rows_of(request.tensors), errors=0)
+            )
             first = False
 
 

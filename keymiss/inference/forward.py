@@ -28,10 +28,11 @@ def likeness(tensors: Sequence[Tensor]) -> tuple[tuple[str, tuple[int, ...]], ..
 
 
 def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-    """The outputs of each request, in order. All are alike where there are several. ModelError fails all of them."""
+    """The outputs of each request, in order. All are alike where there are several. ModelError fails all of
+    them."""
     arrays = [[to_array(tensor) for tensor in tensors] for tensors in requests]
-    inputs = arrays[0] if len(arrays) == 1 else [np.concatenate(column) for column in zip(*arrays)]
-    outputs = model.run(inputs)
+    columns = zip(*arrays, strict=True)
+    outputs = model.run(arrays[0] if len(arrays) == 1 else [np.concatenate(column) for column in columns])
     if len(outputs) != len(model.outputs):
         raise ModelError(f"the model gave {len(outputs)} outputs where it promised {len(model.outputs)}")
     if len(arrays) == 1:
@@ -43,5 +44,5 @@ def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Tensor]]:
     """Each request's rows of each output."""
     if any(output.ndim == 0 or len(output) != sum(rows) for output in outputs):
         raise ModelError("Model did not generate the expected batch size")
-    ends = np.cumsum(rows)
-    return [[to_tensor(output[end - n : end]) for output in outputs] for n, end in zip(rows, ends)]
+    ends = np.cumsum(rows)[:-1]
+    return [list(map(to_tensor, parts)) for parts in zip(*(np.split(x, ends) for x in outputs), strict=True)]

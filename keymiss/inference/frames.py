@@ -16,7 +16,9 @@ from keymiss.inference.policy import Rule
 from keymiss.inference.store import Identity
 
 OK = b"+OK\r\n"
-_MODEL_FIXED_PARTS = 8  # <path> <digest> <backend> <device> <tag> <batchsize> <minbatchsize> <minbatchtimeout_ms>
+_MODEL_FIXED_PARTS = (
+    8  # <path> <digest> <backend> <device> <tag> <batchsize> <minbatchsize> <minbatchtimeout_ms>
+)
 
 
 class Answer(NamedTuple):
@@ -35,8 +37,8 @@ class ModelParts(NamedTuple):
 
     @classmethod
     def parse(cls, parts: Frame, start: int) -> tuple[ModelParts, int]:
-        """The model at parts[start], and the index behind it. ChannelError where it is malformed, BackendError
-        where its device is none."""
+        """The model at parts[start], and the index behind it. ChannelError where it is malformed,
+        BackendError where its device is none."""
         end = _skip_names(parts, _skip_names(parts, start + _MODEL_FIXED_PARTS))
         return _parse_model(tuple(parts[start:end])), end
 

@@ -1,14 +1,15 @@
 """Which waiting jobs run next, and together. Pure: time and costs come in as arguments.
 
-Jobs of one model whose inputs differ in nothing but dimension 0 form a group, in the order of their arrival. A group
-whose model has a batch size is joined along dimension 0:
+Jobs of one model whose inputs differ in nothing but dimension 0 form a group, in the order of their
+arrival. A group whose model has a batch size is joined along dimension 0:
 
-1. A batch is a prefix of its group: jobs are added until the next one would take it over `batchsize` rows. The first
-   job runs however large it is. Without a batch size every job runs alone.
-2. A batch of fewer than `minbatchsize` rows waits for more, until its first job has waited `minbatchtimeout_s` (0: for
-   ever). While it waits, other groups run. One that no further job would fit into does not wait.
-3. Of the batches that are ready, that of the model that has used least of the device runs; among equals the one whose
-   first job has waited longest.
+1. A batch is a prefix of its group: jobs are added until the next one would take it over `batchsize` rows.
+   The first job runs however large it is. Without a batch size every job runs alone.
+2. A batch of fewer than `minbatchsize` rows waits for more, until its first job has waited
+   `minbatchtimeout_s` (0: for ever). While it waits, other groups run. One that no further job would fit
+   into does not wait.
+3. Of the batches that are ready, that of the model that has used least of the device runs; among equals the
+   one whose first job has waited longest.
 4. A job whose deadline has passed is never run and never counted.
 """
 
@@ -33,7 +34,8 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Waiting(Generic[J]):
-    """A job in its group: how many rows its inputs have, when it came, until when it may be run (monotonic seconds)."""
+    """A job in its group: how many rows its inputs have, when it came, until when it may be run (monotonic
+    seconds)."""
 
     job: J
     rows: int
@@ -61,7 +63,8 @@ class Batch(Generic[J]):
 
 @dataclass(frozen=True)
 class Decision(Generic[J]):
-    """Run `batch` of `group`; or, where that is None, look again at `wake_s` or when something new has come."""
+    """Run `batch` of `group`; or, where that is None, look again at `wake_s` or when something new has
+    come."""
 
     group: Group[J] | None
     batch: Batch[J] | None
@@ -69,7 +72,8 @@ class Decision(Generic[J]):
 
 
 def form(group: Group[J], now_s: float) -> Batch[J] | float:
-    """The batch that the group can run now, or the time at which it can be run as it is (NEVER: not without more jobs)."""
+    """The batch that the group can run now, or the time at which it can be run as it is (NEVER: not without
+    more jobs)."""
     rule, rows, taken, full, first_s = group.rule, 0, 0, False, NEVER
     jobs: list[J] = []
     for one in group.waiting:

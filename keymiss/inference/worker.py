@@ -11,6 +11,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from keymiss.backends import Backends, Device, Model
 from keymiss.channel import Channel, Frame, Hello, Job, JobTable, number
@@ -97,7 +98,9 @@ class Worker:
 class ShardChannel:
     """The channel of one shard."""
 
-    def __init__(self, worker: Worker, sock: socket.socket, on_end: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self, worker: Worker, sock: socket.socket, on_end: Callable[[Exception | None], None]
+    ) -> None:
         self._worker = worker
         self._on_end = on_end
         self._told = ""
@@ -209,7 +212,5 @@ class ShardChannel:
 
 def _end(job: Job, answer: Answer) -> None:
     """Answer the job. For any thread."""
-    try:
+    with suppress(ChannelError):  # the shard is gone, and with it whoever waited
         job.done(answer.reply, *answer.more)
-    except ChannelError:
-        pass  # the shard is gone, and with it whoever waited

@@ -1,7 +1,8 @@
 """Extractive question answering with a BERT-like model: what stands before and behind the forward pass.
 
-`encode` makes the model's inputs of a question and a paragraph that was tokenised earlier, `spans` finds the answer in its
-outputs, `metric` scores answers. Nothing here needs torch or numpy, so that functions on a shard start fast.
+`encode` makes the model's inputs of a question and a paragraph that was tokenised earlier, `spans` finds
+the answer in its outputs, `metric` scores answers. Nothing here needs torch or numpy, so that functions on
+a shard start fast.
 """
 
 from keymiss.qa.encode import Encoder, Pieces, QuestionTooLong, Window

@@ -1,7 +1,9 @@
-"""Questions and paragraphs as the model reads them: `[CLS] question [SEP] paragraph [SEP]`, token types 0 and 1.
+"""Questions and paragraphs as the model reads them: `[CLS] question [SEP] paragraph [SEP]`, token types 0
+and 1.
 
-Both are tokenised apart from each other, so that a paragraph is tokenised once, when it is stored, and a question when it
-is asked. A paragraph keeps, for each word piece, where in the text it stands: an answer is then the exact substring.
+Both are tokenised apart from each other, so that a paragraph is tokenised once, when it is stored, and a
+question when it is asked. A paragraph keeps, for each word piece, where in the text it stands: an answer is
+then the exact substring.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class QuestionTooLong(ValueError):
 
 @dataclass(frozen=True)
 class Pieces:
-    """The word pieces of a text: their ids and where each stands in the text, `text[start:end]`, in characters."""
+    """The word pieces of a text: their ids and where each stands in the text, `text[start:end]`, in
+    characters."""
 
     ids: Sequence[int]
     starts: Sequence[int]
@@ -60,7 +63,8 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Window:
-    """One input of the model: a question with a paragraph, or with a part of one. Batch dimension 1 for all three rows."""
+    """One input of the model: a question with a paragraph, or with a part of one. Batch dimension 1 for all
+    three rows."""
 
     input_ids: list[int]
     first: int  # position in input_ids of the first piece of the paragraph
@@ -76,13 +80,14 @@ class Window:
         return [0] * self.first + [1] * (len(self.input_ids) - self.first)
 
     def blobs(self) -> tuple[bytes, bytes, bytes]:
-        """input_ids, attention_mask and token_type_ids as data of INT64 tensors of shape [1, len(input_ids)]."""
+        """input_ids, attention_mask and token_type_ids as data of INT64 tensors of shape [1,
+        len(input_ids)]."""
         return _int64(self.input_ids), _int64(self.attention_mask), _int64(self.token_type_ids)
 
 
 class Encoder:
-    """Tokenises texts and joins them to windows of at most `max_tokens`: what the tokenizer's truncation says,
-    else MAX_TOKENS. It is switched off here, since texts are cut into windows instead."""
+    """Tokenises texts and joins them to windows of at most `max_tokens`: what the tokenizer's truncation
+    says, else MAX_TOKENS. It is switched off here, since texts are cut into windows instead."""
 
     def __init__(self, tokenizer: Tokenizer, max_question_tokens: int = MAX_QUESTION_TOKENS) -> None:
         max_tokens: int = tokenizer.truncation["max_length"] if tokenizer.truncation else MAX_TOKENS
@@ -104,7 +109,7 @@ class Encoder:
     def pieces(self, text: str) -> Pieces:
         """The word pieces of a text of any length, without special tokens."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        starts, ends = zip(*encoding.offsets) if encoding.offsets else ((), ())
+        starts, ends = zip(*encoding.offsets, strict=True) if encoding.offsets else ((), ())
         return Pieces(encoding.ids, starts, ends)
 
     def question(self, text: str) -> Sequence[int]:
@@ -117,7 +122,8 @@ class Encoder:
         return ids
 
     def windows(self, question: Sequence[int], paragraph: Pieces) -> Iterator[Window]:
-        """The question with the paragraph: one window where both fit into `max_tokens`, else several that overlap."""
+        """The question with the paragraph: one window where both fit into `max_tokens`, else several that
+        overlap."""
         head = [self._cls, *question, self._sep]
         room = self.max_tokens - len(head) - 1
         skipped = 0

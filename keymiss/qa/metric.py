@@ -22,7 +22,8 @@ def exact_match(answer: str, golds: Sequence[str]) -> bool:
 
 
 def f1(answer: str, golds: Sequence[str]) -> float:
-    """The harmonic mean of precision and recall of the answer's words, 0 to 1, for the gold that it fits best."""
+    """The harmonic mean of precision and recall of the answer's words, 0 to 1, for the gold that it fits
+    best."""
     return max((_f1(normalise(answer).split(), normalise(gold).split()) for gold in golds), default=0.0)
 
 
@@ -35,5 +36,5 @@ def score(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> tuple[float
     """Exact match and F1 over all questions, in percent. ValueError where there are none."""
     if not answers or len(answers) != len(golds):
         raise ValueError(f"{len(answers)} answers for {len(golds)} questions")
-    exact = sum(exact_match(answer, gold) for answer, gold in zip(answers, golds))
+    exact = sum(exact_match(answer, gold) for answer, gold in zip(answers, golds, strict=True))
     return 100 * exact / len(answers), 100 * sum(map(f1, answers, golds)) / len(answers)

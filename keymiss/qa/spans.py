@@ -13,8 +13,9 @@ MAX_ANSWER_PIECES = 40
 
 @dataclass(frozen=True)
 class Answer:
-    """`text` is the best span, an exact substring of the paragraph: text[start:end]. `margin` is how much better the span
-    scores than saying that there is no answer; not more than 0 means that the model sees none."""
+    """`text` is the best span, an exact substring of the paragraph: text[start:end]. `margin` is how much
+    better the span scores than saying that there is no answer; not more than 0 means that the model sees
+    none."""
 
     text: str
     start: int
@@ -24,10 +25,15 @@ class Answer:
 
 
 def best_span(
-    starts: Sequence[float], ends: Sequence[float], first: int, count: int, max_pieces: int = MAX_ANSWER_PIECES
+    starts: Sequence[float],
+    ends: Sequence[float],
+    first: int,
+    count: int,
+    max_pieces: int = MAX_ANSWER_PIECES,
 ) -> tuple[int, int, float]:
-    """The span with the highest starts[i] + ends[j] where first <= i <= j < first + count and j - i < max_pieces: i, j and
-    the score. ValueError where count is 0. One pass: the best start for each end is at the head of a falling queue."""
+    """The span with the highest starts[i] + ends[j] where first <= i <= j < first + count and j - i <
+    max_pieces: i, j and the score. ValueError where count is 0. One pass: the best start for each end is at
+    the head of a falling queue."""
     if count <= 0:
         raise ValueError("a paragraph without word pieces has no span")
     candidates: deque[int] = deque()  # positions whose starts fall from left to right
@@ -48,8 +54,9 @@ def best_span(
 def answer_of(
     text: str, paragraph: Pieces, outputs: Iterable[tuple[Window, Sequence[float], Sequence[float]]]
 ) -> Answer:
-    """The best answer over all windows of a paragraph. `text` is what `paragraph` was made of; each of `outputs` is a window
-    with the model's start and end logits for it. ValueError where the paragraph has no word pieces."""
+    """The best answer over all windows of a paragraph. `text` is what `paragraph` was made of; each of
+    `outputs` is a window with the model's start and end logits for it. ValueError where the paragraph has
+    no word pieces."""
     score, null, span = float("-inf"), float("inf"), (0, 0)
     for window, starts, ends in outputs:
         null = min(null, starts[0] + ends[0])  # [CLS]: what the model gives to "there is none"

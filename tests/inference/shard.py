@@ -1,4 +1,5 @@
-"""The module's end of a channel, for tests of the models worker: a real worker process, frames sent and received."""
+"""The module's end of a channel, for tests of the models worker: a real worker process, frames sent and
+received."""
 
 from __future__ import annotations
 
@@ -101,7 +102,9 @@ class Shard:
         """The elements of DONE behind the id."""
         return self.receive("DONE", self.job("LOAD", *model.parts()))[2:]
 
-    def start(self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0) -> int:
+    def start(
+        self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0
+    ) -> int:
         return self.job("RUN", *model.parts(), outputs, *tensor_parts(tensors), deadline_ms=deadline_ms)
 
     def finish(self, job: int) -> Ran:
@@ -110,7 +113,9 @@ class Shard:
         assert end == len(parts)
         return Ran(parts[2], *map(int, parts[3:7]), tensors)
 
-    def run(self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0) -> Ran:
+    def run(
+        self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0
+    ) -> Ran:
         return self.finish(self.start(model, tensors, outputs, deadline_ms))
 
 

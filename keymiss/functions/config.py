@@ -50,7 +50,7 @@ class Config:
         """Errors are shown with their traceback."""
         return self._numbers["PythonAttemptTraceback"] != 0
 
-    def get(self, name: str) -> int | str:
+    def get(self, name: str) -> int | str | list[str]:
         """A value, or an error as a status text that starts with a minus."""
         if name in self._numbers:
             return self._numbers[name]
@@ -72,12 +72,12 @@ class Config:
             return f"-(error) Failed parsing value {value!r} of {name}: a number is expected"
         return _SAVED if name in _IN_DICTIONARY else "+OK"
 
-    def _fixed(self) -> dict[str, int | str]:
+    def _fixed(self) -> dict[str, int | str | list[str]]:
         return {
             "ExecutionThreads": self._shard.pool.size,
             "CreateVenv": 0,
             "DownloadDeps": 0,
             "DependenciesUrl": "",
             "PythonInstallationDir": self._shard.hello.dir,
-            "Plugin": "",
+            "Plugin": [],
         }

@@ -105,6 +105,8 @@ class Deployer:
         deployed = self._deployed(registration.id, registration.session, registering, paused)
         self._hook(registration, self._blob(deployed), paused)
         registration.paused = paused
+        if registration.stream is not None and not paused:
+            registration.stream.start()
 
     def _put(
         self,
@@ -157,7 +159,9 @@ class Deployer:
             self._gears.shard.unhook(name)
 
     def registered(self, registration: Registration) -> None:
-        """Call `onRegistered`, if there is one, in the pool or as the coroutine that it is."""
+        """It is there: read its streams, call its `onRegistered`, in the pool or as the coroutine that it is."""
+        if registration.stream is not None:
+            registration.stream.start()
         if registration.on_registered is None:
             return
         errors: list[str] = []

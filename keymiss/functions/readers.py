@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Protocol
 
-from keymiss.errors import GearsError
+from keymiss.errors import GearsError, GearsFlatError
 from keymiss.functions.records import Commands, key_record, read_key_record, stream_record
 
 _GLOB = frozenset("*?[\\")
@@ -72,7 +72,10 @@ class StreamSource:
     def records(self, call: Commands) -> Iterator[Any]:
         after = self.from_id
         while True:
-            read = call("XREAD", "COUNT", _SCAN_COUNT, "STREAMS", self.key, after)
+            try:
+                read = call("XREAD", "COUNT", _SCAN_COUNT, "STREAMS", self.key, after)
+            except GearsError as error:
+                raise GearsFlatError(str(error)) from None
             if not read:
                 return
             for entry_id, fields in read[0][1]:

@@ -21,7 +21,7 @@ from keymiss.functions.context import Context
 from keymiss.functions.errors import flat_text
 from keymiss.functions.executions import ABORTED, DONE, Execution, result_reply
 from keymiss.functions.job import EVENT, HOOKED, FunctionJob
-from keymiss.functions.readers import RecordsSource
+from keymiss.functions.readers import RecordsSource, Source
 from keymiss.functions.records import event_record
 from keymiss.functions.registering import (
     CommandArguments,
@@ -32,6 +32,7 @@ from keymiss.functions.registering import (
 )
 from keymiss.functions.sessions import Session
 from keymiss.functions.steps import SHUFFLES, Kind, Plan
+from keymiss.functions.streams import StreamConsumer
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
@@ -95,6 +96,9 @@ class Registration:
         self.last: deque[Execution | _Note] = deque()
         self._read_value = not isinstance(self.arguments, KeysArguments) or self.arguments.read_value
         self._one = _coroutine_of(self.plan) if self.mode != "sync" and self.reader == "KeysReader" else None
+        self.stream = (
+            StreamConsumer(gears, self, self.arguments) if isinstance(self.arguments, StreamArguments) else None
+        )
         self._queue: deque[Callable[[], None]] | None = None  # of an in-order trigger: runs that wait for the one before
         self._running: set[Context] = set()
         if isinstance(self.arguments, CommandArguments) and self.arguments.in_order:
@@ -106,6 +110,9 @@ class Registration:
         """MISS, EVENT or HOOKED."""
         if job.kind == HOOKED:
             self._run_command(job, job.argv, _Hook(self._gears, job))
+            return
+        if self.stream is not None:
+            self.stream.fire(job)
             return
         record = event_record(job.event, job.key, job.type, job.value, self._read_value)
         self.numbers.triggered += 1
@@ -120,7 +127,7 @@ class Registration:
                 self._one(record), context, lambda task: self._miss_ended(job, context, started, task)
             )
             return
-        self._start(context, record, lambda execution: self._fired(job, execution))
+        self._start(context, RecordsSource((record,)), lambda execution: self._fired(job, execution))
 
     def _miss_ended(self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]) -> None:
         job.done(job.overridden or b"")
@@ -136,9 +143,9 @@ class Registration:
         self._note(note)
 
     def _fired(self, job: FunctionJob, execution: Execution) -> None:
-        job.done(job.overridden or b"")
         self._ended(execution)
         self._note(execution)
+        job.done(job.overridden or b"")
 
     # Commands
 
@@ -162,7 +169,21 @@ class Registration:
         context = Context(
             job, session=self.session, call_next=hook, async_allowed=not (job.sync or job.in_multi)
         )
-        self._start(context, [replies.text(argument) for argument in argv], lambda run: self._commanded(job, run, hook))
+        record = [replies.text(argument) for argument in argv]
+        self._start(context, RecordsSource((record,)), lambda run: self._commanded(job, run, hook))
+
+    # Streams
+
+    def run_records(self, source: Source, context: Context, then: Callable[[Execution], object]) -> None:
+        """Run it on records that were read for it. `then` follows when its numbers are added up."""
+        self.numbers.triggered += 1
+
+        def ended(execution: Execution) -> None:
+            self._ended(execution)
+            self._note(execution)
+            then(execution)
+
+        self._start(context, source, ended)
 
     def _commanded(self, job: FunctionJob, execution: Execution, hook: _Hook | None) -> None:
         if execution.errors:
@@ -184,13 +205,12 @@ class Registration:
 
     # All
 
-    def _start(self, context: Context, record: Any, then: Callable[[Execution], object]) -> None:
+    def _start(self, context: Context, source: Source, then: Callable[[Execution], object]) -> None:
         executions = self._gears.executions
-        source = RecordsSource((record,))
         execution = Execution(executions.next_id(), self.plan, registered=True, context=context, waiters=[then])
         context.execution = execution
-        context.add_running(execution)
         self._running.add(context)
+        self._gears.shard.call_soon(context.add_running, execution)
         try:
             if self.mode == "async" and self._gears.spread.needed(self):
                 self._gears.spread.start(execution, source, everywhere=self.reader == "CommandReader")
@@ -220,12 +240,11 @@ class Registration:
     def shown(self) -> list[Any]:
         """The registration as RG.DUMPREGISTRATIONS shows it, without its session."""
         data = ["mode", self.mode, *self.numbers.shown()]
-        stream = isinstance(self.arguments, StreamArguments)
-        if stream:
-            data += ["lastEstimatedLagMS", 0, "avgEstimatedLagMS", "0"]
+        if self.stream is not None:
+            data += self.stream.lags()
         data += ["lastError", self.numbers.last_error, "args", self.arguments.shown()]
-        if stream:
-            data += ["status", "PAUSED" if self.paused else "OK"]
+        if self.stream is not None:
+            data += ["status", self.stream.status]
         return ["id", self.id, "reader", self.reader, "desc", self.desc, "RegistrationData", data]
 
 
@@ -252,16 +271,25 @@ class Registrations:
     def remove(self, name: str) -> Registration | None:
         registration = self._by_id.pop(name, None)
         if registration is not None:
+            if registration.stream is not None:
+                registration.stream.stop()
             registration.session.registrations.pop(name, None)
             self._gears.sessions.release(registration.session)
         return registration
 
     def with_trigger(self, trigger: str) -> Registration | None:
-        for registration in self._by_id.values():
+        for registration in self:
             arguments = registration.arguments
             if isinstance(arguments, TriggerArguments) and arguments.trigger == trigger:
                 return registration
         return None
+
+    def owns(self, registration: Registration, key: bytes) -> bool:
+        """Of the registrations that read this stream, it is the one that came last."""
+        for other in reversed(list(self._by_id.values())):
+            if other.stream is not None and other.stream.matches(key):
+                return other is registration
+        return False
 
     def fire(self, job: FunctionJob) -> None:
         """Give a job to its registration. One that is gone meanwhile leaves the command's own reply."""

@@ -83,6 +83,7 @@ class Script:
         self._options = options
         self._run: Run | None = None
         self._registering: list[tuple[str, Registering]] = []
+        self._context = Context(job, session=self)
         self._session = Session(gears, options.name or _made_up(gears, source), options.description, options.requirements)
         self._replaced = self._replaced_session()
 
@@ -103,16 +104,25 @@ class Script:
 
     # What the builder hands over
 
+    @property
+    def background(self) -> Session:
+        """Coroutines and time events that the script starts run on when it has ended: as functions of its session."""
+        return self._session
+
     def execute(self, *argv: Any) -> Any:
         return self._gears.shard.execute(*argv)
 
     def run(self, run: Run) -> Any:
+        if current.get() is not self._context:  # in a coroutine that the script has started
+            return self._session.run(run)
         if self._run is not None:
             raise GearsError("Can not run more then 1 executions in a single script")
         self._run = run
         return run
 
     def register(self, registering: Registering) -> str:
+        if current.get() is not self._context:
+            return self._session.register(registering)
         others = [other for _, other in self._registering]
         self._gears.deployer.check(self._replaced or self._session, registering, others)
         name = self._gears.executions.next_id()
@@ -123,7 +133,7 @@ class Script:
 
     def start(self) -> None:
         """Read the script in the pool. BusyError where too much waits for it."""
-        self._gears.shard.in_pool(self._read, Context(self._job, session=self))
+        self._gears.shard.in_pool(self._read, self._context)
 
     def _read(self) -> None:
         try:

@@ -258,5 +258,7 @@ def _load(key: str) -> PyTensor:
     except GearsError as error:
         if str(error).startswith("WRONGTYPE"):
             raise GearsError("ERR key is not a tensor") from None
+        if str(error).startswith("ERR tensor key is empty"):
+            raise GearsError("ERR tensor key is empty") from None
         raise
     return PyTensor(dtype.decode(), tuple(shape), data)

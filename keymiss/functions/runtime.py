@@ -30,12 +30,6 @@ from keymiss.functions.futures import (
 LOG_LEVELS = ("debug", "verbose", "notice", "warning")
 SETTINGS_PREFIX = "keymiss."
 
-# How the server's words for these have always reached functions.
-_RECORDED = (
-    ("ERR unknown command", "No such file or directory"),
-    ("ERR wrong number of arguments", "Invalid argument"),
-)
-
 
 def execute(*argv: Any) -> Any:
     """Run a command in this shard. Its reply as Python (see replies.py); GearsError where it is an error."""
@@ -45,13 +39,7 @@ def execute(*argv: Any) -> Any:
         raise GearsError("the given command must be a string")
     if any(isinstance(argument, Tensor) for argument in argv):
         raise GearsError("a tensor cannot be an argument of a command: redisAI.setTensorInKey stores it")
-    try:
-        return context.shard().execute(*argv)
-    except GearsError as error:
-        for words, recorded in _RECORDED:
-            if str(error).startswith(words):
-                raise GearsError(recorded) from None
-        raise
+    return context.shard().execute(*argv)
 
 
 class atomic:

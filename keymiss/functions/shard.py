@@ -57,6 +57,11 @@ DEFAULT_JOB_TIMEOUT_MS = 60_000
 DEFAULT_THREADS = 4
 HASH_TAG_S = 1.0
 SECTION_POLL_S = 0.005
+# How the server's words for these have always reached functions.
+_RECORDED = (
+    ("ERR unknown command", "No such file or directory"),
+    ("ERR wrong number of arguments", "Invalid argument"),
+)
 _FIRST_LOOSE_SECTION = 1 << 62  # ids, unknown to the server, of sections that belong to no job
 
 
@@ -155,7 +160,13 @@ class Shard:
 
         GearsError where it is an error.
         """
-        return replies.from_resp(self.call([replies.argument(arg) for arg in argv]))
+        try:
+            return replies.from_resp(self.call([replies.argument(arg) for arg in argv]))
+        except GearsError as error:
+            for words, recorded in _RECORDED:
+                if str(error).startswith(words):
+                    raise GearsError(recorded) from None
+            raise
 
     def call(self, argv: Sequence[bytes]) -> bytes:
         """As `execute`, raw: the reply is a RESP2 value, errors too."""

@@ -25,7 +25,7 @@
 
 static const char *const NOT_HERE =
     "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading.";
-static const char *const NO_PERMISSION = "NOPERM this user has no permissions to run the command or to access one of its keys";
+static const char *const NO_PERMISSION = "NOPERM this user has no permissions to run this command or to access one of its keys";
 
 static RedisModuleString *hook_read_name, *hook_write_name;
 
@@ -73,8 +73,21 @@ static RedisModuleCallReply *run_as_client(RedisModuleCtx *ctx, RedisModuleStrin
     return reply;
 }
 
+/* Older servers word it as an internal error. */
+static bool is_denied(RedisModuleCallReply *reply) {
+    if (errno != EACCES || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ERROR) return false;
+    size_t len;
+    const char *text = RedisModule_CallReplyStringPtr(reply, &len);
+    return !(len >= 6 && memcmp(text, "NOPERM", 6) == 0);
+}
+
+/* Frees the reply. */
 static int give(RedisModuleCtx *ctx, RedisModuleCallReply *reply) {
     if (!reply) return RedisModule_ReplyWithError(ctx, "ERR the command could not be run");
+    if (is_denied(reply)) {
+        RedisModule_FreeCallReply(reply);
+        return RedisModule_ReplyWithError(ctx, NO_PERMISSION);
+    }
     RedisModule_ReplyWithCallReply(ctx, reply);
     RedisModule_FreeCallReply(reply);
     return REDISMODULE_OK;

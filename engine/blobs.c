@@ -38,21 +38,21 @@ static char *joined_path(const char *directory, const char *name) {
     return path;
 }
 
-/* The directory, absolute, made if it is not there. NULL with errno set. */
-static char *open_directory(void) {
-    char here[PATH_MAX] = "", *path;
-    if (settings.models_dir[0] != '/' && getcwd(here, sizeof here) == NULL) return NULL;
-    path = settings.models_dir[0] == '/' ? joined_path("", settings.models_dir + 1) : joined_path(here, settings.models_dir);
+/* The directory, absolute. NULL with errno set. */
+static char *directory_path(void) {
+    char here[PATH_MAX];
+    if (settings.models_dir[0] == '/') return joined_path("", settings.models_dir + 1);
+    return getcwd(here, sizeof here) == NULL ? NULL : joined_path(here, settings.models_dir);
+}
+
+/* False with errno set. */
+static bool make_directory(char *path) {
     for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         mkdir(path, 0700); /* the last one tells whether it worked */
         *slash = '/';
     }
-    if (mkdir(path, 0700) == 0 || errno == EEXIST) return path;
-    int failed = errno;
-    memory.free(path);
-    errno = failed;
-    return NULL;
+    return mkdir(path, 0700) == 0 || errno == EEXIST;
 }
 
 static bool lock(int fd, int operation) {
@@ -159,22 +159,19 @@ static blob_writer *writer_open(const char *digest, size_t size, bool checks) {
     snprintf(w->digest, sizeof w->digest, "%s", digest);
     sha256_init(&w->sum);
     w->known = hold_known(digest);
-    if (w->known == NULL) {
-        directory = open_directory();
-        if (directory == NULL) {
-            writer_fail(w);
-            return w;
-        }
+    if (w->known != NULL) return w;
+    directory = directory_path();
+    if (directory == NULL || !make_directory(directory)) {
+        writer_fail(w);
+    } else {
         w->path = joined_path(directory, digest);
-        memory.free(directory);
         w->fd = open_existing(w->path, size);
-        if (w->fd < 0) {
-            if (errno == ENOENT)
-                writer_make_temporary(w);
-            else
-                writer_fail(w);
-        }
+        if (w->fd < 0 && errno == ENOENT)
+            writer_make_temporary(w);
+        else if (w->fd < 0)
+            writer_fail(w);
     }
+    memory.free(directory);
     return w;
 }
 
@@ -317,7 +314,7 @@ static bool is_blob_name(const char *name) {
 }
 
 void blobs_sweep(void) {
-    char *directory = open_directory();
+    char *directory = directory_path();
     DIR *listing = directory == NULL ? NULL : opendir(directory);
     struct dirent *entry;
     while (listing != NULL && (entry = readdir(listing)) != NULL) {

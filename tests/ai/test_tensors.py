@@ -82,17 +82,17 @@ def test_reals_are_doubles_in_resp3(server: Server) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dump_and_restore_give_the_same_tensor(client: redis.Redis, dtype: str) -> None:
     client.execute_command("AI.TENSORSET", "t", dtype, 2, 2, "BLOB", DTYPES[dtype])
-    payload = client.dump("t")
+    payload = client.execute_command("DUMP", "t")
     client.restore("u", 0, payload)
     assert client.execute_command("AI.TENSORGET", "u") == client.execute_command("AI.TENSORGET", "t")
-    assert client.dump("u") == payload
+    assert client.execute_command("DUMP", "u") == payload
     assert _digest(client, "u") == _digest(client, "t")
 
 
 @pytest.mark.parametrize("dtype", ["FLOAT", "BOOL", "STRING"])
 def test_a_damaged_payload_is_refused_or_gives_a_whole_tensor(client: redis.Redis, dtype: str) -> None:
     client.execute_command("AI.TENSORSET", "t", dtype, 2, 2, "BLOB", DTYPES[dtype])
-    payload = client.dump("t")
+    payload = client.execute_command("DUMP", "t")
     for damaged in _damaged(payload):
         _restore_without_checksum(client, damaged)
         if client.type("d") != b"AI_TENSOR":  # refused, or the damage made another type of it
@@ -115,7 +115,7 @@ def test_copy_gives_a_tensor_of_its_own(client: redis.Redis) -> None:
 
 def test_memory_usage_sees_the_data(client: redis.Redis) -> None:
     client.execute_command("AI.TENSORSET", "t", "UINT8", 1_000_000)
-    assert 1_000_000 < client.memory_usage("t") < 1_001_000
+    assert 1_000_000 < client.execute_command("MEMORY", "USAGE", "t") < 1_001_000
 
 
 def test_info_counts_tensors_and_forgets_those_that_are_gone(client: redis.Redis) -> None:

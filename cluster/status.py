@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from keymiss.client import Shard, connect, read_registrations, read_shards, text_of
-from keymiss.keys import Paragraph, processed_key, samples_key
+from keymiss.keys import TOKENS_PREFIX, Paragraph, processed_key, samples_key
 
 from . import processes
 from .layout import Layout
@@ -105,7 +105,7 @@ def _workers(servers: Iterable[Value], layout: Layout | None) -> list[Value]:
     for server in servers:
         info = _ask(server, lambda client: client.info("keymiss"), {})
         for role in ("functions", "models"):
-            state = info.get(f"keymiss_{role}")
+            state = info.get(f"keymiss_{role}_worker")
             if isinstance(state, dict):
                 error = info.get(f"keymiss_{role}_last_error") or None
                 workers.append({"role": role, "port": server["port"], **state, "last_error": error})
@@ -174,9 +174,9 @@ def _sample_key(shards: Iterable[Shard]) -> str | None:
 
 def _any_question(client: redis.Redis, tag: str) -> str | None:
     members = client.sscan(processed_key(tag))[1]
-    prefix, suffix = "tokenized:bert:qa:", f":{{{tag}}}:"
+    suffix = f":{{{tag}}}:"
     for member in sorted(map(text_of, members)):
-        article, found, number = member.removeprefix(prefix).rpartition(suffix)
+        article, found, number = member.removeprefix(TOKENS_PREFIX).rpartition(suffix)
         if found:
             return Paragraph(article, tag, number).question_key(SAMPLE_QUESTION)
     return None

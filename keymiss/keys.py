@@ -18,6 +18,7 @@ import re
 from dataclasses import dataclass
 
 SENTENCES_PREFIX = "sentence:"
+TOKENS_PREFIX = "tokenized:bert:qa:"
 QUESTION_PREFIX = "bertqa"
 QUESTION_FORM = "bertqa{tag}_<article>:{tag}:<number>_<question>"
 
@@ -45,7 +46,7 @@ class Paragraph:
 
     @property
     def tokens_key(self) -> str:
-        return f"tokenized:bert:qa:{self.name}"
+        return f"{TOKENS_PREFIX}{self.name}"
 
     def question_key(self, question: str) -> str:
         return f"{QUESTION_PREFIX}{{{self.tag}}}_{self.name}_{question}"

@@ -17,13 +17,12 @@ import redis
 
 from ..client import Shard, shard_of, text_of
 from ..hashtags import slot_of
-from ..keys import QUESTION_PREFIX, Paragraph, processed_key, samples_key, sentences_key
+from ..keys import Paragraph, processed_key, samples_key, sentences_key
 from .articles import Article
+from .derived import forget_answers
 from .splitting import Numbered, number_paragraphs, sample_of
 
 BATCH_ARTICLES = 64
-SCAN_KEYS = 1000
-_GLOB = str.maketrans({letter: f"\\{letter}" for letter in "*?[]\\"})
 
 
 @dataclass
@@ -75,7 +74,8 @@ def load_articles(
         for article in questions:
             _add_sample(targets[shard_of(slot_of(article.name), shards)], article)
         for target in targets.values():
-            _forget_answers(target)
+            if target.changed:
+                forget_answers(target.client, target.shard.hash_tag, target.changed)
     return loaded
 
 
@@ -143,15 +143,3 @@ def _add_sample(target: _Target, article: Article) -> None:
         question, number = sample
         key = Paragraph(article.name, tag, number).question_key(question)
         target.client.hset(samples_key(tag), article.name, key)
-
-
-def _forget_answers(target: _Target) -> None:
-    """Drop the cached answers of the articles that changed, in one walk over the shard's keys."""
-    if not target.changed:
-        return
-    tag = target.shard.hash_tag
-    starts = tuple(f"{QUESTION_PREFIX}{{{tag}}}_{name}:{{{tag}}}:".encode() for name in target.changed)
-    pattern = f"{QUESTION_PREFIX}{{{tag}}}_*".translate(_GLOB)
-    for key in target.client.scan_iter(match=pattern, count=SCAN_KEYS):
-        if key.startswith(starts):
-            target.client.unlink(key)

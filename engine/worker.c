@@ -375,7 +375,10 @@ static void on_shutdown(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t su
     (void)event;
     (void)subevent;
     (void)data;
-    for (int role = 0; role < WORKER_ROLES; role++) close_worker(&workers[role], SIGTERM);
+    for (int role = 0; role < WORKER_ROLES; role++) {
+        close_worker(&workers[role], SIGTERM);
+        set_state(&workers[role], WORKER_OFF);
+    }
 }
 
 static void write_info(RedisModuleInfoCtx *ctx) {

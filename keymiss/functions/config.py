@@ -79,5 +79,5 @@ class Config:
             "DownloadDeps": 0,
             "DependenciesUrl": "",
             "PythonInstallationDir": self._shard.hello.dir,
-            "Plugin": [],
+            "Plugin": ["keymiss.functions"],
         }

@@ -92,12 +92,12 @@ class Deployer:
         self._put(session, pairs, [self._blob(item) for item in deployed], replaced)
         for name in removed:
             self._drop(name)
-        self._gears.peers.deploy([self._blob(item) for item in deployed], removed)
+        self._tell_others([self._blob(item) for item in deployed], removed)
 
     def remove(self, registration: Registration) -> None:
         """Take a registration away, here and on every other shard."""
         self._drop(registration.id)
-        self._gears.peers.deploy([], [registration.id])
+        self._tell_others([], [registration.id])
 
     def pause(self, registration: Registration, paused: bool) -> None:
         """Stop or go on firing a registration, on this shard."""
@@ -195,22 +195,27 @@ class Deployer:
         self._to_restore.append(lambda: self._load(deployed))
         if not self._restoring:
             self._restoring = True
-            self._gears.shard.in_pool(self._restore_next, Context())
+            self._gears.in_background(self._restore_next)
 
     def forget(self, name: str) -> None:
         """UNREGISTRATION: one that the server has no more."""
         self._gears.registrations.remove(name)
 
-    def install(self, blob: bytes) -> None:
-        """A registration that another shard deploys: load it and tell this shard's server. GearsError."""
-        deployed = self._read(blob)
-        old = self._gears.registrations.get(deployed.name)
-        session, registering = self._loaded(deployed, fresh=old is not None)
-        self._put(session, [(deployed.name, registering)], [blob], [old] if old is not None else [])
+    def _tell_others(self, new: Sequence[bytes], removed: Sequence[str]) -> None:
+        _, errors = self._gears.peers.ask("deploy", list(new), list(removed))
+        if errors:
+            failures = "; ".join(f"shard {node}: {error}" for node, error in errors.items())
+            raise GearsError(f"ERR this shard is done, but not all others: {failures}. Try again")
 
-    def uninstall(self, name: str) -> None:
-        """A registration that another shard has removed."""
-        self._drop(name)
+    def on_deploy(self, new: list[bytes], removed: list[str]) -> None:
+        """Another shard deploys: load the functions and tell this shard's server. GearsError."""
+        for blob in new:
+            deployed = self._read(blob)
+            old = self._gears.registrations.get(deployed.name)
+            session, registering = self._loaded(deployed, fresh=old is not None)
+            self._put(session, [(deployed.name, registering)], [blob], [old] if old is not None else [])
+        for name in removed:
+            self._drop(name)
 
     def _restore_next(self) -> None:
         while self._to_restore:
@@ -220,7 +225,7 @@ class Deployer:
     def _restored(self) -> None:
         self._restoring = bool(self._to_restore)
         if self._restoring:
-            self._gears.shard.in_pool(self._restore_next, Context())
+            self._gears.in_background(self._restore_next)
 
     def _load(self, deployed: Deployed) -> None:
         try:

@@ -17,6 +17,7 @@ from keymiss.functions import replies
 from keymiss.functions.context import Context, current
 from keymiss.functions.drive import Drive, run_inline
 from keymiss.functions.errors import Aborted, error_text
+from keymiss.functions.plans import shown_plan
 from keymiss.functions.readers import Source
 from keymiss.functions.steps import SHUFFLES, Pipeline, Plan
 
@@ -78,6 +79,17 @@ class Execution:
         """[results, errors] as RESP2."""
         errors = replies.array([replies.bulk(text.encode("utf-8", "replace")) for text in self.errors])
         return replies.array([replies.array(list(map(result_reply, self.results))), errors])
+
+
+    def shown(self, node: str) -> list[Any]:
+        """The execution on the shard `node`, as RG.GETEXECUTION shows it."""
+        plan = [
+            *("status", self.status),
+            *("shards_received", self.shards_received, "shards_completed", self.shards_completed),
+            *("results", -1 if self.running else len(self.results), "errors", list(self.errors)),
+            *("total_duration", int(self.duration_s * 1000), "read_duration", 0, "steps", shown_plan(self.plan)),
+        ]
+        return ["shard_id", node, "execution_plan", plan]
 
 
 def result_reply(result: Any) -> bytes:

@@ -11,16 +11,22 @@ All on the loop's thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keymiss.functions.commands import Commands
 from keymiss.functions.config import Config
+from keymiss.functions.context import Context
 from keymiss.functions.deploy import Deployer
 from keymiss.functions.executions import Executions
 from keymiss.functions.peers import Peers
+from keymiss.functions.pool import Pool
 from keymiss.functions.registrations import Registrations
 from keymiss.functions.requirements import Requirements
 from keymiss.functions.sessions import Sessions
 from keymiss.functions.shard import Shard
 from keymiss.functions.spread import Spread
+
+BACKGROUND_THREADS = 4
 
 
 class Gears:
@@ -28,6 +34,7 @@ class Gears:
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
+        self._background = Pool(BACKGROUND_THREADS)
         self.config = Config(shard)
         self.requirements = Requirements(self)
         self.sessions = Sessions(self)
@@ -35,9 +42,14 @@ class Gears:
         self.registrations = Registrations(self)
         self.deployer = Deployer(self)
         self.peers = Peers(self)
+        self.peers.answer("deploy", self.deployer.on_deploy)
         self.spread = Spread(self)
         self.run = Commands(self).run
         self.fire = self.registrations.fire
         self.restore = self.deployer.restore
         self.forget = self.deployer.forget
         self.receive = self.peers.receive
+
+    def in_background(self, function: Callable[[], object], context: Context | None = None) -> None:
+        """Run what waits for the server or for other shards. Not in the pool, where functions of users may wait long."""
+        self._background.submit(function, Context() if context is None else context)

@@ -1,7 +1,7 @@
 """Messages between the functions workers of a cluster, over the server's own bus (SEND, PEER).
 
-A message is a pickled tuple: its name, then what belongs to it. `handle` says who serves a name. A question has a number;
-its answer, or the deadline, ends it.
+A message is a pickled tuple: its name, then what belongs to it. `handle` says who serves a name; `ask` and `answer` are
+questions to all other shards, which end with their answers or after a while.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from keymiss.errors import GearsError
-from keymiss.functions.context import Context
+from keymiss.errors import GearsError, KeymissError
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
 
-DEPLOY_S = 10.0
+ANSWER_S = 10.0
 _SHARDS_KNOWN_S = 1.0
 
 
@@ -42,36 +41,44 @@ class Shard:
         return self.slots[-1][1]
 
 
-class _Answers:
-    """What several shards answer to one question."""
+class _Question:
+    """What several shards have answered so far."""
 
     def __init__(self, nodes: Sequence[str]) -> None:
         self.missing = set(nodes)
-        self.errors: list[str] = []
+        self.answers: dict[str, Any] = {}
+        self.errors: dict[str, str] = {}
         self.all_here = threading.Event()
 
-    def take(self, node: str, error: str | None) -> None:
+    def take(self, node: str, answer: Any, error: str | None) -> None:
+        if error is None:
+            self.answers[node] = answer
+        else:
+            self.errors[node] = error
         self.missing.discard(node)
-        if error is not None:
-            self.errors.append(f"shard {node}: {error}")
         if not self.missing:
             self.all_here.set()
 
 
 class Peers:
-    """The other shards. `shards`, `send` and `deploy` wait for the server: for threads of the pool."""
+    """The other shards. `shards`, `others`, `send` and `ask` wait for the server: for threads other than the loop's."""
 
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._numbers = count(1)
-        self._questions: dict[int, _Answers] = {}
+        self._questions: dict[int, _Question] = {}
         self._shards: list[Shard] = []
         self._known_until = 0.0
-        self._handlers: dict[str, Callable[..., None]] = {"deploy": self._on_deploy, "deployed": self._on_deployed}
+        self._handlers: dict[str, Callable[..., object]] = {"question": self._on_question, "answer": self._on_answer}
+        self._answerers: dict[str, Callable[..., Any]] = {}
 
-    def handle(self, name: str, handler: Callable[..., None]) -> None:
+    def handle(self, name: str, handler: Callable[..., object]) -> None:
         """`handler(node, ...)` serves messages of that name, on the loop's thread."""
         self._handlers[name] = handler
+
+    def answer(self, name: str, answerer: Callable[..., Any]) -> None:
+        """`answerer(...)`, in the background, answers questions of that name by what it returns or by the error it raises."""
+        self._answerers[name] = answerer
 
     def shards(self) -> list[Shard]:
         """All masters that own slots and are not known to be down, this shard among them."""
@@ -97,46 +104,39 @@ class Peers:
         except Exception as error:
             self._gears.shard.log(f"a message of shard {node} was not understood: {error!r}", "warning")
 
-    # Registrations
-
-    def deploy(self, blobs: Sequence[bytes], removed: Sequence[str]) -> None:
-        """Have every other shard add and remove registrations. GearsError that names those that did not."""
+    def ask(self, name: str, *parts: Any, timeout_s: float = ANSWER_S) -> tuple[dict[str, Any], dict[str, str]]:
+        """Ask all other shards; the answers, and the errors of those that gave none, by node."""
         nodes = self.others()
-        if not nodes:
-            return
-        number, answers = next(self._numbers), _Answers(nodes)
-        self._questions[number] = answers
+        number, question = next(self._numbers), _Question(nodes)
+        self._questions[number] = question
         try:
             for node in nodes:
                 try:
-                    self.send(node, "deploy", number, list(blobs), list(removed))
+                    self.send(node, "question", number, name, parts)
                 except GearsError as error:
-                    answers.take(node, str(error))
-            if not answers.all_here.wait(DEPLOY_S):
-                answers.errors += [f"shard {node}: no answer within {DEPLOY_S:g} s" for node in answers.missing]
+                    question.take(node, None, str(error))
+            if nodes:
+                question.all_here.wait(timeout_s)
         finally:
             del self._questions[number]
-        if answers.errors:
-            raise GearsError(f"ERR this shard is done, but not all: {'; '.join(answers.errors)}. Try again")
+        late = {node: f"no answer within {timeout_s:g} s" for node in question.missing}
+        return question.answers, {**question.errors, **late}
 
-    def _on_deploy(self, node: str, number: int, blobs: list[bytes], removed: list[str]) -> None:
-        def deploy() -> None:
-            error = None
+    def _on_question(self, node: str, number: int, name: str, parts: tuple[Any, ...]) -> None:
+        def answer() -> None:
+            value, error = None, None
             try:
-                for blob in blobs:
-                    self._gears.deployer.install(blob)
-                for name in removed:
-                    self._gears.deployer.uninstall(name)
+                value = self._answerers[name](*parts)
             except Exception as failure:
-                error = str(failure)
-            self.send(node, "deployed", number, error)
+                error = str(failure) if isinstance(failure, KeymissError) else repr(failure)
+            self.send(node, "answer", number, value, error)
 
-        self._gears.shard.in_pool(deploy, Context())
+        self._gears.in_background(answer)
 
-    def _on_deployed(self, node: str, number: int, error: str | None) -> None:
-        answers = self._questions.get(number)
-        if answers is not None:
-            answers.take(node, error)
+    def _on_answer(self, node: str, number: int, value: Any, error: str | None) -> None:
+        question = self._questions.get(number)
+        if question is not None:
+            question.take(node, value, error)
 
 
 def _parse_nodes(text: str) -> list[Shard]:

@@ -143,7 +143,7 @@ class Part:
         self.beat = self.gears.shard.loop.call_later(BEAT_S, self._tick)
         me = self.gears.shard.node
         others = [node for node in self.nodes if node != me]
-        self._in_pool(lambda: [self._tell(node, "alive") for node in others])
+        self._in_pool(lambda: self._tell_all(others, "alive"))
         silent_since = monotonic() - self.gears.config.max_idle_s
         for node in others:
             if node not in self.ended_nodes and self.heard[node] < silent_since:
@@ -174,10 +174,14 @@ class Part:
             except GearsError as error:
                 self.gears.shard.log(f"execution {self.execution.id}: {error}", "warning")
 
-        self.gears.shard.in_pool(run, Context())
+        self.gears.in_background(run)
 
     def _tell(self, node: str, name: str, *parts: Any) -> None:
         self.gears.peers.send(node, f"execution.{name}", self.execution.id, *parts)
+
+    def _tell_all(self, nodes: list[str], name: str) -> None:
+        for node in nodes:
+            self._tell(node, name)
 
 
 class _Outbox:
@@ -245,7 +249,7 @@ class Spread:
         self._gears = gears
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._early: list[tuple[str, str, tuple[Any, ...]]] = []
-        self._asked: dict[str, tuple[Callable[[list[Any]], object], list[Any], set[str]]] = {}
+        gears.peers.answer("execution.shown", self._shown)
         for name in ("start", "records", "sent", "ended", "alive", "cancel", "drop"):
             gears.peers.handle(f"execution.{name}", getattr(self, f"_on_{name}"))
 
@@ -287,10 +291,10 @@ class Spread:
             self._gears.shard.call_soon(self._begin, part, source, unreachable)
 
         execution.waiters.insert(0, self._initiated_ended)
-        self._gears.shard.in_pool(begin, context)
+        self._gears.in_background(begin, context)
 
     def _begin(self, part: Part, source: Source, unreachable: list[tuple[str, str]]) -> None:
-        self._add(part)
+        self._join(part)
         for node, text in unreachable:
             for sent in part.sent_all[1:]:
                 sent.add(node)
@@ -310,9 +314,18 @@ class Spread:
         part = self._parts.get(execution_id)
         if part is not None and part.is_initiator:
             others = [node for node in part.nodes if node != part.initiator]
-            part._in_pool(lambda: [part._tell(node, name) for node in others])
+            part._in_pool(lambda: part._tell_all(others, name))
             if name == "drop":
                 self._parts.pop(execution_id, None)
+
+    def shown_by_others(self, execution_id: str) -> list[Any]:
+        """What RG.GETEXECUTION tells of an execution on the other shards. In the pool."""
+        answers, _ = self._gears.peers.ask("execution.shown", execution_id)
+        return [answer for answer in answers.values() if answer is not None]
+
+    def _shown(self, execution_id: str) -> list[Any] | None:
+        part = self._parts.get(execution_id)
+        return None if part is None else part.execution.shown(self._gears.shard.node)
 
     def _add(self, part: Part) -> None:
         self._parts[part.execution.id] = part
@@ -339,13 +352,13 @@ class Spread:
                 return
             execution = Execution(name, plan, context=context)
             context.execution = execution
-            self._gears.shard.call_soon(self._join, Part(self._gears, execution, node, shards), source)
+            self._gears.shard.call_soon(self._begin, Part(self._gears, execution, node, shards), source, [])
 
-        self._gears.shard.in_pool(load, context)
+        self._gears.in_background(load, context)
 
-    def _join(self, part: Part, source: Source) -> None:
+    def _join(self, part: Part) -> None:
+        """This shard takes part from now on; messages that came too early are for it now."""
         self._add(part)
-        part.begin(source)
         early, self._early = self._early, []
         for message in early:
             self._on(*message)

@@ -44,7 +44,7 @@ _TABLE = {
     "rg.pydumpsessions": Command(registrations.dump_sessions),
     "rg.pydumpreqs": Command(registrations.dump_requirements),
     "rg.dumpexecutions": Command(executions.dump),
-    "rg.getexecution": Command(executions.get, 1, 2),
+    "rg.getexecution": Command(executions.get, 1, 2, blocking=True),
     "rg.getresults": Command(executions.results, 1),
     "rg.getresultsblocking": Command(executions.results_when_done, 1, 1),
     "rg.abortexecution": Command(executions.abort, 1, 1),
@@ -75,7 +75,7 @@ class Commands:
         elif not command.least <= len(argv) - 1 <= command.most:
             job.fail(f"ERR wrong number of arguments for '{name}' command")
         elif command.blocking and not job.sync:
-            self._gears.shard.in_pool(lambda: self._answer(command, job, argv), Context(job))
+            self._gears.in_background(lambda: self._answer(command, job, argv), Context(job))
         else:
             self._answer(command, job, argv)
 

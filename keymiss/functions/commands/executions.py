@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keymiss.errors import GearsError
 from keymiss.functions import replies
-from keymiss.functions.builder import to_str
 from keymiss.functions.commands.nested import nested
 from keymiss.functions.executions import RUNNING, Execution
 from keymiss.functions.job import FunctionJob
-from keymiss.functions.steps import Kind, Step
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
@@ -28,7 +26,7 @@ def dump(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
     )
 
 
-def get(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | None:
+def get(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
     """RG.GETEXECUTION id [SHARD | CLUSTER]: how far an execution is, on this shard or on all."""
     execution = _execution(gears, arguments[0], NO_PLAN)
     word = arguments[1].decode("utf-8", "replace").upper() if len(arguments) > 1 else ""
@@ -36,11 +34,9 @@ def get(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | None:
         raise GearsError("unknown subcommand")
     if word == "CLUSTER" and not gears.shard.is_cluster:
         raise GearsError("no cluster detected - use `RG.GETEXECUTION <id> [SHARD]` instead")
-    mine = shown(gears.shard.node, execution)
-    if word == "SHARD" or not gears.shard.is_cluster:
-        return nested([mine])
-    gears.spread.ask_status(execution.id, lambda others: job.done(nested([mine, *others])))
-    return None
+    mine = execution.shown(gears.shard.node)
+    here_only = word == "SHARD" or not gears.shard.is_cluster
+    return nested([mine] if here_only else [mine, *gears.spread.shown_by_others(execution.id)])
 
 
 def results(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
@@ -77,60 +73,3 @@ def _execution(gears: Gears, name: bytes, refusal: str) -> Execution:
     if execution is None:
         raise GearsError(refusal)
     return execution
-
-
-def shown(node: str, execution: Execution) -> list[Any]:
-    """What RG.GETEXECUTION tells of an execution on one shard. Steps are listed from the last to the first."""
-    steps = [line for step in execution.plan for line in _lines(step)]
-    first = ("map", "RedisGearsPy_ToPyRecordMapper", "")
-    return [
-        *("shard_id", node, "execution_plan"),
-        [
-            *("status", execution.status),
-            *("shards_received", execution.shards_received, "shards_completed", execution.shards_completed),
-            *("results", -1 if execution.running else len(execution.results), "errors", list(execution.errors)),
-            *("total_duration", int(execution.duration_s * 1000), "read_duration", 0),
-            "steps",
-            [
-                ["type", kind, "duration", 0, "name", name, "arg", argument]
-                for kind, name, argument in reversed([first, *steps])
-            ],
-        ],
-    ]
-
-
-_CALLBACKS = {
-    Kind.MAP: "Mapper",
-    Kind.FILTER: "Filter",
-    Kind.FLATMAP: "FlatMapper",
-    Kind.FOREACH: "ForEach",
-    Kind.ACCUMULATE: "Accumulate",
-    Kind.EXTRACT: "Extractor",
-    Kind.ACCUMULATE_BY_KEY: "AccumulateByKey",
-    Kind.GROUP: "Reducer",
-}
-
-
-def _lines(step: Step) -> list[tuple[str, str, str]]:
-    """The steps of the original that this one stands for: type, name and argument."""
-    kind = step.kind
-    if kind is Kind.VALUE:
-        return [("map", "GetValueMapper", "")]
-    if kind not in _CALLBACKS:
-        return [(kind.value, kind.value, "")]
-    line = (kind.value, f"RedisGearsPy_PyCallback{_CALLBACKS[kind]}", _argument(step))
-    if kind is Kind.FLATMAP:
-        return [("map", *line[1:]), ("flatmap", "flatmap", "")]
-    if kind is Kind.ACCUMULATE_BY_KEY:
-        return [line, ("map", "RedisGearsPy_ToPyRecordMapper", "")]
-    if kind is Kind.GROUP:
-        return [("group", "group", ""), line, ("map", "RedisGearsPy_ToPyRecordMapper", "")]
-    return [line]
-
-
-def _argument(step: Step) -> str:
-    if step.function is to_str:  # the original's lambda for convertToStr
-        return f"<function GearsBuilder.run.<locals>.<lambda> at {id(to_str):#x}>"
-    return repr(step.function)
-
-

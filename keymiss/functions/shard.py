@@ -62,7 +62,6 @@ _RECORDED = (
     ("ERR unknown command", "No such file or directory"),
     ("ERR wrong number of arguments", "Invalid argument"),
 )
-_FIRST_LOOSE_SECTION = 1 << 62  # ids, unknown to the server, of sections that belong to no job
 
 
 class _Answer:
@@ -115,7 +114,6 @@ class Shard:
         self._section = threading.Lock()  # invariant 5
         self._section_owner: Context | None = None
         self._section_job = 0
-        self._loose_sections = itertools.count(_FIRST_LOOSE_SECTION)
         self._section_on_loop = False
         self._hash_tag = ("", 0.0)  # and the time until when it is taken for true
 
@@ -190,7 +188,7 @@ class Shard:
             raise GearsError("Already inside an atomic block")
         self._enter_section()
         job = context.job
-        section = job.id if job is not None and not job.finished else next(self._loose_sections)
+        section = 0 if job is None or job.finished else job.id
         self._section_owner, self._section_job = context, section
         self._section_on_loop = self.channel.on_loop_thread
         context.atomic = True
@@ -288,7 +286,7 @@ class Shard:
     def log(self, message: str, level: str = "notice") -> None:
         """Write a line to the server's log."""
         with shielded():
-            self.channel.send(b"LOG", level, message.encode("utf-8", "replace"))
+            self.channel.send(b"LOG", level, " ".join(message.splitlines()).encode("utf-8", "replace"))
 
     # Running functions
 
@@ -418,12 +416,20 @@ class Shard:
         answer = _Answer(lambda: _resolve(future, answer.frame or []))
         self._asked[sequence] = answer
         future.add_done_callback(lambda _: self._asked.pop(sequence, None))
-        self._send(verb, sequence, parts)
+        with shielded():
+            self._send(verb, sequence, parts)
         return future
 
     def _send(self, verb: bytes, sequence: int, parts: Sequence[Part]) -> None:
         if verb == b"RUN":
             self.channel.send_large(verb, sequence, *parts)
+        elif verb == b"CALL" and parts[0] == 0 and not current.get().atomic:
+            # The server cannot tell commands of no job from those of a section of no job: not in between.
+            self._enter_section()
+            try:
+                self.channel.send(verb, sequence, *parts)
+            finally:
+                self._section.release()
         else:
             self.channel.send(verb, sequence, *parts)
 

@@ -62,7 +62,7 @@ def test_replies_are_seen_as_recorded(reply: bytes, value: Any) -> None:
 
 
 def test_an_error_is_raised_with_its_text() -> None:
-    with pytest.raises(GearsError, match="^WRONGTYPE Operation$"):
+    with pytest.raises(GearsError, match=r"^WRONGTYPE Operation$"):
         from_resp(b"-WRONGTYPE Operation\r\n")
 
 

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.paths import worker_pythonpath
+
 from keymiss.channel import Frame, FrameReader, Tensor, encode, parse_tensors, tensor_parts
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0  # importing torch on a busy machine takes its time
 
 
@@ -123,11 +124,18 @@ def floats(*shape: int, values: Sequence[float]) -> Tensor:
     return Tensor.from_values("FLOAT", shape, values)
 
 
+_MOVE = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+
+
 def start_worker(*arguments: str, fd: int | None = None, **environment: str) -> subprocess.Popen[str]:
     """A worker process; with `fd`, that descriptor is its descriptor 3."""
-    command = [sys.executable, "-m", "keymiss.inference", *arguments]
-    if fd is not None:  # the shell moves it: Popen itself can only keep numbers
-        command = ["sh", "-c", f'exec "$@" 3<&{fd}', "sh", *command]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
-    keep = (fd,) if fd is not None else ()
-    return subprocess.Popen(command, pass_fds=keep, env=env, stderr=subprocess.PIPE, text=True)
+    start = ["-c", _MOVE, str(fd)] if fd is not None else []
+    return subprocess.Popen(
+        [sys.executable, *start, "-m", "keymiss.inference", *arguments],
+        pass_fds=() if fd is None else (fd,),
+        env={**os.environ, "PYTHONPATH": worker_pythonpath(), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )

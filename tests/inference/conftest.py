@@ -1,0 +1,46 @@
+"""A models worker as a server's child, and files of small models."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from inference import small_models
+from inference.shard import Shard, StoredModel, start_worker
+
+
+def end(worker: subprocess.Popen[str]) -> None:
+    worker.kill()
+    worker.wait()
+    if worker.stderr:
+        worker.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def shard() -> Iterator[Shard]:
+    """A channel to a worker that the tests of a module share."""
+    ours, its = socket.socketpair()
+    worker = start_worker(fd=its.fileno())
+    its.close()
+    try:
+        with ours:
+            yield Shard(ours)
+    finally:
+        end(worker)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., StoredModel]:
+    """model("Linear", batchsize=4): a TorchScript model of small_models, with its options."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def make(name: str, **options: object) -> StoredModel:
+        file = folder / f"{name}.pt"
+        if not file.is_file():
+            small_models.write(getattr(small_models, name)(), file)
+        return StoredModel(Path(file), **options)  # type: ignore[arg-type]
+
+    return make

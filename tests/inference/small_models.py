@@ -1,0 +1,118 @@
+"""Small TorchScript and ONNX models, made on the spot."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """float32 (n, 3) to (n, 2)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.layer.weight.data = torch.tensor([[1.0, 2.0, -0.5], [0.25, -1.0, 4.0]])
+        self.layer.bias.data = torch.tensor([0.5, -2.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
+class Rows(nn.Module):
+    """Of each row its sum, and how many rows ran together, so that batching shows."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.sum(1, keepdim=True), torch.ones_like(x[:, :1]) * x.size(0)
+
+
+class Sum(nn.Module):
+    """A scalar of everything: its rows cannot be told apart."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum()
+
+
+class Positive(nn.Module):
+    """Refuses positive numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(x.sum() > 0):
+            raise ValueError("x is positive")
+        return x
+
+
+class Steps(nn.Module):
+    """As many steps as the sum of its input says: about 200,000 a second."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.zeros([1])
+        for _ in range(int(x.sum().item())):
+            y = torch.sin(y + 1.0)
+        return y * 0.0 + x.sum()
+
+
+class Half(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.half()
+
+
+class Saves(nn.Module):
+    """Writes a file, were it allowed to."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.save(x, "stolen.pt")
+        return x
+
+
+class Wide(nn.Module):
+    """Weights of a megabyte, some of them shared and one a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(512, 512)
+        self.second = nn.Linear(512, 512)
+        self.second.weight = self.first.weight
+        self.register_buffer("counts", torch.zeros(4096))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.counts += 1.0
+        return self.second(self.first(x)) + self.counts[0]  # type: ignore[no-any-return]
+
+
+def write(module: nn.Module, file: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated in torch, and what this is about
+        torch.jit.script(module.eval()).save(str(file))  # type: ignore[no-untyped-call]
+    return file
+
+
+def write_onnx_linear(file: Path) -> Path:
+    """`Linear` as ONNX, its input called x and its output y."""
+    layer = Linear().layer
+    rows = ["rows", 3], ["rows", 2]
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, rows[0])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, rows[1])],
+        [
+            helper.make_tensor("w", TensorProto.FLOAT, (2, 3), layer.weight.flatten().tolist()),
+            helper.make_tensor("b", TensorProto.FLOAT, (2,), layer.bias.tolist()),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return file
+
+
+def write_onnx_echo(file: Path, kind: int) -> Path:
+    """An ONNX model that gives back its input, of one dimension."""
+    values = [helper.make_tensor_value_info(name, kind, ["n"]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "echo", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return file

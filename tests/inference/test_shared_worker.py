@@ -1,0 +1,208 @@
+"""One models worker for the shards of a host, on a unix socket; and how a worker starts and ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from inference.conftest import end
+from inference.shard import PATIENCE_S, Shard, StoredModel, floats, start_worker
+from support.waiting import wait_until
+
+from keymiss.inference.allocator import find_jemalloc
+from keymiss.inference.store import KEPT_MODELS
+
+Make = Callable[..., StoredModel]
+Connect = Callable[..., Shard]
+X = floats(1, 3, values=[1, 2, 3])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "models.sock"
+
+
+@pytest.fixture
+def worker(path: Path) -> Iterator[subprocess.Popen[str]]:
+    started = start_worker("--listen", str(path))
+    yield started
+    end(started)
+
+
+@pytest.fixture
+def connect(worker: subprocess.Popen[str], path: Path) -> Iterator[Connect]:
+    """connect(): a channel to the worker, greeted."""
+    opened: list[Shard] = []
+
+    def make(**settings: object) -> Shard:
+        opened.append(Shard(wait_until(lambda: dial(path), PATIENCE_S, "the worker listens"), **settings))
+        return opened[-1]
+
+    yield make
+    for shard in opened:
+        shard.sock.close()
+
+
+def dial(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(path))
+    return sock
+
+
+def told(shard: Shard, wanted: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+    """The first INFO that is as wanted."""
+    while True:
+        info: dict[str, int] = json.loads(shard.receive("INFO")[1])
+        if wanted(info):
+            return info
+
+
+def test_shards_share_one_loaded_model(connect: Connect, model: Make) -> None:
+    shards = [connect(), connect()]
+    jobs = [shard.job("LOAD", *model("Wide").parts()) for shard in shards]
+    for shard, job in zip(shards, jobs, strict=True):
+        assert shard.receive("DONE", job)[2] == b"+OK\r\n"
+    info = told(shards[0], lambda info: info["models_loaded"] > 0 and info["channels"] == 2)
+    assert info["models_loaded"] == 1
+    assert info["bytes_mapped"] > 1_000_000
+
+
+def test_requests_of_two_shards_run_as_one_batch(connect: Connect, model: Make) -> None:
+    rows = model("Rows", batchsize=2, minbatchsize=2)
+    one, two = connect(), connect()
+    one.load(rows)
+    two.load(rows)
+    first = one.start(rows, [floats(1, 2, values=[1, 2])], 2)
+    assert two.run(rows, [floats(1, 2, values=[3, 4])], 2).outputs[1].values == [2.0]
+    assert one.finish(first).outputs[1].values == [2.0]
+
+
+def test_a_shard_that_leaves_takes_nothing_from_the_others(connect: Connect, model: Make) -> None:
+    one, two = connect(), connect()
+    one.start(model("Steps"), [floats(1, values=[100_000])])
+    one.sock.close()
+    assert two.run(model("Linear"), [X]).reply == b"+OK\r\n"
+
+
+def test_a_frame_that_is_malformed_ends_only_its_own_channel(connect: Connect, model: Make) -> None:
+    one, two = connect(), connect()
+    one.send("NONSENSE")
+    with pytest.raises(ConnectionError):
+        one.receive("DONE")
+    assert two.run(model("Linear"), [X]).reply == b"+OK\r\n"
+
+
+def test_too_many_jobs_are_refused(connect: Connect, model: Make) -> None:
+    shard = connect(max_jobs=3)
+    waiting = model("Rows", batchsize=9, minbatchsize=9)
+    jobs = [shard.start(waiting, [floats(1, 2, values=[1, 2])], 2) for _ in range(4)]
+    assert shard.receive("DONE", jobs[3])[2].startswith(b"-BUSY")
+
+
+def test_models_that_nobody_holds_are_kept_and_then_dropped(
+    connect: Connect, model: Make, tmp_path: Path
+) -> None:
+    shard = connect()
+    content = model("Linear").path.read_bytes()
+    for n in range(KEPT_MODELS + 3):
+        file = tmp_path / f"{n}.pt"
+        file.write_bytes(content + bytes([n]))
+        stored = StoredModel(file)
+        assert shard.load(stored)[0] == b"+OK\r\n"
+        shard.send("UNLOAD", stored.digest)
+    told(shard, lambda info: info["models_loaded"] == KEPT_MODELS)
+
+
+def test_the_socket_is_for_its_user_only(connect: Connect, path: Path) -> None:
+    connect()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_socket_left_by_a_killed_worker_is_replaced(
+    connect: Connect, worker: subprocess.Popen[str], path: Path, model: Make
+) -> None:
+    connect()
+    end(worker)
+    assert path.exists()
+    second = start_worker("--listen", str(path))
+    try:
+        with wait_until(lambda: dial(path), PATIENCE_S, "the second worker listens") as sock:
+            assert Shard(sock).run(model("Linear"), [X]).reply == b"+OK\r\n"
+    finally:
+        end(second)
+
+
+def test_a_second_worker_on_the_same_socket_gives_way(connect: Connect, path: Path, model: Make) -> None:
+    shard = connect()
+    second = start_worker("--listen", str(path))
+    _, said = second.communicate(timeout=PATIENCE_S)
+    assert second.returncode == 1
+    assert "another models worker serves" in said
+    assert shard.run(model("Linear"), [X]).reply == b"+OK\r\n"
+
+
+def test_a_signal_ends_it_and_removes_the_socket(
+    connect: Connect, worker: subprocess.Popen[str], path: Path, model: Make
+) -> None:
+    shard = connect()
+    shard.start(model("Steps"), [floats(1, values=[100_000_000])])
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0
+    assert not path.exists()
+
+
+def test_a_child_ends_with_its_channel() -> None:
+    ours, its = socket.socketpair()
+    child = start_worker(fd=its.fileno())
+    its.close()
+    try:
+        with closing(ours):
+            Shard(ours)
+        assert child.wait(PATIENCE_S) == 0
+    finally:
+        end(child)
+
+
+@pytest.mark.skipif(find_jemalloc() is None, reason="this system has no libjemalloc2")
+@pytest.mark.parametrize(("switch", "used"), [(None, True), ("0", False)])
+def test_jemalloc_is_used_unless_switched_off(switch: str | None, used: bool) -> None:
+    ours, its = socket.socketpair()
+    child = start_worker(fd=its.fileno(), **({} if switch is None else {"KEYMISS_JEMALLOC": switch}))
+    its.close()
+    try:
+        with closing(ours):
+            Shard(ours)
+            assert ("libjemalloc" in Path(f"/proc/{child.pid}/maps").read_text()) is used
+    finally:
+        end(child)
+
+
+def test_it_starts_where_the_allocator_cannot_be_preloaded() -> None:
+    ours, its = socket.socketpair()
+    child = start_worker(fd=its.fileno(), LD_PRELOAD=os.devnull)
+    its.close()
+    try:
+        with closing(ours):
+            assert Shard(ours).ready[0] == b"READY"
+    finally:
+        end(child)
+
+
+def test_torch_is_not_imported_before_a_model_needs_it() -> None:
+    ours, its = socket.socketpair()
+    child = start_worker(fd=its.fileno())
+    its.close()
+    try:
+        with closing(ours):
+            Shard(ours)
+            assert "libtorch" not in Path(f"/proc/{child.pid}/maps").read_text()
+    finally:
+        end(child)

@@ -223,7 +223,11 @@ static void on_room(void *owner) {
 }
 
 static void on_end(RedisModuleCtx *ctx, void *owner, const char *why) {
-    end_worker(ctx, owner, why, SIGTERM);
+    worker *w = owner;
+    if (w->state == WORKER_STARTING && w->process.pid) {
+        why = "it ended before it was ready: does keymiss.python have the package? its output is the server's";
+    }
+    end_worker(ctx, w, why, SIGTERM);
 }
 
 static const channel_events events = {on_frame, on_room, on_end};
@@ -350,15 +354,27 @@ bool worker_send(worker_role role, const frame_writer *f) {
     return c && channel_send(c, f, NULL);
 }
 
+static void forget_failures(worker *w) {
+    w->failures = 0;
+    w->failing_us = 0;
+    if (w->state != WORKER_PAUSED) return;
+    stop_timer(w);
+    set_state(w, WORKER_OFF);
+    if (wanted(w)) start(w);
+}
+
 /* Another models worker is wanted: as if this one had died, but at once and without blame. */
 static void move_models(RedisModuleCtx *ctx, void *arg) {
     worker *w = arg;
     close_worker(w, SIGTERM);
-    w->failures = 0;
-    w->failing_us = 0;
-    set_state(w, WORKER_OFF);
+    set_state(w, WORKER_PAUSED); /* whoever is called back now does not start it */
     jobs_worker_ended(ctx, w->role, "keymiss.models was changed");
-    if (wanted(w)) start(w);
+    forget_failures(w);
+}
+
+static void try_python(RedisModuleCtx *ctx, void *arg) {
+    (void)ctx;
+    forget_failures(arg);
 }
 
 static void on_setting(const char *name, const char *value) {
@@ -366,6 +382,7 @@ static void on_setting(const char *name, const char *value) {
     for (int role = 0; role < WORKER_ROLES; role++) {
         channel *c = worker_open_channel((worker_role)role);
         if (c) channel_send_slices(c, parts, 3, true);
+        if (strcmp(name, "python") == 0) unit_add(try_python, &workers[role]);
     }
     if (strcmp(name, "models") == 0) unit_add(move_models, &workers[WORKER_MODELS]);
 }

@@ -76,7 +76,7 @@ def apply(delta_file: Path = DELTA) -> Weights:
         wanted, found = file.metadata()["base_sha256"], base_sha256()
         if wanted != found:
             raise ValueError(f"{delta_file} belongs to other base weights: {wanted[:12]}, found {found[:12]}")
-        delta = {name: file.get_tensor(name) for name in file}
+        delta = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     weights = base_weights()
     for key, value in delta.items():
         name, _, part = key.rpartition(".")

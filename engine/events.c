@@ -95,8 +95,6 @@ static slice snapshot_value(snapshot *s) {
         s->value_reply = RedisModule_Call(s->ctx, "LRANGE", "scc", s->key, "0", "-1");
     } else if (strcmp(type, "hash") == 0) {
         s->value_reply = RedisModule_Call(s->ctx, "HGETALL", "s", s->key);
-    } else if (strcmp(type, "set") == 0) {
-        s->value_reply = RedisModule_Call(s->ctx, "SMEMBERS", "s", s->key);
     }
     if (s->value_reply) s->value.data = RedisModule_CallReplyProto(s->value_reply, &s->value.len);
     return s->value;

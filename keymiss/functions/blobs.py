@@ -1,8 +1,8 @@
 """Functions as bytes: what is saved in the server with a registration, and sent to other shards with a plan.
 
-cloudpickle, with two things kept apart. The globals of a script are not copied into each function but named, so that the
-functions of one session share them again on the other side; and the names that scripts are given (`execute`, `GB`...) are
-taken from the worker that loads the blob.
+cloudpickle, with two things kept apart. The globals of a script are not copied into each function but named,
+so that the functions of one session share them again on the other side; and the names that scripts are given
+(`execute`, `GB`...) are taken from the worker that loads the blob.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def dump(value: Any, names: Mapping[str, Any], script_globals: dict[str, Any]) -
 
 
 def load(blob: bytes, names: Mapping[str, Any], script_globals: dict[str, Any]) -> Any:
-    """What `dump` was given. GearsError where it cannot be made again here, such as for a module that is missing."""
+    """What `dump` was given.
+
+    GearsError where it cannot be made again here, such as for a module that is missing.
+    """
     try:
         return _Unpickler(io.BytesIO(blob), names, script_globals).load()
     except Exception as error:

@@ -1,9 +1,10 @@
 """GearsBuilder (GB): what scripts write their functions with.
 
-Every method appends a step and returns the builder. `run` and `register` check what they are given and hand a finished
-plan to the script, or to the session of the function, that is running (`host`).
+Every method appends a step and returns the builder. `run` and `register` check what they are given and hand a
+finished plan to the script, or to the session of the function, that is running (`host`).
 
-Functions must be plain `def`, `async def` or `lambda`: what can be sent to other shards and saved in the server.
+Functions must be plain `def`, `async def` or `lambda`: what can be sent to other shards and saved in the
+server.
 """
 
 from __future__ import annotations
@@ -32,10 +33,15 @@ class Run:
 
 
 class Host(Protocol):
-    """Takes what a builder has finished: a script that is being executed, or the session of a running function."""
+    """Takes what a builder has finished: a script that is being executed, or the session of a running
+    function.
+    """
 
     def run(self, run: Run) -> Any:
-        """Start, or keep for the script's end, an execution. What GB.run returns: an awaitable of [results, errors]."""
+        """Start, or keep for the script's end, an execution.
+
+        What GB.run returns: an awaitable of [results, errors].
+        """
 
     def register(self, registering: Registering) -> str:
         """Add a registration; its id."""
@@ -43,9 +49,16 @@ class Host(Protocol):
     def execute(self, *argv: Any) -> Any:
         """Run one command in the shard, as the name execute() of scripts does."""
 
+    @property
+    def background(self) -> Host:
+        """Who takes what coroutines and time events that are started here hand over."""
+
 
 def host() -> Host:
-    """The script, or the session of the function, that runs here. GearsError in a thread that a function has started."""
+    """The script, or the session of the function, that runs here.
+
+    GearsError in a thread that a function has started.
+    """
     session: Host | None = context.current.get().session
     if session is None:
         raise GearsError("GearsBuilder cannot be used here: no script or function is running")
@@ -55,8 +68,8 @@ def host() -> Host:
 class GearsBuilder:
     """A function under construction.
 
-    `reader` is the name of a reader, `defaultArg` what `run` reads where it is given nothing, `desc` a text that
-    RG.DUMPREGISTRATIONS shows.
+    `reader` is the name of a reader, `defaultArg` what `run` reads where it is given nothing, `desc` a text
+    that RG.DUMPREGISTRATIONS shows.
     """
 
     def __init__(self, reader: str = "KeysReader", defaultArg: Any = "*", desc: str | None = None) -> None:
@@ -98,7 +111,9 @@ class GearsBuilder:
             raise GearsError("wrong number of args to limit function")
         if not all(isinstance(argument, int) for argument in arguments):
             raise GearsError("limit argument must be a number")
-        self._steps.append(Step(Kind.LIMIT, length=arguments[0], offset=arguments[1] if len(arguments) > 1 else 0))
+        self._steps.append(
+            Step(Kind.LIMIT, length=arguments[0], offset=arguments[1] if len(arguments) > 1 else 0)
+        )
         return self
 
     # Steps that move records between shards
@@ -117,7 +132,9 @@ class GearsBuilder:
     # Steps by key
 
     def groupby(self, *arguments: Any) -> GearsBuilder:
-        """groupby(extractor, reducer): fold by key over all shards, reducer(key, accumulator or None, record)."""
+        """groupby(extractor, reducer): fold by key over all shards, reducer(key, accumulator or None,
+        record).
+        """
         extractor, reducer = _extractor_and_reducer("groupby", arguments)
         return self._add(Kind.EXTRACT, extractor)._add(Kind.REPARTITION)._add(Kind.ACCUMULATE_BY_KEY, reducer)
 
@@ -134,17 +151,25 @@ class GearsBuilder:
     # Steps made of other steps
 
     def aggregate(self, zero: Any, seqOp: Callable[..., Any], combOp: Callable[..., Any]) -> GearsBuilder:
-        """Fold on each shard by seqOp(accumulator, record), then the shards' results by combOp. Both start at `zero`."""
+        """Fold on each shard by seqOp(accumulator, record), then the shards' results by combOp.
+
+        Both start at `zero`.
+        """
         self.accumulate(lambda held, record: seqOp(held if held else zero, record))
         self.collect()
         return self.accumulate(lambda held, record: combOp(held if held else zero, record))
 
     def aggregateby(
-        self, extractor: Callable[[Any], Any], zero: Any, seqOp: Callable[..., Any], combOp: Callable[..., Any]
+        self,
+        extractor: Callable[[Any], Any],
+        zero: Any,
+        seqOp: Callable[..., Any],
+        combOp: Callable[..., Any],
     ) -> GearsBuilder:
         """As `aggregate`, by key: seqOp(key, accumulator, record), combOp(key, accumulator, accumulator)."""
         self.localgroupby(
-            lambda record: extractor(record), lambda key, held, record: seqOp(key, held if held else zero, record)
+            lambda record: extractor(record),
+            lambda key, held, record: seqOp(key, held if held else zero, record),
         )
         return self.groupby(
             lambda record: record["key"],
@@ -159,7 +184,9 @@ class GearsBuilder:
 
     def countby(self, extractor: Callable[[Any], Any] = lambda record: record) -> GearsBuilder:
         """The number of records of each key: {'key', 'value'}."""
-        return self.aggregateby(extractor, 0, lambda key, held, record: 1 + held, lambda key, held, more: held + more)
+        return self.aggregateby(
+            extractor, 0, lambda key, held, record: 1 + held, lambda key, held, more: held + more
+        )
 
     def avg(self, extractor: Callable[[Any], Any] = lambda record: record) -> GearsBuilder:
         """The average of what the function returns for each record, a float."""
@@ -179,7 +206,9 @@ class GearsBuilder:
         return self.flatmap(lambda held: list(held))
 
     def sort(self, reverse: bool = True) -> GearsBuilder:
-        """All records in ascending order; sort(False): descending. (The recorded meaning, since flatmap reverses.)"""
+        """All records in ascending order; sort(False): descending. (The recorded meaning, since flatmap
+        reverses.)
+        """
         self.accumulate(lambda held, record: _appended(held, record))
         self.collect()
         self.accumulate(lambda held, more: more if held is None else held + more)
@@ -188,7 +217,12 @@ class GearsBuilder:
     # The ends
 
     def run(
-        self, arg: Any = None, convertToStr: bool = True, collect: bool = True, mode: str = "async", **options: Any
+        self,
+        arg: Any = None,
+        convertToStr: bool = True,
+        collect: bool = True,
+        mode: str = "async",
+        **options: Any,
     ) -> Any:
         """Execute now, or when the script ends: on all shards, or with mode='async_local' on this one.
 
@@ -213,7 +247,10 @@ class GearsBuilder:
         onRegistered: Callable[[], Any] | None = None,
         **options: Any,
     ) -> str:
-        """Execute on each event that the reader is told of, on every shard from now on. The registration's id."""
+        """Execute on each event that the reader is told of, on every shard from now on.
+
+        The registration's id.
+        """
         options["prefix"] = options.pop("regex", prefix)
         arguments = check_register(self.realReader, mode, onRegistered, options, host().execute)
         plan = self._finished(convertToStr, collect)
@@ -283,7 +320,9 @@ def createKeysOnlyReader(
 
 
 def shardReaderCallback() -> Any:
-    """A generator function that yields the id of this shard: one record a shard, as GB('ShardsIDReader') uses it."""
+    """A generator function that yields the id of this shard: one record a shard, as GB('ShardsIDReader') uses
+    it.
+    """
     answer = host().execute("RG.INFOCLUSTER")
     yield "1" if isinstance(answer, str) else answer[1]
 
@@ -294,9 +333,13 @@ def _one_function(step: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
     return _function(arguments[0], f"{step} argument must be a function")
 
 
-def _extractor_and_reducer(step: str, arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A reducer is not checked: one that cannot be called fails when it is (scripts rely on building without running)."""
-    if len(arguments) != 2:  # noqa: PLR2004
+def _extractor_and_reducer(
+    step: str, arguments: tuple[Any, ...]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A reducer is not checked: one that cannot be called fails when it is (scripts rely on building without
+    running).
+    """
+    if len(arguments) != 2:
         raise GearsError(f"wrong number of args to {step} function")
     return _function(arguments[0], f"{step} extractor argument must be a function"), arguments[1]
 

@@ -1,4 +1,4 @@
-"""RG.CONFIGGET and RG.CONFIGSET: a few numbers that executions obey, and a dictionary for scripts (`configGet`).
+"""RG.CONFIGGET and RG.CONFIGSET: a few numbers that executions obey, and a dictionary for scripts.
 
 Names are case-sensitive, as they always were. What is set lasts until the worker ends.
 """
@@ -57,7 +57,7 @@ class Config:
         if name in self._shard.config:
             return self._shard.config[name]
         fixed = self._fixed()
-        return fixed[name] if name in fixed else f"-(error) Unsupported config parameter: {name}"
+        return fixed.get(name, f"-(error) Unsupported config parameter: {name}")
 
     def set(self, name: str, value: str) -> str:
         """Change a value; the status text, or an error as text that starts with a minus."""

@@ -1,12 +1,13 @@
 """Deployment: registrations are added, replaced and removed, on this shard and on the others.
 
 1. What a script registers is added when the script has ended, all or nothing.
-2. An upgrade gives each new registration the id of one that it replaces, where there is one of its reader: the server
-   replaces a registration of the same id in one step, so a miss finds the old or the new function, never both or none.
-3. The server keeps the registration's blob. It comes back by `restore` after a start, a failover or a full resync, and by
-   replication; the functions of one session share their globals again.
-4. Restoring imports what the functions import, so it is done in the pool, in order; jobs that come meanwhile are kept.
-   A `sync` registration is restored at once, since the server waits for its jobs.
+2. An upgrade gives each new registration the id of one that it replaces, where there is one of its reader:
+   the server replaces a registration of the same id in one step, so a miss finds the old or the new function,
+   never both or none.
+3. The server keeps the registration's blob. It comes back by `restore` after a start, a failover or a full
+   resync, and by replication; the functions of one session share their globals again.
+4. Restoring imports what the functions import, so it is done in the pool, in order; jobs that come meanwhile
+   are kept. A `sync` registration is restored at once, since the server waits for its jobs.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ class Deployer:
     # From scripts and functions
 
     def check(self, session: Session, registering: Registering, others: Sequence[Registering] = ()) -> None:
-        """GearsError where the registration cannot stand beside those that are there. `others` are of the same script."""
+        """GearsError where the registration cannot stand beside those that are there.
+
+        `others` are of the same script.
+        """
         arguments = registering.arguments
         if not isinstance(arguments, TriggerArguments):
             return
@@ -84,7 +88,10 @@ class Deployer:
     def apply(
         self, session: Session, new: Sequence[tuple[str, Registering]], replaced: Sequence[Registration]
     ) -> None:
-        """Put `new` in place of `replaced`, here and on every other shard. GearsError, and nothing changed, where it fails."""
+        """Put `new` in place of `replaced`, here and on every other shard.
+
+        GearsError, and nothing changed, where it fails.
+        """
         pairs = _paired(new, replaced)
         kept = {name for name, _ in pairs}
         deployed = [self._deployed(name, session, registering) for name, registering in pairs]
@@ -159,7 +166,7 @@ class Deployer:
             self._gears.shard.unhook(name)
 
     def registered(self, registration: Registration) -> None:
-        """It is there: read its streams, call its `onRegistered`, in the pool or as the coroutine that it is."""
+        """It is there: read its streams, call its `onRegistered` (in the pool, or as the coroutine it is)."""
         if registration.stream is not None:
             registration.stream.start()
         if registration.on_registered is None:
@@ -240,10 +247,15 @@ class Deployer:
             self._gears.shard.call_soon(self._gears.registrations.arrived, deployed.name)
 
     def _loaded(self, deployed: Deployed, fresh: bool = False) -> tuple[Session, Registering]:
-        """Its session on this shard, and its functions. `fresh`: an upgrade, which starts with globals of its own."""
+        """Its session on this shard, and its functions.
+
+        `fresh`: an upgrade, which starts with globals of its own.
+        """
         sessions = self._gears.sessions
         existing = None if fresh else sessions.get(deployed.session)
-        session = existing or Session(self._gears, deployed.session, deployed.description, deployed.requirements)
+        session = existing or Session(
+            self._gears, deployed.session, deployed.description, deployed.requirements
+        )
         self._gears.requirements.provide(deployed.requirements)
         registering = blobs.load(deployed.functions, script_globals(), session.globals)
         return session, registering
@@ -283,7 +295,9 @@ class Deployer:
 def _paired(
     new: Sequence[tuple[str, Registering]], replaced: Sequence[Registration]
 ) -> list[tuple[str, Registering]]:
-    """Give each new registration the id of one that it replaces: of the same arguments first, then of the same reader."""
+    """Give each new registration the id of one that it replaces: of the same arguments first, then of the
+    same reader.
+    """
     free = list(replaced)
     names: dict[int, str] = {}
     for same in (_same_arguments, _same_reader):

@@ -30,8 +30,9 @@ def run_inline(work: Waiting) -> None:
 class Drive:
     """One run of `work` for `context`.
 
-    `then(error)` is called once, in the thread that ran the last step: None at the end, Aborted where the context was
-    cancelled meanwhile. Work that is cancelled before it has a thread is dropped without a call: who cancels knows.
+    `then(error)` is called once, in the thread that ran the last step: None at the end, Aborted where the
+    context was cancelled meanwhile. Work that is cancelled before it has a thread is dropped without a call:
+    who cancels knows.
     """
 
     __slots__ = ("_context", "_shard", "_then", "_work")

@@ -1,4 +1,4 @@
-"""The text in which clients have always seen what went wrong in user code, and how an execution is stopped."""
+"""The text in which clients have always seen errors of user code, and how an execution is stopped."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from types import TracebackType
 
 from keymiss.errors import GearsFlatError
 
-_OWN_CODE = str(Path(__file__).resolve().parent.parent)  # the package: its frames are no business of a script's author
+_OWN_CODE = str(
+    Path(__file__).resolve().parent.parent
+)  # the package: its frames are no business of a script's author
 
 
 class Aborted(BaseException):
-    """Raised inside user code whose execution is aborted. Not an Exception, so that no `except Exception` keeps it alive."""
+    """Raised inside user code whose execution is aborted.
+
+    Not an Exception, so that no `except Exception` keeps it alive.
+    """
 
 
 def flat_text(error: BaseException) -> str:
@@ -21,15 +26,17 @@ def flat_text(error: BaseException) -> str:
 
 
 def short_text(error: BaseException) -> str:
-    """Type and value, as where there is no traceback (a script that does not compile, PythonAttemptTraceback 0)."""
+    """Type and value, as where there is no traceback (a script that does not compile, PythonAttemptTraceback
+    0).
+    """
     return f"Error type: {type(error)}, Value: {error}"
 
 
 def error_text(error: BaseException, with_traceback: bool = True) -> str:
-    """The text of an error that user code raised: the list of traceback lines as Python writes a list, so on one line.
+    """The text of an error that user code raised: its traceback as Python writes a list of lines.
 
-    Only frames outside this package are shown. Where the call itself failed (a step that takes another number of
-    arguments), so that no frame of it was entered, `short_text` is given.
+    Only frames outside this package are shown. Where the call itself failed (a step that takes another number
+    of arguments), so that no frame of it was entered, `short_text` is given.
     """
     if isinstance(error, GearsFlatError):
         return flat_text(error)

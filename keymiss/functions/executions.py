@@ -1,7 +1,8 @@
-"""Executions: runs of a plan, from their start to their results, and what is kept of them for RG.GETRESULTS and others.
+"""Executions: runs of a plan, from their start to their results, and what is kept of them.
 
-An execution belongs to the shard where it was started. Where its plan needs other shards (mode 'async' in a cluster)
-`spread.py` takes it there; everything else runs here, as one pipeline, since shuffles then move nothing.
+An execution belongs to the shard where it was started. Where its plan needs other shards (mode 'async' in a
+cluster) `spread.py` takes it there; everything else runs here, as one pipeline, since shuffles then move
+nothing.
 """
 
 from __future__ import annotations
@@ -80,14 +81,20 @@ class Execution:
         errors = replies.array([replies.bulk(text.encode("utf-8", "replace")) for text in self.errors])
         return replies.array([replies.array(list(map(result_reply, self.results))), errors])
 
-
     def shown(self, node: str) -> list[Any]:
         """The execution on the shard `node`, as RG.GETEXECUTION shows it."""
         plan = [
             *("status", self.status),
             *("shards_received", self.shards_received, "shards_completed", self.shards_completed),
             *("results", -1 if self.running else len(self.results), "errors", list(self.errors)),
-            *("total_duration", int(self.duration_s * 1000), "read_duration", 0, "steps", shown_plan(self.plan)),
+            *(
+                "total_duration",
+                int(self.duration_s * 1000),
+                "read_duration",
+                0,
+                "steps",
+                shown_plan(self.plan),
+            ),
         ]
         return ["shard_id", node, "execution_plan", plan]
 
@@ -142,9 +149,17 @@ class Executions:
             self._gears.registrations.drop_execution(execution.id)
 
     def start(
-        self, plan: Plan, source: Source, mode: str, context: Context, then: Waiter | None = None, keep: bool = True
+        self,
+        plan: Plan,
+        source: Source,
+        mode: str,
+        context: Context,
+        then: Waiter | None = None,
+        keep: bool = True,
     ) -> Execution:
-        """Start an execution of a plan; `then` is its first waiter. BusyError where too much is waiting already."""
+        """Start an execution of a plan; `then` is its first waiter. BusyError where too much is waiting
+        already.
+        """
         execution = Execution(self.next_id(), plan, context=context, waiters=[then] if then else [])
         context.execution = execution
         self._gears.shard.call_soon(context.add_running, execution)

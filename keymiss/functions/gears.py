@@ -1,4 +1,5 @@
-"""Gears: everything that serves functions on one shard, put together. The worker calls it for each frame it gets.
+"""Gears: everything that serves functions on one shard, put together. The worker calls it for each frame it
+gets.
 
     JOB COMMAND                  run(job)
     JOB MISS, EVENT, HOOKED      fire(job)
@@ -51,5 +52,8 @@ class Gears:
         self.receive = self.peers.receive
 
     def in_background(self, function: Callable[[], object], context: Context | None = None) -> None:
-        """Run what waits for the server or for other shards. Not in the pool, where functions of users may wait long."""
+        """Run what waits for the server or for other shards.
+
+        Not in the pool, where functions of users may wait long.
+        """
         self._background.submit(function, Context() if context is None else context)

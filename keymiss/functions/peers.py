@@ -1,7 +1,7 @@
 """Messages between the functions workers of a cluster, over the server's own bus (SEND, PEER).
 
-A message is a pickled tuple: its name, then what belongs to it. `handle` says who serves a name; `ask` and `answer` are
-questions to all other shards, which end with their answers or after a while.
+A message is a pickled tuple: its name, then what belongs to it. `handle` says who serves a name; `ask` and
+`answer` are questions to all other shards, which end with their answers or after a while.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ class _Question:
 
 
 class Peers:
-    """The other shards. `shards`, `others`, `send` and `ask` wait for the server: for threads other than the loop's."""
+    """The other shards.
+
+    `shards`, `others`, `send` and `ask` wait for the server: for threads other than the loop's.
+    """
 
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
@@ -69,7 +72,10 @@ class Peers:
         self._questions: dict[int, _Question] = {}
         self._shards: list[Shard] = []
         self._known_until = 0.0
-        self._handlers: dict[str, Callable[..., object]] = {"question": self._on_question, "answer": self._on_answer}
+        self._handlers: dict[str, Callable[..., object]] = {
+            "question": self._on_question,
+            "answer": self._on_answer,
+        }
         self._answerers: dict[str, Callable[..., Any]] = {}
 
     def handle(self, name: str, handler: Callable[..., object]) -> None:
@@ -77,7 +83,9 @@ class Peers:
         self._handlers[name] = handler
 
     def answer(self, name: str, answerer: Callable[..., Any]) -> None:
-        """`answerer(...)`, in the background, answers questions of that name by what it returns or by the error it raises."""
+        """`answerer(...)`, in the background, answers questions of that name by what it returns or by the
+        error it raises.
+        """
         self._answerers[name] = answerer
 
     def shards(self) -> list[Shard]:
@@ -104,7 +112,9 @@ class Peers:
         except Exception as error:
             self._gears.shard.log(f"a message of shard {node} was not understood: {error!r}", "warning")
 
-    def ask(self, name: str, *parts: Any, timeout_s: float = ANSWER_S) -> tuple[dict[str, Any], dict[str, str]]:
+    def ask(
+        self, name: str, *parts: Any, timeout_s: float = ANSWER_S
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         """Ask all other shards; the answers, and the errors of those that gave none, by node."""
         nodes = self.others()
         number, question = next(self._numbers), _Question(nodes)
@@ -119,7 +129,7 @@ class Peers:
                 question.all_here.wait(timeout_s)
         finally:
             del self._questions[number]
-        late = {node: f"no answer within {timeout_s:g} s" for node in question.missing}
+        late = dict.fromkeys(question.missing, f"no answer within {timeout_s:g} s")
         return question.answers, {**question.errors, **late}
 
     def _on_question(self, node: str, number: int, name: str, parts: tuple[Any, ...]) -> None:

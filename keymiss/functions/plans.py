@@ -46,5 +46,6 @@ def shown_plan(plan: Plan) -> list[Any]:
     """The steps of a plan, from the last to the first, as flat lists of names and values."""
     steps = [("map", "RedisGearsPy_ToPyRecordMapper", ""), *(line for step in plan for line in _lines(step))]
     return [
-        ["type", kind, "duration", 0, "name", name, "arg", argument] for kind, name, argument in reversed(steps)
+        ["type", kind, "duration", 0, "name", name, "arg", argument]
+        for kind, name, argument in reversed(steps)
     ]

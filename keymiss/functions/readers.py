@@ -1,7 +1,7 @@
 """Readers: where the records of an execution come from, and what `run` and `register` accept for each.
 
-A reader checks its arguments when the script gives them, so that a mistake is an error of that line of the script, and
-leaves a small frozen description of what to read, which travels to other shards inside the plan.
+A reader checks its arguments when the script gives them, so that a mistake is an error of that line of the
+script, and leaves a small frozen description of what to read, which travels to other shards inside the plan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _SCAN_COUNT = 1000
 
 
 class Source(Protocol):
-    """What `run` reads. `records` is called in the thread that runs the execution; it may be stopped between records."""
+    """What `run` reads.
+
+    `records` is called in the thread that runs the execution; it may be stopped between records.
+    """
 
     def records(self, call: Commands) -> Iterator[Any]: ...
 
@@ -108,7 +111,10 @@ def scan(call: Commands, pattern: str, count: int) -> Iterator[Any]:
 
 
 def check_run(reader: str, argument: Any, options: dict[str, Any]) -> Source:
-    """The source that `GB(reader).run(argument, **options)` reads. Options a reader does not know are ignored."""
+    """The source that `GB(reader).run(argument, **options)` reads.
+
+    Options a reader does not know are ignored.
+    """
     if reader == "PythonReader":
         if not isinstance(argument, FunctionType):
             raise GearsError("pyreader argument must be a function")
@@ -143,7 +149,7 @@ def key_types(options: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def strings(options: dict[str, Any], name: str, not_iterable: str, not_string: str) -> tuple[str, ...] | None:
-    """An option that is a list of strings; None where it is not given. GearsError with one of the two texts."""
+    """An option that is a list of strings; None where it is not given. GearsError in one of the two words."""
     given = options.get(name)
     if given is None:
         return None

@@ -2,8 +2,8 @@
 
     {'event': 'set' or None, 'key': 'k', 'type': 'string', 'value': 'v'}
 
-Strings, lists and hashes (as a dict) carry their value; other types, and a key that is not there (type 'empty'), carry
-None. Bytes are shown as everywhere (replies.text): str where they are UTF-8, else bytearray.
+Strings, lists and hashes (as a dict) carry their value; other types, and a key that is not there (type
+'empty'), carry None. Bytes are shown as everywhere (replies.text): str where they are UTF-8, else bytearray.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _TYPES = {
     "none": "empty",
     "empty": "empty",
 }
-_READS: dict[str, tuple[str | int, ...]] = {"string": ("GET",), "list": ("LRANGE", 0, -1), "hash": ("HGETALL",)}
+_READS: dict[str, tuple[str | int, ...]] = {
+    "string": ("GET",),
+    "list": ("LRANGE", 0, -1),
+    "hash": ("HGETALL",),
+}
 
 
 def value_of(kind: str, reply: Any) -> Any:
@@ -45,7 +49,12 @@ def event_record(event: str, key: bytes, type_: str, value: bytes, read_value: b
     if not read_value:
         return {"event": event, "key": text(key)}
     kind = _TYPES.get(type_, "module")
-    return {"event": event, "key": text(key), "type": kind, "value": value_of(kind, from_resp(value) if value else None)}
+    return {
+        "event": event,
+        "key": text(key),
+        "type": kind,
+        "value": value_of(kind, from_resp(value) if value else None),
+    }
 
 
 def read_key_record(
@@ -65,7 +74,11 @@ def read_key_record(
 
 def stream_record(key: str | bytearray, entry_id: str, fields: list[Any]) -> dict[str, Any]:
     """The record of a stream's entry. Of a field that is there twice the last value counts."""
-    return {"key": key, "id": entry_id, "value": {_hashable(fields[i]): fields[i + 1] for i in range(0, len(fields), 2)}}
+    return {
+        "key": key,
+        "id": entry_id,
+        "value": {_hashable(fields[i]): fields[i + 1] for i in range(0, len(fields), 2)},
+    }
 
 
 def _hashable(name: Any) -> Any:

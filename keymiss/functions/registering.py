@@ -1,14 +1,15 @@
 """What `register` accepts for each reader, checked when the script gives it.
 
-The arguments that result are frozen, are saved with the registration, and know three things: what the module has to
-watch for (`watch`), how RG.DUMPREGISTRATIONS shows them (`shown`), and what makes them the same as another's (equality).
+The arguments that result are frozen, are saved with the registration, and know three things: what the module
+has to watch for (`watch`), how RG.DUMPREGISTRATIONS shows them (`shown`), and what makes them the same as
+another's (equality).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from keymiss.errors import GearsError
 from keymiss.functions.readers import key_types, strings
@@ -81,7 +82,14 @@ class StreamArguments:
     def shown(self) -> Shown:
         return [
             *("batchSize", self.batch, "durationMS", self.duration_ms, "stream", self.prefix),
-            *("trimStream", int(self.trim), "onFailedPolicy", self.policy, "retryInterval", self.retry_interval_s),
+            *(
+                "trimStream",
+                int(self.trim),
+                "onFailedPolicy",
+                self.policy,
+                "retryInterval",
+                self.retry_interval_s,
+            ),
         ]
 
 
@@ -101,7 +109,9 @@ class TriggerArguments:
 
 @dataclass(frozen=True, slots=True)
 class HookArguments:
-    """CommandReader: a command of the server is taken over, on keys that start with `key_prefix` where that is given."""
+    """CommandReader: a command of the server is taken over, on keys that start with `key_prefix` where that
+    is given.
+    """
 
     command: str
     key_prefix: str | None
@@ -114,7 +124,7 @@ class HookArguments:
         return ["trigger", self.command, "inorder", int(self.in_order)]
 
 
-Arguments = Union[KeysArguments, StreamArguments, TriggerArguments, HookArguments]
+Arguments: TypeAlias = KeysArguments | StreamArguments | TriggerArguments | HookArguments
 CommandArguments = (TriggerArguments, HookArguments)
 
 
@@ -130,8 +140,13 @@ class Registering:
     desc: str | None
 
 
-def check_register(reader: str, mode: Any, on_registered: Any, options: dict[str, Any], call: Commands) -> Arguments:
-    """The arguments of a registration. GearsError, in the recorded words, where they are wrong; unknown ones are ignored."""
+def check_register(
+    reader: str, mode: Any, on_registered: Any, options: dict[str, Any], call: Commands
+) -> Arguments:
+    """The arguments of a registration.
+
+    GearsError, in the recorded words, where they are wrong; unknown ones are ignored.
+    """
     if not isinstance(mode, str):
         raise GearsError("execution mode must be a string")
     if mode not in MODES:
@@ -149,9 +164,13 @@ def check_register(reader: str, mode: Any, on_registered: Any, options: dict[str
 
 def _keys_arguments(options: dict[str, Any], call: Commands) -> KeysArguments:
     prefix = _prefix(options)
-    event_types = strings(options, "eventTypes", "given eventTypes is not iterable", "given event type is not string")
+    event_types = strings(
+        options, "eventTypes", "given eventTypes is not iterable", "given event type is not string"
+    )
     types = key_types(options)
-    commands = strings(options, "commands", "given commands is not iterable", "given command type is not string")
+    commands = strings(
+        options, "commands", "given commands is not iterable", "given command type is not string"
+    )
     for command in commands or ():
         info = _command_info(call, command)
         if info is None:

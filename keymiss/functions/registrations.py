@@ -1,7 +1,8 @@
 """Registrations: functions that run when something happens, and what happens to them.
 
-`fire` is the hot path. A miss whose function is one coroutine is started without an execution: its plan was compiled
-when it was registered (`_coroutine_of`), its numbers are added up, and only a short note of it is kept.
+`fire` is the hot path. A miss whose function is one coroutine is started without an execution: its plan was
+compiled when it was registered (`_coroutine_of`), its numbers are added up, and only a short note of it is
+kept.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from keymiss.functions.streams import StreamConsumer
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
 
-NOT_BLOCKING = "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading."
+NOT_BLOCKING = (
+    "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading."
+)
 _ONE_RESULT = "Command hook must return exactly one result"
 
 OneRecord = Callable[[Any], Coroutine[Any, Any, Any]]
@@ -97,9 +100,13 @@ class Registration:
         self._read_value = not isinstance(self.arguments, KeysArguments) or self.arguments.read_value
         self._one = _coroutine_of(self.plan) if self.mode != "sync" and self.reader == "KeysReader" else None
         self.stream = (
-            StreamConsumer(gears, self, self.arguments) if isinstance(self.arguments, StreamArguments) else None
+            StreamConsumer(gears, self, self.arguments)
+            if isinstance(self.arguments, StreamArguments)
+            else None
         )
-        self._queue: deque[Callable[[], None]] | None = None  # of an in-order trigger: runs that wait for the one before
+        self._queue: deque[Callable[[], None]] | None = (
+            None  # of an in-order trigger: runs that wait for the one before
+        )
         self._running: set[Context] = set()
         if isinstance(self.arguments, CommandArguments) and self.arguments.in_order:
             self._queue = deque()
@@ -116,7 +123,8 @@ class Registration:
             return
         record = event_record(job.event, job.key, job.type, job.value, self._read_value)
         self.numbers.triggered += 1
-        # Where the client may not be kept waiting, nobody waits for the answer: there is no command to override.
+        # Where the client may not be kept waiting, nobody waits for the answer: there is no command to
+        # override.
         context = Context(
             job, session=self.session, command=None if job.kind == EVENT else job.argv, async_allowed=True
         )
@@ -129,7 +137,9 @@ class Registration:
             return
         self._start(context, RecordsSource((record,)), lambda execution: self._fired(job, execution))
 
-    def _miss_ended(self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]) -> None:
+    def _miss_ended(
+        self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]
+    ) -> None:
         job.done(job.overridden or b"")
         self._running.discard(context)
         if task.cancelled():
@@ -191,7 +201,11 @@ class Registration:
         elif hook is None:
             reply = replies.array([result_reply(result) for result in execution.results])
         else:
-            reply = result_reply(execution.results[0]) if len(execution.results) == 1 else replies.error(_ONE_RESULT)
+            reply = (
+                result_reply(execution.results[0])
+                if len(execution.results) == 1
+                else replies.error(_ONE_RESULT)
+            )
         self._ended(execution)
         job.done(reply)
         if self._queue is not None and not job.sync:
@@ -207,7 +221,9 @@ class Registration:
 
     def _start(self, context: Context, source: Source, then: Callable[[Execution], object]) -> None:
         executions = self._gears.executions
-        execution = Execution(executions.next_id(), self.plan, registered=True, context=context, waiters=[then])
+        execution = Execution(
+            executions.next_id(), self.plan, registered=True, context=context, waiters=[then]
+        )
         context.execution = execution
         self._running.add(context)
         self._gears.shard.call_soon(context.add_running, execution)
@@ -368,8 +384,11 @@ _ONE_RECORD = (Kind.MAP, Kind.FOREACH, Kind.FILTER, Kind.FLATMAP)
 
 
 def _coroutine_of(plan: Plan) -> OneRecord | None:
-    """The one coroutine function that the plan of an event consists of. What `register` adds behind it is left out: nobody
-    sees the results of an event, and its one record is on this shard already."""
+    """The one coroutine function that the plan of an event consists of.
+
+    What `register` adds behind it is left out: nobody sees the results of an event, and its one record is on
+    this shard already.
+    """
     steps = [step for step in plan if step.kind not in SHUFFLES and step.function is not to_str]
     if len(steps) == 1 and steps[0].kind in _ONE_RECORD and iscoroutinefunction(steps[0].function):
         function: OneRecord = steps[0].function

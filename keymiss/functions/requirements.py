@@ -1,7 +1,7 @@
 """Requirements of sessions: Python packages that a script names, installed where the worker lacks them.
 
-Each set of requirements has a directory of its own below the data directory, `functions/<hash>`, filled by pip. What the
-worker's environment satisfies already is not installed again.
+Each set of requirements has a directory of its own below the data directory, `functions/<hash>`, filled by
+pip. What the worker's environment satisfies already is not installed again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Requirements:
-    """The requirements that were provided in this worker. `provide` is for threads of the pool: it may take long."""
+    """The requirements that were provided in this worker.
+
+    `provide` is for threads of the pool: it may take long.
+    """
 
     def __init__(self, gears: Gears) -> None:
         self._gears = gears

@@ -1,7 +1,7 @@
 """Scripts: what RG.PYEXECUTE is given, from its arguments to its reply.
 
-A script is read in the pool with globals of its own. Its one `run` is started, and its registrations are added, when it
-has ended without an error.
+A script is read in the pool with globals of its own. Its one `run` is started, and its registrations are
+added, when it has ended without an error.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Options:
 
 
 class Script:
-    """A script that is being executed: takes its runs and registrations, and answers its client. In a thread of the pool."""
+    """A script that is being executed: takes its runs and registrations, and answers its client. In a thread
+    of the pool.
+    """
 
     def __init__(self, gears: Gears, job: FunctionJob, source: str, options: Options) -> None:
         self._gears = gears
@@ -84,11 +86,16 @@ class Script:
         self._run: Run | None = None
         self._registering: list[tuple[str, Registering]] = []
         self._context = Context(job, session=self)
-        self._session = Session(gears, options.name or _made_up(gears, source), options.description, options.requirements)
+        self._session = Session(
+            gears, options.name or _made_up(gears, source), options.description, options.requirements
+        )
         self._replaced = self._replaced_session()
 
     def _replaced_session(self) -> Session | None:
-        """The session whose registrations this script's take the place of. GearsError where its ID cannot be used."""
+        """The session whose registrations this script's take the place of.
+
+        GearsError where its ID cannot be used.
+        """
         sessions, options = self._gears.sessions, self._options
         named = sessions.get(options.name) if options.name else None
         if options.replaced:
@@ -96,7 +103,9 @@ class Script:
             if old is None:
                 raise GearsError(f"Can not replace with {options.replaced}, session does not exists.")
             if named is not None:
-                raise GearsError(f"Can not replace an existing session {options.name} with {options.replaced}")
+                raise GearsError(
+                    f"Can not replace an existing session {options.name} with {options.replaced}"
+                )
             return old
         if named is not None and not options.upgrade:
             raise GearsError(f"Session {options.name} already exists, add UPGRADE to replace it")
@@ -106,7 +115,9 @@ class Script:
 
     @property
     def background(self) -> Session:
-        """Coroutines and time events that the script starts run on when it has ended: as functions of its session."""
+        """Coroutines and time events that the script starts run on when it has ended: as functions of its
+        session.
+        """
         return self._session
 
     def execute(self, *argv: Any) -> Any:

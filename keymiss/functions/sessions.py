@@ -1,7 +1,7 @@
 """Sessions: what the functions of one script share on a shard.
 
-A session has a name (its ID, or one made up), its globals, its requirements, and registrations. It lives as long as one
-of its registrations, or as one of its executions.
+A session has a name (its ID, or one made up), its globals, its requirements, and registrations. It lives as
+long as one of its registrations, or as one of its executions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One session on this shard. As the host of a running function it starts executions and adds registrations at once."""
+    """One session on this shard.
+
+    As the host of a running function it starts executions and adds registrations at once.
+    """
 
     def __init__(
         self, gears: Gears, name: str, description: str | None = None, requirements: tuple[str, ...] = ()
@@ -32,6 +35,11 @@ class Session:
         self.requirements = requirements
         self.globals: dict[str, Any] = script_globals()
         self.registrations: dict[str, Registration] = {}
+
+    @property
+    def background(self) -> Session:
+        """Who takes the runs of what a function starts and does not wait for."""
+        return self
 
     def execute(self, *argv: Any) -> Any:
         """Run one command in the shard."""

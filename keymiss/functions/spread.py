@@ -1,11 +1,11 @@
 """Executions over the whole cluster: mode 'async'.
 
-Every shard runs each stage of the plan on its own records, sends what comes out to the shards where it belongs, and
-says when it has sent all; a shard begins a stage when all have said so of the one before. The shard that started the
-execution (the *initiator*) holds the results.
+Every shard runs each stage of the plan on its own records, sends what comes out to the shards where it
+belongs, and says when it has sent all; a shard begins a stage when all have said so of the one before. The
+shard that started the execution (the *initiator*) holds the results.
 
-A shard that works says so every second; one that is silent for ExecutionMaxIdleTime is given up, its records with it, and
-the execution ends with an error that names it.
+A shard that works says so every second; one that is silent for ExecutionMaxIdleTime is given up, its records
+with it, and the execution ends with an error that names it.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ class Part:
         self.at = at
         stage = self.stages[at]
         outbox = _Outbox(self, at + 1, stage.shuffle)
-        pipeline = Pipeline(
-            stage.steps, outbox.put, self.execution.errors, self.gears.config.tracebacks
-        )
+        pipeline = Pipeline(stage.steps, outbox.put, self.execution.errors, self.gears.config.tracebacks)
         context = self.execution.context
         assert context is not None
         work = pipeline.read(source.records(self.gears.shard.execute))
@@ -254,7 +252,9 @@ class Spread:
             gears.peers.handle(f"execution.{name}", getattr(self, f"_on_{name}"))
 
     def needed(self, registration: Registration) -> bool:
-        """An execution of this registration concerns other shards: a command runs on all, an event where it moves records."""
+        """An execution of this registration concerns other shards: a command runs on all, an event where it
+        moves records.
+        """
         if not self._gears.shard.is_cluster:
             return False
         return registration.reader == "CommandReader" or any(
@@ -284,7 +284,13 @@ class Spread:
                 if node != part.initiator:
                     try:
                         self._gears.peers.send(
-                            node, "execution.start", execution.id, session.name, session.requirements, shards, blob
+                            node,
+                            "execution.start",
+                            execution.id,
+                            session.name,
+                            session.requirements,
+                            shards,
+                            blob,
                         )
                     except GearsError as error:
                         unreachable.append((node, f"shard {node}: {error}"))
@@ -338,7 +344,13 @@ class Spread:
     # Messages
 
     def _on_start(
-        self, node: str, name: str, session: str, requirements: tuple[str, ...], shards: list[Shard], blob: bytes
+        self,
+        node: str,
+        name: str,
+        session: str,
+        requirements: tuple[str, ...],
+        shards: list[Shard],
+        blob: bytes,
     ) -> None:
         host = Session(self._gears, session, requirements=requirements)
         context = Context(session=host, async_allowed=True)

@@ -1,14 +1,14 @@
 """Steps, and how records go through them.
 
-A *plan* is a tuple of steps. It is cut into *stages* where records change shards (`collect`, `repartition`); inside a
-stage a record goes through every step before the next one is read.
+A *plan* is a tuple of steps. It is cut into *stages* where records change shards (`collect`, `repartition`);
+inside a stage a record goes through every step before the next one is read.
 
-A pipeline never waits and knows no threads: its methods are generators that yield what a step returned to be awaited (a
-coroutine or a gears future) and take the value, or the exception, back. So the same code runs inline, in a thread,
-or is resumed when a coroutine ends; who drives it decides.
+A pipeline never waits and knows no threads: its methods are generators that yield what a step returned to be
+awaited (a coroutine or a gears future) and take the value, or the exception, back. So the same code runs
+inline, in a thread, or is resumed when a coroutine ends; who drives it decides.
 
-Order and errors are the recorded ones: flatmap passes a list from its end; an error of a plain function ends the reading
-(what was gathered before it goes on), one of a coroutine costs only its record.
+Order and errors are the recorded ones: flatmap passes a list from its end; an error of a plain function ends
+the reading (what was gathered before it goes on), one of a coroutine costs only its record.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SHUFFLES = (Kind.COLLECT, Kind.REPARTITION)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what it does, the function it calls, and for `limit` how many records to pass after how many."""
+    """One step: what it does, the function it calls; for `limit` how many records it passes, after how many."""
 
     kind: Kind
     function: Callable[..., Any] | None = None
@@ -93,20 +93,28 @@ class _StopReading(Exception):
 
 
 _GATHERING = (Kind.ACCUMULATE, Kind.ACCUMULATE_BY_KEY, Kind.GROUP)
-_NO_COROUTINE = {Kind.EXTRACT: "coroutine are not allow on extractor", Kind.GROUP: "coroutine are not allow on reduce"}
+_NO_COROUTINE = {
+    Kind.EXTRACT: "coroutine are not allow on extractor",
+    Kind.GROUP: "coroutine are not allow on reduce",
+}
 _NOTHING = object()
 
 
 class Pipeline:
     """The steps of one stage with their state: what a limit has passed, what an accumulator holds.
 
-    `emit` takes each record that comes out; `errors` collects texts. `done` is true when no further record is wanted.
+    `emit` takes each record that comes out; `errors` collects texts. `done` is true when no further record is
+    wanted.
     """
 
     __slots__ = ("_emit", "_state", "_steps", "_with_traceback", "done", "errors")
 
     def __init__(
-        self, steps: Iterable[Step], emit: Callable[[Any], None], errors: list[str], with_traceback: bool = True
+        self,
+        steps: Iterable[Step],
+        emit: Callable[[Any], None],
+        errors: list[str],
+        with_traceback: bool = True,
     ) -> None:
         self._steps = tuple(steps)
         self._emit = emit
@@ -123,7 +131,10 @@ class Pipeline:
             self.done = True
 
     def read(self, records: Iterator[Any]) -> Waiting:
-        """Pass every record of a reader, then finish. An error of the reader itself ends it as one of a step does."""
+        """Pass every record of a reader, then finish.
+
+        An error of the reader itself ends it as one of a step does.
+        """
         while not self.done:
             try:
                 record = next(records)
@@ -222,7 +233,7 @@ class Pipeline:
             raise _StopReading
 
     def _call(self, step: Step, *arguments: Any) -> Generator[Any, Any, Any]:
-        """Call a step's function; _NOTHING where its coroutine failed, _StopReading where it failed itself."""
+        """Call the function; _NOTHING where its coroutine failed, _StopReading where it failed itself."""
         assert step.function is not None
         context.current.get().future = None  # one gears future a step
         try:

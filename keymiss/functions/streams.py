@@ -1,11 +1,13 @@
 """StreamReader registrations: the entries of streams are given to functions, in batches, each once.
 
-1. Entries are read through a consumer group of the stream, so the server remembers what was read and what was done. A
-   batch is acknowledged, and cut off the stream where `trimStream` says so, when its execution has ended.
-2. One batch of a stream runs at a time. A stream belongs to the registration that came last of those that match it.
+1. Entries are read through a consumer group of the stream, so the server remembers what was read and what was
+   done. A batch is acknowledged, and cut off the stream where `trimStream` says so, when its execution has
+   ended.
+2. One batch of a stream runs at a time. A stream belongs to the registration that came last of those that
+   match it.
 3. What a worker had read but not acknowledged when it died is read again by the next one, first of all.
-4. A batch that failed is acknowledged all the same (`continue`), tried again after a while (`retry`), or stops the
-   registration (`abort`).
+4. A batch that failed is acknowledged all the same (`continue`), tried again after a while (`retry`), or
+   stops the registration (`abort`).
 """
 
 from __future__ import annotations
@@ -84,7 +86,11 @@ class StreamConsumer:
     def fire(self, job: FunctionJob) -> None:
         """An entry was added to a stream. The loop's thread."""
         registration = self._registration
-        if self.status not in (OK, WAITING) or job.on_replica or not self._gears.registrations.owns(registration, job.key):
+        if (
+            self.status not in (OK, WAITING)
+            or job.on_replica
+            or not self._gears.registrations.owns(registration, job.key)
+        ):
             job.done(b"")
             return
         stream = self._stream(job.key)
@@ -200,7 +206,9 @@ class StreamConsumer:
             lambda execution: self._ended(stream, ids, execution, inline, pending),
         )
 
-    def _ended(self, stream: _Stream, ids: list[str], execution: Execution, inline: bool, pending: bool) -> None:
+    def _ended(
+        self, stream: _Stream, ids: list[str], execution: Execution, inline: bool, pending: bool
+    ) -> None:
         failed = bool(execution.errors)
         if ids:
             now_ms = int(time.time() * 1000)

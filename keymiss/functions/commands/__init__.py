@@ -1,7 +1,7 @@
 """RG.* commands: what each is, and who serves it.
 
-A handler takes the arguments behind the command's name and returns the reply as RESP2; one that answers later takes the
-job and returns None. Handlers run on the loop's thread; those marked `blocking` run in the pool.
+A handler takes the arguments behind the command's name and returns the reply as RESP2; one that answers later
+takes the job and returns None. Handlers run on the loop's thread; those marked `blocking` run in the pool.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ MANY = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`least` and `most`: how many arguments it takes. `blocking`: it waits for the server, so it is run in the pool."""
+    """`least` and `most`: how many arguments it takes. `blocking`: it waits for the server, so it is run in
+    the pool.
+    """
 
     handler: Callable[[Gears, FunctionJob, list[bytes]], bytes | None]
     least: int = 0

@@ -18,18 +18,20 @@ _API_VERSION = 10000
 
 
 def statistics(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.PYSTATS: memory of the worker that runs the functions, in bytes. Python does not count what it has returned."""
+    """RG.PYSTATS: memory of the worker that runs the functions, in bytes. Python does not count what it has
+    returned.
+    """
     now = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return nested(["TotalAllocated", max(peak, now), "PeakAllocated", max(peak, now), "CurrAllocated", now])
 
 
 def profile(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.PYPROFILE STATS | RESET session: profiles are not made; the numbers of registrations tell durations."""
+    """RG.PYPROFILE STATS | RESET session: no profiles are made; registrations tell how long they ran."""
     word = arguments[0].upper()
     if word not in (b"STATS", b"RESET"):
         raise GearsError("Wrong subcommand given to RG.PYPROFILE")
-    if len(arguments) < 2:  # noqa: PLR2004
+    if len(arguments) < 2:
         raise GearsError("ERR wrong number of arguments for 'rg.pyprofile' command")
     name = arguments[1].decode("utf-8", "replace")
     if gears.sessions.get(name) is None:

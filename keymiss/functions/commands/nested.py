@@ -1,4 +1,6 @@
-"""Replies of numbers, texts and lists in lists, without the meanings that `replies.to_resp` gives to what functions return."""
+"""Replies of numbers, texts and lists in lists, without the meanings that `replies.to_resp` gives to what
+functions return.
+"""
 
 from __future__ import annotations
 

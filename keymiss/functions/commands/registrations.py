@@ -19,7 +19,9 @@ NOT_REGISTERED = "execution is not registered"
 
 
 def trigger(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | None:
-    """RG.TRIGGER name [argument ...] and RG.TRIGGERONKEY name key [argument ...]: the results of the function."""
+    """RG.TRIGGER name [argument ...] and RG.TRIGGERONKEY name key [argument ...]: the results of the
+    function.
+    """
     name = arguments[0].decode("utf-8", "replace")
     registration = gears.registrations.with_trigger(name)
     if registration is None:
@@ -88,7 +90,10 @@ def dump_sessions(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> byt
         return nested([_session(session, verbose) for session in gears.sessions])
     found = [(name, gears.sessions.get(name)) for name in names]
     return nested(
-        [_session(session, verbose) if session else f"Session {name} does not exists" for name, session in found]
+        [
+            _session(session, verbose) if session else f"Session {name} does not exists"
+            for name, session in found
+        ]
     )
 
 
@@ -98,7 +103,13 @@ def dump_requirements(gears: Gears, job: FunctionJob, arguments: list[bytes]) ->
 
 
 def _with_session(registration: Registration) -> list[Any]:
-    return [*registration.shown(), "PD", registration.session.described(), "ExecutionThreadPool", "DefaultPool"]
+    return [
+        *registration.shown(),
+        "PD",
+        registration.session.described(),
+        "ExecutionThreadPool",
+        "DefaultPool",
+    ]
 
 
 def _session(session: Session, verbose: bool) -> list[Any]:

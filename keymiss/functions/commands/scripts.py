@@ -15,7 +15,8 @@ NO_BLOCKING = "Can not run gears inside a multi exec, lua, or when blocking is n
 
 
 def pyexecute(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | None:
-    """RG.PYEXECUTE script [UNBLOCKING] [ID id] [DESCRIPTION text] [UPGRADE] [REPLACE_WITH id] [REQUIREMENTS name ...]
+    """RG.PYEXECUTE script [UNBLOCKING] [ID id] [DESCRIPTION text] [UPGRADE] [REPLACE_WITH id]
+    [REQUIREMENTS name ...]
 
     [results, errors] of its one run; with UNBLOCKING the id of the execution; OK where it runs nothing.
     """

@@ -156,6 +156,12 @@ install_torch() {
     if [[ $TORCH_INDEX ]]; then pip_install --index-url "$TORCH_INDEX" "$TORCH"; else pip_install "$TORCH"; fi
 }
 
+# Running servers keep the module that they loaded: they are stopped, and started again with the new one.
+install_keymiss() {
+    pip_install -e ".[onnx,export${1:-}]"
+    keymiss down
+}
+
 keymiss() {
     .venv/bin/keymiss "$@"
 }
@@ -171,9 +177,11 @@ what_next() {
 import json, shlex, shutil, subprocess
 
 from keymiss.hashtags import slot_of
+from keymiss.keys import parse_question_key
 
 status = json.loads(subprocess.run([".venv/bin/keymiss", "status", "--json"], capture_output=True, check=True).stdout)
 key, kind = status["sample_key"], status["server"].split()[0]
+paragraph, question = parse_question_key(key)
 cli, benchmark = (name if shutil.which(name) else name.replace(kind, "redis") for name in (f"{kind}-cli", f"{kind}-benchmark"))
 shard = next(
     server["port"]
@@ -183,7 +191,7 @@ shard = next(
 print(f"""
 Try next:
   {cli} -c -p {status["port"]} GET {shlex.quote(key)}
-  .venv/bin/keymiss ask influenza:3 "What is influenza?"
+  .venv/bin/keymiss ask {paragraph.article}:{paragraph.number} {shlex.quote(question)}
   .venv/bin/keymiss status
 
 Measure the model instead of the cache, then cache again:
@@ -206,7 +214,7 @@ set_up() {
     step "System packages" system_packages
     step "Virtual environment" virtual_environment
     step "PyTorch" once torch /dev/null -- install_torch
-    step "Keymiss: build and install" once "package${1:-}" pyproject.toml CMakeLists.txt engine/*.[ch] -- pip_install -e ".[onnx,export${1:-}]"
+    step "Keymiss: build and install" once "package${1:-}" pyproject.toml CMakeLists.txt engine/*.[ch] -- install_keymiss "${1:-}"
 }
 
 main() {

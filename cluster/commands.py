@@ -68,7 +68,7 @@ def up(folder: Path, settings: dict[str, str], plain: bool, **asked: Any) -> Non
             f"{len(layout.nodes)} servers from port {layout.port} end above port {LAST_PORT}"
         )
     try:
-        started = bring_up(layout, lambda line: console.print(f"  started {line}"))
+        started = bring_up(layout, lambda line: console.print(f"  {line}"))
     except UpError as error:
         raise click.ClickException(str(error)) from error
     ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"

@@ -37,6 +37,10 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
     UpError where a port is taken, a server does not start, or the servers do not come together. What was
     started stays, so that its log can be read and the next call goes on from there."""
     missing = [node for node in layout.nodes if processes.running_pid(node.pid_file) is None]
+    if any(_is_older(node.pid_file, layout.module) for node in layout.nodes if node not in missing):
+        say(
+            "keymiss.so was built anew since the servers started: `keymiss down`, then `keymiss up`, loads it"
+        )
     for node in missing:
         _check_port(node)
     layout.save()
@@ -45,7 +49,7 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
         _start_server(layout, node)
     for node in missing:
         _wait_for_answer(node)
-        say(f"{node.name} on port {node.port}")
+        say(f"started {node.name} on port {node.port}")
     try:
         topology.form(layout, FORM_DEADLINE_S)
     except (topology.NotFormed, redis.RedisError) as error:
@@ -117,6 +121,11 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def _is_older(pid_file: Path, module: str | None) -> bool:
+    """Whether the running server was started before its module was built."""
+    return module is not None and pid_file.stat().st_mtime < Path(module).stat().st_mtime
+
+
 def _check_port(node: Node) -> None:
     for port, what in ((node.port, "port"), (node.port + BUS_PORT_OFFSET, "cluster bus port")):
         with closing(socket.socket()) as probe:
@@ -171,7 +180,7 @@ def _start_models_worker(layout: Layout, say: Say) -> list[str]:
     keeper: list[str | Path] = [sys.executable, "-m", f"{__package__}.keeper", _worker_pid(layout), *program]
     processes.start_detached(keeper, layout.models_log, _keeper_pid(layout))
     _wait_for_socket(layout.models_socket, layout.models_log)
-    say("the models worker of this host")
+    say("started the models worker of this host")
     return ["models worker"]
 
 

@@ -44,8 +44,8 @@ def deploy(files: tuple[Path, ...], folder: Path, port: int | None) -> None:
             except redis.ResponseError as error:
                 raise click.ClickException(f"{file}: {error}") from error
             console.print(f"Deployed {file.stem} to {len(shards)} shards{_results(reply)}.")
-    if not files:
-        show_tokens(shards, console)
+    if not files and show_tokens(shards, console):
+        raise click.ClickException("no more tokens are being added: the logs of the shards say why")
 
 
 def _results(reply: Any) -> str:

@@ -66,10 +66,8 @@ def load(files: tuple[Path, ...], folder: Path, port: int | None, unit: str, lan
     )
     for name in loaded.skipped:
         console.print(f"Skipped a second article named {name}.", style="yellow")
-    if tokenises:
-        show_tokens(shards, console)
-    else:
-        console.print("Nothing tokenises them yet: `keymiss deploy` deploys the functions.")
+    if loaded.new + loaded.changed and (not tokenises or show_tokens(shards, console)):
+        console.print("`keymiss deploy` deploys the functions, and tokenises what is not tokenised yet.")
 
 
 def _tokenises(client: redis.Redis) -> bool:

@@ -16,7 +16,7 @@ def bar(console: Console) -> Progress:
 
 
 def show_tokens(shards: list[Shard], console: Console) -> int:
-    """Wait until every paragraph has its tokens, or until none are being added; the number of those without."""
+    """Wait until every paragraph has its tokens, or none are being added; the number of those without."""
     with bar(console) as progress:
         task = progress.add_task("paragraphs tokenised")
         done, total = wait_for_tokens(

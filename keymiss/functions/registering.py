@@ -7,7 +7,7 @@ another's (equality).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -116,6 +116,17 @@ class HookArguments:
     command: str
     key_prefix: str | None
     in_order: bool
+    first_key: int  # where the command's first key stands; 0 where it has none
+
+    def takes(self, command: str, arguments: Sequence[Any]) -> bool:
+        """Whether this command with these arguments (its name not among them) is taken over."""
+        if command.lower() != self.command.lower():
+            return False
+        if self.key_prefix is None:
+            return True
+        return len(arguments) >= self.first_key and str(arguments[self.first_key - 1]).startswith(
+            self.key_prefix
+        )
 
     def watch(self) -> Watch:
         return Watch("hook", (self.key_prefix or "") + "*", commands=(self.command.lower(),))
@@ -218,7 +229,7 @@ def _command_arguments(options: dict[str, Any], call: Commands) -> TriggerArgume
         raise GearsError("Can not override a command which are not allowed inside a script")
     if key_prefix is not None and _first_key(info) <= 0:
         raise GearsError("Can not override a command by key prefix with none positive first key")
-    return HookArguments(hook, key_prefix, in_order)
+    return HookArguments(hook, key_prefix, in_order, _first_key(info))
 
 
 def _prefix(options: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from keymiss.functions.builder import to_str
 from keymiss.functions.context import Context
 from keymiss.functions.errors import flat_text
 from keymiss.functions.executions import ABORTED, DONE, Execution, result_reply
+from keymiss.functions.hooks import CallNext, hook_reply
 from keymiss.functions.job import EVENT, HOOKED, FunctionJob
 from keymiss.functions.readers import RecordsSource, Source
 from keymiss.functions.records import event_record
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 NOT_BLOCKING = (
     "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading."
 )
-_ONE_RESULT = "Command hook must return exactly one result"
 
 OneRecord = Callable[[Any], Coroutine[Any, Any, Any]]
 
@@ -116,7 +116,8 @@ class Registration:
     def fire(self, job: FunctionJob) -> None:
         """MISS, EVENT or HOOKED."""
         if job.kind == HOOKED:
-            self._run_command(job, job.argv, _Hook(self._gears, job))
+            name = job.argv[0].decode("utf-8", "replace")
+            self._run_command(job, job.argv, CallNext(self._gears, job, self, name))
             return
         if self.stream is not None:
             self.stream.fire(job)
@@ -163,7 +164,7 @@ class Registration:
         """RG.TRIGGER: argv is the trigger's name and its arguments."""
         self._run_command(job, argv, None)
 
-    def _run_command(self, job: FunctionJob, argv: list[bytes], hook: _Hook | None) -> None:
+    def _run_command(self, job: FunctionJob, argv: list[bytes], hook: CallNext | None) -> None:
         if self.mode != "sync" and (job.in_multi or job.sync):
             job.done(replies.error(NOT_BLOCKING))
             return
@@ -174,7 +175,7 @@ class Registration:
             return
         self._start_command(job, argv, hook)
 
-    def _start_command(self, job: FunctionJob, argv: list[bytes], hook: _Hook | None) -> None:
+    def _start_command(self, job: FunctionJob, argv: list[bytes], hook: CallNext | None) -> None:
         self.numbers.triggered += 1
         context = Context(
             job, session=self.session, call_next=hook, async_allowed=not (job.sync or job.in_multi)
@@ -195,17 +196,11 @@ class Registration:
 
         self._start(context, source, ended)
 
-    def _commanded(self, job: FunctionJob, execution: Execution, hook: _Hook | None) -> None:
-        if execution.errors:
-            reply = replies.error(execution.errors[0])
-        elif hook is None:
-            reply = replies.array([result_reply(result) for result in execution.results])
+    def _commanded(self, job: FunctionJob, execution: Execution, hook: CallNext | None) -> None:
+        if hook is not None or execution.errors:
+            reply = hook_reply(execution)
         else:
-            reply = (
-                result_reply(execution.results[0])
-                if len(execution.results) == 1
-                else replies.error(_ONE_RESULT)
-            )
+            reply = replies.array([result_reply(result) for result in execution.results])
         self._ended(execution)
         job.done(reply)
         if self._queue is not None and not job.sync:
@@ -367,17 +362,6 @@ class _Note:
         else:
             execution.results.append(self.result)
         return execution
-
-
-class _Hook:
-    """`call_next` of a command that was taken over: the command itself, with other arguments."""
-
-    def __init__(self, gears: Gears, job: FunctionJob) -> None:
-        self._execute = gears.shard.execute
-        self._command = job.argv[0]
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._execute(self._command, *arguments)
 
 
 _ONE_RECORD = (Kind.MAP, Kind.FOREACH, Kind.FILTER, Kind.FLATMAP)

@@ -48,7 +48,7 @@ SHUFFLES = (Kind.COLLECT, Kind.REPARTITION)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what it does, the function it calls; for `limit` how many records it passes, after how many."""
+    """One step: what it does, the function it calls; for `limit` how many records pass, after how many."""
 
     kind: Kind
     function: Callable[..., Any] | None = None

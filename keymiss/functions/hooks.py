@@ -1,0 +1,72 @@
+"""`call_next` of commands that were taken over with `register(hook=...)`.
+
+Hooks of one command lie on each other: the one registered last gets the client's command, its `call_next`
+runs the one below, and that of the lowest the command itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keymiss.errors import GearsError
+from keymiss.functions import replies
+from keymiss.functions.context import Context
+from keymiss.functions.executions import Execution, result_reply
+from keymiss.functions.job import FunctionJob
+from keymiss.functions.readers import RecordsSource
+from keymiss.functions.registering import HookArguments
+
+if TYPE_CHECKING:
+    from keymiss.functions.gears import Gears
+    from keymiss.functions.registrations import Registration
+
+ONE_RESULT = "Command hook must return exactly one result"
+
+
+def hook_reply(execution: Execution) -> bytes:
+    """What a client of a hooked command gets: the one result, or the first error."""
+    if execution.errors:
+        return replies.error(execution.errors[0])
+    if len(execution.results) != 1:
+        return replies.error(ONE_RESULT)
+    return result_reply(execution.results[0])
+
+
+class CallNext:
+    """`call_next` of one run of the hook `registration`."""
+
+    def __init__(self, gears: Gears, job: FunctionJob, registration: Registration, command: str) -> None:
+        self._gears = gears
+        self._job = job
+        self._registration = registration
+        self._command = command
+
+    def __call__(self, *arguments: Any) -> Any:
+        below = self._below(arguments)
+        if below is None:
+            try:
+                return self._gears.shard.execute(self._command, *arguments)
+            except GearsError as error:
+                if str(error).startswith("ERR wrong number of arguments"):
+                    raise GearsError("Invalid argument") from None
+                raise
+        context = Context(
+            self._job,
+            session=below.session,
+            call_next=CallNext(self._gears, self._job, below, self._command),
+        )
+        record = [self._command, *(replies.text(replies.argument(argument)) for argument in arguments)]
+        execution = Execution(self._gears.executions.next_id(), below.plan, registered=True, context=context)
+        self._gears.executions.run_here(execution, RecordsSource((record,)), inline=True)
+        return replies.from_resp(hook_reply(execution))
+
+    def _below(self, arguments: tuple[Any, ...]) -> Registration | None:
+        """The hook of the same command that was registered before this one, if its keys are these."""
+        found = None
+        for registration in self._gears.registrations:
+            if registration is self._registration:
+                break
+            hooked = registration.arguments
+            if isinstance(hooked, HookArguments) and hooked.takes(self._command, arguments):
+                found = registration
+        return found

@@ -126,13 +126,8 @@ static void run_command(RedisModuleCtx *ctx, asker from, bool no_writes, const s
 
     running_call call = {.from = from, .outer = running};
     running = &call;
-    int flags = RedisModule_GetContextFlags(ctx);
-    bool read_only = no_writes || (flags & REDISMODULE_CTX_FLAGS_READONLY);
-    /* A replica of a cluster has no slots of its own: without this it could not even read what it holds. */
-    bool any_slot = read_only && (flags & REDISMODULE_CTX_FLAGS_CLUSTER) && (flags & REDISMODULE_CTX_FLAGS_SLAVE);
-    if (any_slot) RedisModule_SetClusterFlags(ctx, REDISMODULE_CLUSTER_FLAG_NO_REDIRECTION);
+    bool read_only = no_writes || (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY);
     RedisModuleCallReply *reply = RedisModule_Call(ctx, name, read_only ? "!EMWv" : "!EMv", argv, argc);
-    if (any_slot) RedisModule_SetClusterFlags(ctx, REDISMODULE_CLUSTER_FLAG_NONE);
     running = call.outer;
 
     size_t len = 0;

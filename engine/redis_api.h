@@ -116,10 +116,6 @@ enum {
 #define REDISMODULE_NODE_PFAIL (1 << 3)
 #define REDISMODULE_NODE_FAIL (1 << 4)
 
-/* SetClusterFlags: run commands on any key, whichever node serves its slot. */
-#define REDISMODULE_CLUSTER_FLAG_NONE 0
-#define REDISMODULE_CLUSTER_FLAG_NO_REDIRECTION (1 << 2)
-
 #define REDISMODULE_AUX_BEFORE_RDB (1 << 0)
 #define REDISMODULE_AUX_AFTER_RDB (1 << 1)
 
@@ -445,7 +441,6 @@ typedef struct RedisModuleTypeMethods {
     NEED(size_t, GetClusterSize, (void))                                                                            \
     NEED(char **, GetClusterNodesList, (RedisModuleCtx *ctx, size_t *count))                                        \
     NEED(void, FreeClusterNodesList, (char **ids))                                                                  \
-    NEED(void, SetClusterFlags, (RedisModuleCtx *ctx, uint64_t flags))                                              \
     NEED(int, GetClusterNodeInfo,                                                                                   \
          (RedisModuleCtx *ctx, const char *id, char *ip, char *master_id, int *port, int *flags))                   \
     NEED(void, RegisterClusterMessageReceiver,                                                                      \

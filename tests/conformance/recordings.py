@@ -1,7 +1,8 @@
 """The recorded conversations of the original servers, and the cases that are known to differ.
 
 The recordings live in the shared folder (`golden/`) with the program that replays them; its docstring
-explains the format. `not_yet.txt` beside this file lists cases that do not agree yet: `<case id>  <reason>`.
+explains the format. `not_yet.txt` beside this file lists cases that do not agree yet: `<case id>  <reason>`;
+`@valkey` behind the id limits that to one kind of server.
 """
 
 from __future__ import annotations

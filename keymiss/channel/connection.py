@@ -65,6 +65,9 @@ class Channel:
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._reader = FrameReader()
+        self._buffer = bytearray(READ_BYTES)  # one for all reads: to make one of this size costs more than to read
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._on_hello = on_hello
         self._on_end = on_end
         self._handlers = {b"HELLO": self._greet, b"SETTING": self._set, b"PING": self._pong, **handlers}
@@ -174,10 +177,9 @@ class Channel:
         """Read and handle frames until `arrived()`. The loop's thread only. DeadlineError, ChannelError."""
         self.nesting += 1
         try:
-            self._handle(b"")  # what an outer call has read already but not yet handled
+            self._handle(0)  # what an outer call has read already but not yet handled
             self.flush()
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
+            poll = self._poll
             while not arrived():
                 if self.closed:
                     raise ChannelError("the channel has ended")
@@ -198,19 +200,20 @@ class Channel:
 
     def _receive(self) -> None:
         try:
-            data = self._sock.recv(READ_BYTES)
+            received = self._sock.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             return self.end(ChannelError(str(error)))
-        if not data:
+        if not received:
             return self.end(None)
-        self._handle(data)
+        self._handle(received)
 
-    def _handle(self, data: bytes) -> None:
+    def _handle(self, received: int) -> None:
+        """Handle the frames that the first `received` bytes of the buffer complete, and those left over before."""
         handlers = self._handlers
         try:
-            for frame in self._reader.feed(data):
+            for frame in self._reader.feed(self._buffer, received):
                 handler = handlers.get(frame[0])
                 if handler is None:
                     raise ChannelError(f"unknown verb {frame[0][:32]!r}")

@@ -55,13 +55,14 @@ class FrameReader:
         self._reader = hiredis.Reader()
         self._unparsed = 0  # bytes fed since the last complete frame: what a frame may not exceed
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes.
+    def feed(self, data: bytes | bytearray, length: int | None = None) -> Iterator[Frame]:
+        """The frames that `data`, or its first `length` bytes, completes. `data` may change afterwards.
 
         ChannelError on anything else: the stream is then of no use any more.
         """
-        self._unparsed += len(data)
-        self._reader.feed(data)
+        length = len(data) if length is None else length
+        self._unparsed += length
+        self._reader.feed(data, 0, length)  # type: ignore[arg-type]  # any buffer, say its sources
         gets = self._reader.gets
         while True:
             try:

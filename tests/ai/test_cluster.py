@@ -1,4 +1,4 @@
-"""Tensors and models in a cluster: the keys of a call share a slot, which takes its writes along when it moves."""
+"""Tensors and models in a cluster: the keys of a call share a slot, and when it moves its writes do too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of AI.* commands that are wrong in a known way: one error each, nothing stored, the server goes on."""
+"""AI.* commands called wrongly in a known way: one error each, nothing stored, and the server goes on."""
 
 from __future__ import annotations
 

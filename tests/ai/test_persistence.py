@@ -1,4 +1,4 @@
-"""What a restart brings back, to the byte: from RDB, from the append-only file, and from that one rewritten."""
+"""What a restart brings back, to the byte: from RDB, from the append-only file, from that one rewritten."""
 
 from __future__ import annotations
 

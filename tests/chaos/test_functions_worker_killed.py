@@ -95,7 +95,7 @@ def test_it_comes_back_for_commands_even_when_it_died_idle(shard: Server) -> Non
             )
             os.kill(shard.worker_pid("functions"), signal.SIGKILL)
             wait_until(
-                lambda: client.info("keymiss")["keymiss_functions"]["state"] != "ready",
+                lambda: client.info("keymiss")["keymiss_functions_worker"]["state"] != "ready",
                 10.0,
                 "its end is noticed",
             )

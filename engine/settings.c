@@ -25,6 +25,7 @@ typedef struct text_setting {
     const char **value; /* points into held */
     const char *standard;
     const char *(*refuse)(const char *value); /* NULL, or why not */
+    unsigned flags;
     RedisModuleString *held;
 } text_setting;
 
@@ -56,10 +57,11 @@ static const char *refuse_none(const char *value) {
 }
 
 static text_setting texts[] = {
-    {"models", &settings.models, "auto", refuse_models, NULL},
-    {"models-dir", &settings.models_dir, "models", refuse_empty, NULL},
-    {"python", &settings.python, "", refuse_none, NULL},
-    {"log-level", &settings.log_level, "notice", refuse_log_level, NULL},
+    {"models", &settings.models, "auto", refuse_models, 0, NULL},
+    /* Where files are written and which program is run: like the server's own dir, not for everyone with CONFIG SET. */
+    {"models-dir", &settings.models_dir, "models", refuse_empty, REDISMODULE_CONFIG_PROTECTED, NULL},
+    {"python", &settings.python, "", refuse_none, REDISMODULE_CONFIG_PROTECTED, NULL},
+    {"log-level", &settings.log_level, "notice", refuse_log_level, 0, NULL},
 };
 
 static const numeric_setting numbers[] = {
@@ -143,8 +145,7 @@ int settings_init(RedisModuleCtx *ctx) {
     int failed = 0;
     for (size_t i = 0; i < TEXTS; i++) {
         text_setting *s = &texts[i];
-        failed |= RedisModule_RegisterStringConfig(ctx, s->name, s->standard, REDISMODULE_CONFIG_DEFAULT, get_text,
-                                                   set_text, NULL, s);
+        failed |= RedisModule_RegisterStringConfig(ctx, s->name, s->standard, s->flags, get_text, set_text, NULL, s);
     }
     for (size_t i = 0; i < NUMBERS; i++) {
         const numeric_setting *s = &numbers[i];

@@ -129,9 +129,12 @@ def test_a_file_that_was_cut_short_is_written_again(make_server: Callable[..., S
     assert path.read_bytes() == blob
 
 
-def test_a_folder_that_cannot_be_made_is_told(client: redis.Redis) -> None:
-    client.config_set("keymiss.models-dir", "/proc/no/such/folder")
-    with pytest.raises(redis.ResponseError, match=r"keymiss\.models-dir"):
+def test_a_folder_that_cannot_be_made_is_told(make_server: Callable[..., Server]) -> None:
+    server = make_server(settings={"keymiss.models-dir": "/proc/no/such/folder"})
+    with (
+        contextlib.closing(server.client()) as client,
+        pytest.raises(redis.ResponseError, match=r"keymiss\.models-dir"),
+    ):
         _store(client, "m", torch_models.doubler())
 
 

@@ -143,13 +143,19 @@ class Shard:
         tag, fresh_until = self._hash_tag
         if monotonic() < fresh_until:
             return tag
-        slot = 0
-        if self.is_cluster:
-            rows = self.execute("CLUSTER", "SLOTS")
-            slot = min((row[0] for row in rows if any(node[2] == self.node for node in row[2:])), default=0)
-        tag = hash_tag_of(slot)
+        tag = hash_tag_of(self._first_slot() if self.is_cluster else 0)
         self._hash_tag = (tag, monotonic() + HASH_TAG_S)
         return tag
+
+    def _first_slot(self) -> int:
+        """Of this shard, or of the master that it replicates; 0 where that owns none.
+
+        Not from CLUSTER SLOTS: Valkey 8.0 crashes where a module asks for that before any client did."""
+        nodes = {line.split()[0]: line.split() for line in self.execute("CLUSTER", "NODES").splitlines()}
+        mine = nodes[self.node]
+        owner = nodes.get(mine[3], mine)
+        ranges = (part for part in owner[8:] if not part.startswith("["))
+        return min((int(part.partition("-")[0]) for part in ranges), default=0)
 
     # Running commands
 
@@ -301,7 +307,7 @@ class Shard:
         `then(task)` is called when it is done, before `spawn` returns where it never waited. The
         loop's thread only.
         """
-        task = _start_now(self.loop, coroutine, context)
+        task = _start_now(self.loop, _guarded(coroutine), context)
         if task.done():
             if then is not None:
                 then(task)
@@ -320,7 +326,10 @@ class Shard:
         It reports what it returns or raises by itself, and lets `keymiss.functions.errors.Aborted` pass.
         """
         ticket = self.pool.submit(function, context, lambda: self._abandon_section(context))
-        self.call_soon(context.add_running, ticket)
+        if self.channel.on_loop_thread:
+            context.add_running(ticket)
+        else:
+            self.call_soon(context.add_running, ticket)
         return ticket
 
     async def run_in_pool(self, function: Callable[[], T], context: Context) -> T:
@@ -479,6 +488,14 @@ def _resolve(future: asyncio.Future[T], result: T) -> None:
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+
+
+async def _guarded(coroutine: Coroutine[Any, Any, T]) -> T:
+    """A task that raises one of these would take the loop down with it."""
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as end:
+        raise GearsError(f"a function cannot end its process: {end!r}") from None
 
 
 def _start_now(

@@ -159,9 +159,15 @@ def main(sock: socket.socket, serve: Callable[[Shard], Services]) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    reason = loop.run_until_complete(Worker(sock, loop, serve).ended)
+    worker = Worker(sock, loop, serve)
+    while not worker.ended.done():
+        try:
+            loop.run_until_complete(worker.ended)
+        except (SystemExit, KeyboardInterrupt) as end:  # of a task or a callback that a function started
+            print(f"a function cannot end its process: {end!r}", file=sys.stderr)
+    reason = worker.ended.result()
     if reason is not None:
-        print(f"the functions worker ends: {reason}", file=sys.stderr)
+        traceback.print_exception(reason)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if reason is None else 1)

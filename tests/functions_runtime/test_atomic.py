@@ -78,7 +78,8 @@ def test_a_block_that_awaits_does_not_stop_the_server(client: redis.Redis) -> No
         "async def g(x):\n"
         "    return execute('INCR', 'n')\n"
         "GB('CommandReader').map(f).register(trigger='awaits', mode='async_local')\n"
-        "GB('CommandReader').flatmap(lambda x: [1, 2]).map(g).register(trigger='other', mode='async_local')\n",
+        "GB('CommandReader').flatmap(lambda x: [1, 2]).map(g)"
+        ".register(trigger='other', mode='async_local')\n",
     )
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         names = ["awaits", "other", "awaits", "other"]

@@ -150,3 +150,33 @@ def test_a_worker_needs_no_torch(server: Server, client: redis.Redis) -> None:
     )
     client.execute_command("RG.PYEXECUTE", script)
     assert client.get("result") == b""
+
+
+@pytest.mark.parametrize("name", ["def", "async def"])
+def test_a_function_cannot_end_its_process_politely(server: Server, client: redis.Redis, name: str) -> None:
+    register(
+        client,
+        f"import sys\n{name} f(x):\n    sys.exit(3)\n"
+        "GB('CommandReader').map(f).register(trigger='leave', mode='async_local')",
+    )
+    pid = server.wait_for_worker("functions")
+    for _ in range(3):
+        with pytest.raises(ResponseError):
+            client.execute_command("RG.TRIGGER", "leave")
+    assert server.worker_pid("functions") == pid
+
+
+def test_a_task_of_a_coroutine_cannot_end_the_process(server: Server, client: redis.Redis) -> None:
+    register(
+        client,
+        "import sys\n"
+        "async def leave():\n    sys.exit(3)\n"
+        "async def f(x):\n"
+        "    task = asyncio.create_task(leave())\n"
+        "    await asyncio.sleep(0.05)\n"
+        "    return 'still here'\n"
+        "GB('CommandReader').map(f).register(trigger='t', mode='async_local')",
+    )
+    pid = server.wait_for_worker("functions")
+    assert client.execute_command("RG.TRIGGER", "t") == [b"still here"]
+    assert server.worker_pid("functions") == pid

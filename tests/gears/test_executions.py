@@ -1,0 +1,126 @@
+"""Executions: long ones beside misses, aborted ones, many that wait, and how many are kept."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import redis
+from redis.exceptions import ResponseError
+from support.functions import answering_misses, register
+from support.server import Server
+from support.waiting import wait_until
+
+SLOW = "import time\ndef slow(x):\n    time.sleep(0.01)\n    execute('INCR', 'steps')\n    return x\n"
+
+
+def statuses(client: redis.Redis) -> dict[bytes, bytes]:
+    return {entry[1]: entry[3] for entry in client.execute_command("RG.DUMPEXECUTIONS")}
+
+
+def test_misses_are_answered_while_a_batch_reads_every_key(client: redis.Redis, server: Server) -> None:
+    register(client, answering_misses("q"))
+    with client.pipeline(transaction=False) as pipe:
+        for n in range(3000):
+            pipe.set(f"key:{n}", "value")
+        pipe.execute()
+    started = client.execute_command("RG.PYEXECUTE", "GB().count().run('key:*')", "UNBLOCKING")
+    answered = 0
+    while statuses(client).get(started) == b"running":
+        assert client.get(f"q{answered}") == f"answer for q{answered}".encode()
+        answered += 1
+    assert client.execute_command("RG.GETRESULTS", started) == [[b"3000"], []]
+    assert answered > 10
+
+
+def test_an_aborted_execution_stops_at_its_next_line(client: redis.Redis) -> None:
+    script = SLOW + "GB('PythonReader').map(slow).run(lambda: (n for n in range(10 ** 6)))"
+    started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
+    wait_until(lambda: client.get("steps"), 10.0, "it runs")
+    assert client.execute_command("RG.ABORTEXECUTION", started) == b"OK"
+    assert statuses(client)[started] == b"aborted"
+    assert client.execute_command("RG.GETRESULTS", started)[1] == [b"execution was aborted"]
+    steps = client.get("steps")
+    client.execute_command("RG.PYEXECUTE", "import time\ntime.sleep(0.1)")
+    assert int(client.get("steps")) <= int(steps) + 1
+    assert client.execute_command("RG.DROPEXECUTION", started) == b"OK"
+    assert started not in statuses(client)
+
+
+def test_a_function_that_catches_everything_is_aborted_all_the_same(client: redis.Redis) -> None:
+    script = (
+        "import time\ndef stubborn(x):\n    while True:\n        try:\n            time.sleep(0.01)\n"
+        "            execute('INCR', 'turns')\n        except Exception:\n            pass\n"
+        "GB('PythonReader').map(stubborn).run(lambda: (n for n in [1]))"
+    )
+    started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
+    wait_until(lambda: client.get("turns"), 10.0, "it runs")
+    client.execute_command("RG.ABORTEXECUTION", started)
+    turns = int(client.get("turns"))
+    client.execute_command("RG.PYEXECUTE", "import time\ntime.sleep(0.1)")
+    assert int(client.get("turns")) <= turns + 1
+    client.execute_command("RG.DROPEXECUTION", started)
+
+
+def test_a_coroutine_that_waits_is_aborted(client: redis.Redis) -> None:
+    script = (
+        "async def wait(x):\n    execute('SET', 'waits', 1)\n    await asyncio.sleep(3600)\n"
+        "GB('PythonReader').map(wait).run(lambda: (n for n in [1]))"
+    )
+    started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
+    wait_until(lambda: client.get("waits"), 10.0, "it waits")
+    client.execute_command("RG.ABORTEXECUTION", started)
+    assert statuses(client)[started] == b"aborted"
+    client.execute_command("RG.DROPEXECUTION", started)
+
+
+def test_finished_executions_are_kept_up_to_a_number(client: redis.Redis) -> None:
+    client.execute_command("RG.CONFIGSET", "MaxExecutions", 3)
+    try:
+        ids = [
+            client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').run()", "UNBLOCKING")
+            for _ in range(5)
+        ]
+        for started in ids[-3:]:
+            client.execute_command("RG.GETRESULTSBLOCKING", started)
+        with pytest.raises(ResponseError, match="does not exist"):
+            client.execute_command("RG.GETRESULTS", ids[0])
+        assert list(statuses(client)) == ids[-3:]
+    finally:
+        client.execute_command("RG.CONFIGSET", "MaxExecutions", 1000)
+        for started in statuses(client):
+            client.execute_command("RG.DROPEXECUTION", started)
+
+
+def test_more_coroutines_than_threads_wait_together(client: redis.Redis, server: Server) -> None:
+    register(
+        client,
+        "waiting = []\n"
+        "async def wait(x):\n"
+        "    future = createFuture()\n"
+        "    waiting.append(future)\n"
+        "    return await future\n"
+        "def release(x):\n"
+        "    released = len(waiting)\n"
+        "    while waiting: setFutureResults(waiting.pop(), x[1])\n"
+        "    return released\n"
+        "GB('CommandReader').map(wait).register(trigger='wait', mode='async_local')\n"
+        "GB('CommandReader').map(lambda x: len(waiting)).register(trigger='count', mode='sync')\n"
+        "GB('CommandReader').map(release).register(trigger='release', mode='sync')\n",
+    )
+    clients = 20
+    answers: list[object] = []
+
+    def wait() -> None:
+        with server.client() as own:
+            answers.append(own.execute_command("RG.TRIGGER", "wait"))
+
+    threads = [threading.Thread(target=wait) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    many = str(clients).encode()
+    wait_until(lambda: client.execute_command("RG.TRIGGER", "count") == [many], 10.0, "all wait")
+    assert client.execute_command("RG.TRIGGER", "release", "now") == [many]
+    for thread in threads:
+        thread.join()
+    assert answers == [[b"now"]] * clients

@@ -115,6 +115,16 @@ static bool needs_connection(slice command) {
     return false;
 }
 
+/* Valkey 8.0 looks at the connection of whoever asks for CLUSTER SLOTS, and crashes where that is a module and no client has
+ * asked before. */
+static bool crashes_server(RedisModuleCtx *ctx, const slice *parts, size_t count) {
+    if (count < 2 || !slice_is_word(parts[0], "cluster") || !slice_is_word(parts[1], "slots")) return false;
+    RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "server");
+    bool valkey = RedisModule_ServerInfoGetFieldC(info, "valkey_version") != NULL;
+    RedisModule_FreeServerInfo(ctx, info);
+    return valkey;
+}
+
 static void run_command(RedisModuleCtx *ctx, asker from, bool no_writes, const slice *parts, size_t count) {
     RedisModuleString *on_stack[ARGV_ON_STACK];
     RedisModuleString **argv = count <= ARGV_ON_STACK ? on_stack : memory.alloc(count * sizeof(*argv));
@@ -155,6 +165,8 @@ static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
         asker_result_error(from, "ERR unknown command");
     } else if (needs_connection(f->parts[3])) {
         asker_result_error(from, "ERR this command cannot be run by a function: it acts on a client's connection");
+    } else if (crashes_server(ctx, f->parts + 3, f->count - 3)) {
+        asker_result_error(from, "ERR CLUSTER SLOTS cannot be run by a function on this server: CLUSTER SHARDS can");
     } else {
         RedisModule_SelectDb(ctx, facts.db);
         run_command(ctx, from, facts.no_writes, f->parts + 3, f->count - 3);

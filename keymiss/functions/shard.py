@@ -164,13 +164,7 @@ class Shard:
 
         GearsError where it is an error.
         """
-        try:
-            return replies.from_resp(self.call([replies.argument(arg) for arg in argv]))
-        except GearsError as error:
-            for words, recorded in _RECORDED:
-                if str(error).startswith(words):
-                    raise GearsError(recorded) from None
-            raise
+        return _reply(self.call([replies.argument(arg) for arg in argv]))
 
     def call(self, argv: Sequence[bytes]) -> bytes:
         """As `execute`, raw: the reply is a RESP2 value, errors too."""
@@ -179,7 +173,7 @@ class Shard:
     def execute_async(self, *argv: Any) -> Pending[Any]:
         """As `execute`, for coroutines: the command is sent at once, its reply is to be awaited."""
         asked = self._ask_async(b"CALL", self._job_id(), *[replies.argument(arg) for arg in argv])
-        return Pending(asked, lambda frame: replies.from_resp(self._result(frame)))
+        return Pending(asked, lambda frame: _reply(self._result(frame)))
 
     def begin(self) -> None:
         """From here to `end` the server serves nobody but the current context.
@@ -478,6 +472,16 @@ class Shard:
         if job is not None and not job.finished and job.deadline != NEVER:
             return job.deadline
         return deadline_after_ms(self.setting("job-timeout-ms", DEFAULT_JOB_TIMEOUT_MS))
+
+
+def _reply(reply: bytes) -> Any:
+    try:
+        return replies.from_resp(reply)
+    except GearsError as error:
+        for words, recorded in _RECORDED:
+            if str(error).startswith(words):
+                raise GearsError(recorded) from None
+        raise
 
 
 def _resolve(future: asyncio.Future[T], result: T) -> None:

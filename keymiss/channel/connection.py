@@ -65,7 +65,9 @@ class Channel:
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._reader = FrameReader()
-        self._buffer = bytearray(READ_BYTES)  # one for all reads: to make one of this size costs more than to read
+        self._buffer = bytearray(
+            READ_BYTES
+        )  # one for all reads: to make one of this size costs more than to read
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._on_hello = on_hello
@@ -210,7 +212,7 @@ class Channel:
         self._handle(received)
 
     def _handle(self, received: int) -> None:
-        """Handle the frames that the first `received` bytes of the buffer complete, and those left over before."""
+        """Handle the frames that the first `received` bytes of the buffer complete, and those left over."""
         handlers = self._handlers
         try:
             for frame in self._reader.feed(self._buffer, received):

@@ -89,9 +89,8 @@ class Context:
         for running in list(self.running or ()):
             running.cancel()
 
-
     def background(self) -> Context:
-        """A context for what is started here and not waited for: nobody's job, since this one may end before."""
+        """For what is started here and not waited for: nobody's job, since this one may end before."""
         session = None if self.session is None else self.session.background
         return Context(session=session, async_allowed=True)
 

@@ -6,6 +6,7 @@ Texts of errors are the recorded ones of RedisAI 1.2 in RedisGears 1.2. Every na
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from time import monotonic
 from typing import Any
 
 from keymiss.channel import DTYPES, Tensor
@@ -30,7 +31,10 @@ __all__ = [
     "tensorToFlatList",
 ]
 
+NAMES_S = 1.0
+MAX_NAMES = 1000
 _FLOATS = ("FLOAT", "DOUBLE")
+_names: dict[bytes, tuple[tuple[list[str], list[str]], float]] = {}  # by key, and the time until when
 
 
 class PyTensor(Tensor):
@@ -174,12 +178,7 @@ def createModelRunner(*arguments: Any) -> PyGraphRunner:
     if not isinstance(key, str):
         raise GearsError("key argument must be a string")
     name = replies.argument(key)
-    try:
-        meta = context.shard().execute("AI.MODELGET", name, "META")
-    except GearsError:
-        raise GearsError("given key do not contain RedisAI model") from None
-    fields = dict(zip(meta[::2], meta[1::2], strict=False))
-    return PyGraphRunner(name, fields.get("inputs") or [], fields.get("outputs") or [])
+    return PyGraphRunner(name, *_names_of_model(name))
 
 
 def modelRunnerAddInput(*arguments: Any) -> None:
@@ -216,6 +215,28 @@ def _arguments(function: str, arguments: tuple[Any, ...], count: int) -> tuple[A
     if len(arguments) != count:
         raise GearsError(f"Wrong number of arguments given to {function}")
     return arguments
+
+
+def _names_of_model(key: bytes) -> tuple[list[str], list[str]]:
+    """The names of inputs and outputs that the model at a key was stored with. GearsError where there is none.
+
+    Asked for again when it is older than a second: a coroutine on a miss would otherwise wait for the server
+    once more than it has to. A run always sees the model that the key holds then.
+    """
+    known = _names.get(key)
+    if known is not None and monotonic() < known[1]:
+        return known[0]
+    try:
+        meta = context.shard().execute("AI.MODELGET", key, "META")
+    except GearsError:
+        _names.pop(key, None)
+        raise GearsError("given key do not contain RedisAI model") from None
+    fields = dict(zip(meta[::2], meta[1::2], strict=False))
+    names = (fields.get("inputs") or [], fields.get("outputs") or [])
+    if len(_names) >= MAX_NAMES:
+        _names.clear()
+    _names[key] = (names, monotonic() + NAMES_S)
+    return names
 
 
 def _shape(dtype: Any, dims: Any) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from keymiss.functions.futures import (
     setFutureException,
     setFutureResults,
 )
+from keymiss.functions.shard import Pending
 
 LOG_LEVELS = ("debug", "verbose", "notice", "warning")
 SETTINGS_PREFIX = "keymiss."
@@ -33,13 +34,20 @@ SETTINGS_PREFIX = "keymiss."
 
 def execute(*argv: Any) -> Any:
     """Run a command in this shard. Its reply as Python (see replies.py); GearsError where it is an error."""
-    if not argv:
-        return []
-    if not isinstance(argv[0], str):
+    return context.shard().execute(*_checked(argv)) if argv else []
+
+
+def _checked(argv: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not argv or not isinstance(argv[0], str):
         raise GearsError("the given command must be a string")
     if any(isinstance(argument, Tensor) for argument in argv):
         raise GearsError("a tensor cannot be an argument of a command: redisAI.setTensorInKey stores it")
-    return context.shard().execute(*argv)
+    return argv
+
+
+def executeAsync(*argv: Any) -> Pending[Any]:
+    """As `execute`, to be awaited: other coroutines run until the reply is there."""
+    return context.shard().execute_async(*_checked(argv))
 
 
 class atomic:
@@ -181,6 +189,7 @@ _NAMES: dict[str, Any] = {
     "createFuture": createFuture,
     "createKeysOnlyReader": createKeysOnlyReader,
     "execute": execute,
+    "executeAsync": executeAsync,
     "flat_error": flat_error,
     "gearsConfigGet": gearsConfigGet,
     "gearsFuture": gearsFuture,

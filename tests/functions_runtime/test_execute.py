@@ -194,3 +194,19 @@ def test_a_busy_function_does_not_keep_coroutines_waiting(client: redis.Redis) -
         assert monotonic() - started < 2.5
         for spin in spins:
             spin.result()
+
+
+def test_coroutines_wait_for_replies_together(client: redis.Redis) -> None:
+    register(
+        client,
+        "async def f(x):\n"
+        "    await asyncio.gather(*(executeAsync('INCR', 'n') for _ in range(100)))\n"
+        "    try:\n"
+        "        await executeAsync('INCR', 'text')\n"
+        "    except redisgears.GearsError as e:\n"
+        "        return [await executeAsync('GET', 'n'), str(e)]\n"
+        "GB('CommandReader').map(f).register(trigger='t', mode='async_local')",
+    )
+    client.set("text", "abc")
+    (reply,) = client.execute_command("RG.TRIGGER", "t")
+    assert reply == b"['100', 'ERR value is not an integer or out of range']"

@@ -12,9 +12,9 @@ from keymiss.cli.options import folder_option, port_option, where
 from keymiss.client import connect, read_shards
 from keymiss.corpus.derived import forget_answers, forget_tokens
 
-from .export import Exported, ExportError, export
+from .export import Exported, export
 from .load import store
-from .source import DEFAULT, ModelUnavailable
+from .source import DEFAULT, ExportError, ModelUnavailable
 
 FORMS = {"torch": "torchscript", "onnx": "onnx"}
 

@@ -16,7 +16,8 @@ import redis
 from keymiss.client import Shard
 from keymiss.keys import model_key, tokenizer_key
 
-from .export import BACKENDS, Exported
+from .export import Exported
+from .logits import BACKENDS
 
 CHUNK_BYTES = 512 << 20  # of one argument: what a server takes (proto-max-bulk-len)
 DEADLINE_S = 600.0  # for one shard: a large model has to be sent, written and loaded

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from keymiss.qa import Answer, Encoder, Window, answer_of, metric
 
-from .export import FORMATS, Logits, eager_logits, export, load_logits, pad
+from .export import export
+from .logits import FILES, Logits, load_logits, pad
 from .source import DEFAULT, cache_folder, load_eager
 from .squad import POLICIES, Example, examples
 
@@ -65,15 +66,17 @@ def main() -> None:
     parser.add_argument(
         "--model", default=DEFAULT, help="a Hugging Face id or folder (default: the one without a hub)"
     )
-    parser.add_argument("--format", choices=[*FORMATS, "eager"], default="torchscript")
+    parser.add_argument("--format", choices=[*FILES, "eager"], default="torchscript")
     parser.add_argument(
         "--context", choices=POLICIES, default="sentence", help="what each question is asked about"
     )
     parser.add_argument("--limit", type=int, help="only so many questions of each file")
     arguments = parser.parse_args()
     if arguments.format == "eager":
+        from .tracing import LogitsModule, eager_logits  # imports torch
+
         model, tokenizer = load_eager(arguments.model, cache_folder())
-        logits, encoder = eager_logits(model), Encoder(tokenizer)
+        logits, encoder = eager_logits(LogitsModule(model)), Encoder(tokenizer)
     else:
         exported = export(arguments.model, arguments.format)
         logits = load_logits(exported.model(arguments.format), arguments.format)

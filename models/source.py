@@ -23,6 +23,10 @@ class ModelUnavailable(Exception):
     """The model cannot be had here; the text says what to do."""
 
 
+class ExportError(Exception):
+    """What was exported does not do what the model does."""
+
+
 def cache_folder() -> Path:
     """Where made and exported models are kept: $KEYMISS_CACHE, else keymiss/ in the user's cache folder."""
     told = os.environ.get("KEYMISS_CACHE")
@@ -30,16 +34,20 @@ def cache_folder() -> Path:
 
 
 def slug_of(name: str) -> str:
-    """A folder name for what is made of the model `name`: readable, and another one when the model is
-    another."""
+    """A folder name for what is made of the model `name`: another one when the model is another, or when the
+    code here, which makes it, has changed."""
+    maker = b"".join(Path(__file__).with_name(file).read_bytes() for file in ("source.py", "tracing.py"))
+    digest = hashlib.sha256(maker)
     if name == DEFAULT:
-        return f"default-{hashlib.sha256(delta.DELTA.read_bytes()).hexdigest()[:12]}"
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-60:]
-    key = name
-    if Path(name).is_dir():  # a folder may be trained further under the same name
+        digest.update(delta.DELTA.read_bytes())
+    elif Path(name).is_dir():  # may be trained further under the same name
         files = sorted(path for path in Path(name).rglob("*") if path.is_file())
-        key = repr([str(Path(name).resolve()), *((path.name, *path.stat()[6:9:2]) for path in files)])
-    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        digest.update(repr((str(Path(name).resolve()), stats)).encode())
+    else:
+        digest.update(name.encode())
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-60:]
+    return f"{readable}-{digest.hexdigest()[:12]}"
 
 
 def default_model(folder: Path) -> Path:

@@ -1,0 +1,146 @@
+"""Exported models do what the eager model does, and come out the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from keymiss_deploy.models.export import Exported, export
+from keymiss_deploy.models.logits import BACKENDS, INPUTS, OUTPUTS, load_logits, pad
+from keymiss_deploy.models.source import DEFAULT, ExportError, ModelUnavailable, load_eager
+from keymiss_deploy.models.tracing import LogitsModule, check, eager_logits
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    DistilBertConfig,
+    DistilBertForQuestionAnswering,
+)
+
+from keymiss.backends import Backends, Device
+from keymiss.qa import Encoder
+
+TEXTS = (
+    ("Who wrote it?", "It was written by Mary."),
+    (
+        "When did the plague reach England?",
+        "The plague reached England in June 1348, at Melcombe in Dorset. " * 9,
+    ),
+    ("Where?", "Here."),
+)
+
+
+def rows(encoder: Encoder) -> list[tuple[list[int], list[int]]]:
+    windows = [next(encoder.windows(encoder.question(q), encoder.pieces(text))) for q, text in TEXTS]
+    return [(window.input_ids, window.token_type_ids) for window in windows]
+
+
+@pytest.mark.slow
+def test_logits_are_those_of_the_eager_model(exported: Exported, form: str, cache: Path) -> None:
+    eager = eager_logits(LogitsModule(load_eager(DEFAULT, cache)[0]))
+    logits = load_logits(exported.model(form), form)
+    three = rows(Encoder.from_file(exported.tokenizer))
+    for batch in (three[:1], three[1:2], three[2:], three):
+        inputs = pad(batch)
+        for want, have in zip(eager(inputs), logits(inputs), strict=True):
+            assert have.shape == inputs[0].shape
+            assert have.dtype == np.float32
+            assert np.abs(want - have)[inputs[1] == 1].max() < 1e-4
+
+
+@pytest.mark.slow
+def test_inputs_have_their_names(exported: Exported, form: str) -> None:
+    model = Backends(1)[BACKENDS[form]].load(exported.model(form), Device("CPU"), (), ())
+    assert model.inputs == INPUTS
+    assert model.outputs == {"onnx": OUTPUTS, "torchscript": ("", "")}[form]
+
+
+@pytest.mark.slow
+def test_weights_of_torchscript_can_be_mapped(cache: Path) -> None:
+    file = export(cache=cache).model("torchscript")
+    model = Backends(1)["TORCH"].load(file, Device("CPU"), (), ())
+    assert model.mapped_bytes > 0.99 * model.weight_bytes > 80_000_000
+
+
+@pytest.mark.slow
+def test_another_process_makes_the_same_bytes(exported: Exported, form: str, tmp_path: Path) -> None:
+    code = "import sys; from keymiss_deploy.models.export import export; export(form=sys.argv[1])"
+    env = {**os.environ, "PYTHONHASHSEED": "99", "KEYMISS_CACHE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code, form], env=env, timeout=300, check=True)
+    (again,) = tmp_path.rglob(exported.model(form).name)
+    assert sha256(again) == sha256(exported.model(form))
+
+
+@pytest.mark.slow
+def test_what_was_exported_is_found_without_torch(exported: Exported, form: str, cache: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from keymiss_deploy.models.export import export; "
+        "export(form=sys.argv[1], cache=Path(sys.argv[2])); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, form, str(cache)], timeout=60, check=True)
+
+
+def word_pieces(special: Sequence[str]) -> Tokenizer:
+    vocabulary = ["[PAD]", "[UNK]", *special, "who", "measles", "is", "?", "."]
+    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def tiny(folder: Path, model: torch.nn.Module, special: Sequence[str] = ("[CLS]", "[SEP]")) -> str:
+    """A model of random weights with a small vocabulary, as a Hugging Face folder."""
+    model.save_pretrained(folder)  # type: ignore[operator]
+    word_pieces(special).save(str(folder / "tokenizer.json"))
+    return str(folder)
+
+
+BERT = BertConfig(
+    vocab_size=4000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+)
+DISTILBERT = DistilBertConfig(vocab_size=4000, dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+
+
+def test_a_checkpoint_of_ones_own_is_exported(form: str, tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "bert", BertForQuestionAnswering(BERT))
+    exported = export(folder, form, tmp_path / "cache")
+    assert Encoder.from_file(exported.tokenizer).max_tokens == 512
+    assert exported.model(form).is_file()
+
+
+def test_a_model_without_token_types_takes_them_and_ignores_them(form: str, tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "distilbert", DistilBertForQuestionAnswering(DISTILBERT))
+    logits = load_logits(export(folder, form, tmp_path / "cache").model(form), form)
+    with_types, without = pad([([1, 4, 5], [0, 1, 1])]), pad([([1, 4, 5], [0, 0, 0])])
+    for one, other in zip(logits(with_types), logits(without), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_model_that_is_not_there_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelUnavailable, match="the default one needs no hub"):
+        export("nobody/such-a-model", "torchscript", tmp_path)
+
+
+def test_logits_that_differ_are_noticed() -> None:
+    def eager(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:  # type: ignore[type-arg]
+        return [np.zeros(inputs[0].shape, np.float32)] * 2
+
+    def off(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:  # type: ignore[type-arg]
+        return [array + 0.001 for array in eager(inputs)]
+
+    encoder = Encoder(word_pieces(("[CLS]", "[SEP]")))
+    check(eager, eager, encoder)
+    with pytest.raises(ExportError, match="differ"):
+        check(eager, off, encoder)
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -95,15 +95,18 @@ def test_a_thread_of_a_script_that_calls_the_server_while_the_script_runs(client
     _answered(client, "RG.PYEXECUTE", script)
 
 
+ENDLESS = "def numbers():\n    while True:\n        yield 1\nGB('PythonReader').count().run(numbers)"
+
+
 def test_a_reader_function_that_never_ends_leaves_the_server_serving(server: Server) -> None:
     """It runs until its deadline; meanwhile and afterwards everyone else is served."""
     with server.client() as client:
-        client.config_set("keymiss.job-timeout-ms", 2000)
+        client.config_set("keymiss.execution-timeout-ms", 2000)
         done = threading.Event()
 
         def run_script() -> None:
             with server.client() as other, pytest.raises(redis.ResponseError):
-                other.execute_command("RG.PYEXECUTE", "GB('PythonReader').run(lambda: iter([1, 2]))")
+                other.execute_command("RG.PYEXECUTE", ENDLESS)
             done.set()
 
         threading.Thread(target=run_script, daemon=True).start()

@@ -15,8 +15,6 @@ ARITY: list[Call] = [
     ("RG.PYEXECUTE",),
     ("RG.UNREGISTER",),
     ("RG.UNREGISTER", "id", "abortpending", "more"),
-    ("RG.DUMPREGISTRATIONS", "more", "and", "more"),
-    ("RG.PYSTATS", "more", "and", "more"),
     ("AI.TENSORSET",),
     ("AI.TENSORSET", "key"),
     ("AI.TENSORGET",),
@@ -31,7 +29,6 @@ ARITY: list[Call] = [
 
 WRONG: list[Call] = [
     ("RG.PYEXECUTE", "1", "NONSENSE"),
-    ("RG.PYEXECUTE", "1", "REQUIREMENTS"),
     ("RG.PYEXECUTE", "1", "ID"),
     ("RG.PYEXECUTE", "1", "ID", "not a name!"),
     ("RG.PYEXECUTE", "this is no python"),
@@ -49,7 +46,6 @@ WRONG: list[Call] = [
     ("RG.PYEXECUTE", "GB('KeysReader').register(prefix='a*', commands=['no-such-command'])"),
     ("RG.PYEXECUTE", "GB('NoSuchReader').run()"),
     ("RG.PYEXECUTE", "execute('NO.SUCH.COMMAND')"),
-    ("RG.PYEXECUTE", "execute()"),
     ("RG.UNREGISTER", "no such id"),
     ("RG.UNREGISTER", ""),
     ("RG.UNREGISTER", b"\x00\xff\r\n"),
@@ -69,23 +65,9 @@ def test_it_is_answered_by_an_error_and_the_connection_stays_in_step(client: red
     assert client.echo("in step") == b"in step"
 
 
-NAMES = [
-    "RG.PYEXECUTE",
-    "RG.UNREGISTER",
-    "RG.DUMPREGISTRATIONS",
-    "RG.PYSTATS",
-    "AI.TENSORSET",
-    "AI.TENSORGET",
-]
-NAMES += [
-    "AI.MODELSTORE",
-    "AI.MODELSET",
-    "AI.MODELGET",
-    "AI.MODELDEL",
-    "AI.MODELEXECUTE",
-    "AI.MODELRUN",
-    "AI.INFO",
-]
+# RG.DUMPREGISTRATIONS and RG.PYSTATS take no arguments and, as the original did, mind none.
+NAMES = ["RG.PYEXECUTE", "RG.UNREGISTER", "AI.TENSORSET", "AI.TENSORGET", "AI.MODELSTORE", "AI.MODELSET"]
+NAMES += ["AI.MODELGET", "AI.MODELDEL", "AI.MODELEXECUTE", "AI.MODELRUN", "AI.INFO"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,12 +109,14 @@ def test_any_override_is_answered(client: redis.Redis, value: str) -> None:
     assert client.echo("in step") == b"in step"
 
 
-def test_deeply_nested_replies_are_answered(client: redis.Redis) -> None:
+def test_a_reply_nested_too_deeply_is_not_given(client: redis.Redis) -> None:
+    """The function fails, and the client gets the command's own reply."""
     body = "    value = 'x'\n    for _ in range(500):\n        value = [value]\n    override_reply(value)\n"
     register(client, answering_misses("q:", body))
-    with pytest.raises(redis.ResponseError):
-        client.get("q:1")
-    assert client.ping()
+    assert client.get("q:1") is None
+    (registration,) = client.execute_command("RG.DUMPREGISTRATIONS")
+    counts = dict(zip(registration[7][::2], registration[7][1::2], strict=True))
+    assert (counts[b"numSuccess"], counts[b"numFailures"]) == (0, 1)
 
 
 def test_blocking_commands_inside_a_function_are_refused_or_answered(client: redis.Redis) -> None:

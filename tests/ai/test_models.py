@@ -192,6 +192,7 @@ def test_the_list_of_models_follows_renames_moves_and_swaps(client: redis.Redis)
 
 
 def test_a_model_can_be_stored_in_a_script_and_in_a_transaction(client: redis.Redis) -> None:
+    client.config_set("keymiss.sync-timeout-ms", 60_000)  # the models worker has to start first
     blob = torch_models.doubler()
     script = "return redis.call('AI.MODELSTORE', KEYS[1], 'TORCH', 'CPU', 'BLOB', ARGV[1])"
     assert client.eval(script, 1, "m", blob) == b"OK"

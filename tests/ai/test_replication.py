@@ -62,6 +62,7 @@ def test_an_old_form_of_storing_reaches_the_replica(pair: tuple[redis.Redis, red
 
 def test_a_model_stored_in_a_transaction_reaches_the_replica(pair: tuple[redis.Redis, redis.Redis]) -> None:
     primary, replica = pair
+    primary.config_set("keymiss.sync-timeout-ms", 60_000)  # the models worker has to start first
     pipeline = primary.pipeline(transaction=True)
     pipeline.set("before", 1)
     pipeline.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", torch_models.doubler())

@@ -1,0 +1,135 @@
+"""Executions and registrations over the shards of a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+from redis.exceptions import ResponseError
+from support.cluster import Cluster
+from support.functions import answering_misses, register
+from support.waiting import wait_until
+
+GIVE_UP_S = 20.0
+
+
+def test_a_batch_runs_on_every_shard_and_its_results_come_together(cluster: Cluster) -> None:
+    with contextlib.closing(cluster.client()) as everyone:
+        for n in range(600):
+            everyone.set(f"key:{n}", n)
+    for master in cluster.masters:
+        with master.client() as client:
+            total = "GB().map(lambda r: int(r['value'])).aggregate(0, lambda a, n: a + n, lambda a, n: a + n)"
+            assert client.execute_command("RG.PYEXECUTE", f"{total}.run('key:*')") == [[b"179700"], []]
+
+
+def test_records_go_to_the_shard_that_owns_their_key(cluster: Cluster) -> None:
+    with cluster.masters[0].client() as client:
+        script = (
+            "def words():\n    for n in range(300):\n        yield 'word:%d' % n\n"
+            "GB('PythonReader').repartition(lambda w: w).foreach(lambda w: execute('INCR', w)).count().run(words)"
+        )
+        assert client.execute_command("RG.PYEXECUTE", script) == [[b"900"], []]
+    with contextlib.closing(cluster.client()) as everyone:
+        assert [everyone.get(f"word:{n}") for n in (0, 1, 299)] == [b"3", b"3", b"3"]
+
+
+def test_more_records_than_fit_one_message_arrive_whole(cluster: Cluster) -> None:
+    with cluster.masters[0].client() as client:
+        script = (
+            "def many():\n    for n in range(4000):\n        yield n\n"
+            "GB('PythonReader').map(lambda n: 'x' * 100 + str(n)).collect().distinct().count().run(many)"
+        )
+        assert client.execute_command("RG.PYEXECUTE", script) == [[b"4000"], []]
+
+
+def test_a_registration_is_on_every_shard_when_the_script_is_answered(cluster: Cluster) -> None:
+    with cluster.masters[1].client() as client:
+        register(client, answering_misses("q"))
+    for shard in cluster.shards:
+        with shard.master.client() as client:
+            key = f"q{{{shard.hash_tag}}}"
+            assert client.get(key) == f"answer for {key}".encode()
+
+
+def test_unregistering_takes_it_from_every_shard(cluster: Cluster) -> None:
+    with cluster.masters[0].client() as client:
+        register(client, answering_misses("q"))
+        (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
+    with cluster.masters[2].client() as client:
+        assert client.execute_command("RG.UNREGISTER", entry[1]) == b"OK"
+    for master in cluster.masters:
+        with master.client() as client:
+            assert client.execute_command("RG.DUMPREGISTRATIONS") == []
+
+
+def test_each_shard_is_told_that_it_has_the_registration(cluster: Cluster) -> None:
+    script = "GB('CommandReader').register(trigger='t', onRegistered=lambda: execute('SET', 'here{%s}' % hashtag(), 1))"
+    with cluster.masters[0].client() as client:
+        register(client, script)
+        wait_until(
+            lambda: client.execute_command("RG.PYEXECUTE", "GB().count().run('here*')") == [[b"3"], []],
+            10.0,
+            "onRegistered has run on every shard",
+        )
+
+
+def test_an_upgrade_from_another_shard_replaces_it_everywhere(cluster: Cluster) -> None:
+    script = "GB('CommandReader').map(lambda x: %d).register(trigger='t', mode='async_local')"
+    for version, master in enumerate(cluster.masters):
+        with master.client() as client:
+            client.execute_command("RG.PYEXECUTE", script % version, "ID", "s", "UPGRADE")
+    for master in cluster.masters:
+        with master.client() as client:
+            assert client.execute_command("RG.TRIGGER", "t") == [b"2"]
+            assert len(client.execute_command("RG.DUMPREGISTRATIONS")) == 1
+
+
+def test_an_error_of_one_shard_comes_with_the_results_of_the_others(cluster: Cluster) -> None:
+    with cluster.masters[0].client() as client:
+        tag = client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').map(lambda x: hashtag()).run()")[0][0]
+        script = f"def f(x):\n    if hashtag() == '{tag.decode()}': raise Exception('not here')\n    return 1\n"
+        results, errors = client.execute_command("RG.PYEXECUTE", script + "GB('ShardsIDReader').map(f).run()")
+        assert results == [b"1", b"1"]
+        assert len(errors) == 1 and b"not here" in errors[0]
+
+
+@pytest.mark.parametrize("stopped", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_shard_that_does_not_answer_is_named_in_an_error(
+    make_cluster: Callable[..., Cluster], stopped: signal.Signals
+) -> None:
+    cluster = make_cluster()
+    with cluster.masters[0].client() as client:
+        script = "import time\ndef f(x):\n    time.sleep(1)\n    return 1\nGB('ShardsIDReader').map(f).count().run()"
+        client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').run()")  # the workers have started
+        client.execute_command("RG.CONFIGSET", "ExecutionMaxIdleTime", 2500)
+        started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
+        os.kill(cluster.masters[2].pid, stopped)
+        since = time.monotonic()
+        try:
+            results, errors = client.execute_command("RG.GETRESULTSBLOCKING", started)
+        finally:
+            if stopped == signal.SIGSTOP:
+                os.kill(cluster.masters[2].pid, signal.SIGCONT)
+        assert time.monotonic() - since < GIVE_UP_S
+        assert results == [b"2"]
+        assert any(b"did not answer" in error for error in errors)
+
+
+def test_a_registration_that_a_shard_did_not_take_is_an_error(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster()
+    with cluster.masters[0].client() as client:
+        client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').run()")
+        os.kill(cluster.masters[1].pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(ResponseError, match="no answer within"):
+                register(client, answering_misses("q"))
+        except redis.TimeoutError:
+            pytest.fail("the script was not answered")
+        finally:
+            os.kill(cluster.masters[1].pid, signal.SIGCONT)

@@ -20,6 +20,11 @@ def test_unit(name: str) -> None:
     program = sanitized.build() / "engine" / "tests" / name
     environment = {**os.environ, **sanitized.TEST_OPTIONS}
     done = subprocess.run(
-        [program], capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environment
+        [program, REPOSITORY / "tests" / "frames"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr

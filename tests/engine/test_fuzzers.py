@@ -16,6 +16,7 @@ from support.paths import REPOSITORY
 SECONDS = int(os.environ.get("KEYMISS_FUZZ_SECONDS", "20"))
 MEMORY_MB = 2048
 
+FRAMES = REPOSITORY / "tests" / "frames"  # recorded: what the channel's fuzzer starts from
 SOURCES = sorted((REPOSITORY / "engine" / "tests").glob("fuzz_*.c"))
 
 
@@ -33,7 +34,13 @@ def test_fuzzer_finds_nothing(name: str) -> None:
         "-print_final_stats=1",
     ]
     done = subprocess.run(
-        [folder / "engine" / "tests" / name, *options, f"-artifact_prefix={corpus.parent}/{name}-", corpus],
+        [
+            folder / "engine" / "tests" / name,
+            *options,
+            f"-artifact_prefix={corpus.parent}/{name}-",
+            corpus,
+            FRAMES,
+        ],
         capture_output=True,
         text=True,
         timeout=SECONDS + 120.0,

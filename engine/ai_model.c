@@ -9,7 +9,6 @@
 
 #include "ai.h"
 #include "ai_command.h"
-#include "calls.h"
 #include "jobs.h"
 #include "memory.h"
 #include "model_type.h"
@@ -171,11 +170,7 @@ static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_argumen
         return RedisModule_ReplyWithSimpleString(ctx, "OK");
     }
     storing *s = storing_new(argv, m, (size_t)(parsed->chunks - args->all), parsed->chunk_count);
-    asker call;
-    int flags = RedisModule_GetContextFlags(ctx);
-    bool may_block = calls_current(&call) ||
-                     !(flags & (REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING));
-    return may_block ? load_and_answer_later(ctx, s) : load_at_once(ctx, s);
+    return waiter_possible(ctx) ? load_and_answer_later(ctx, s) : load_at_once(ctx, s);
 }
 
 /* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input ... OUTPUTS n output ...]

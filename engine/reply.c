@@ -126,15 +126,30 @@ static void on_free(RedisModuleCtx *ctx, void *privdata) {
     waiter_free(privdata);
 }
 
+/* A CALL of the functions worker itself, not what a script inside it runs. */
+static bool is_call(int flags, asker *call) {
+    return !(flags & (REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_MULTI)) && calls_current(call);
+}
+
+static bool may_block(int flags) {
+    return !(flags & (REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_DENY_BLOCKING));
+}
+
+bool waiter_possible(RedisModuleCtx *ctx) {
+    asker call;
+    int flags = RedisModule_GetContextFlags(ctx);
+    return is_call(flags, &call) || may_block(flags);
+}
+
 waiter *waiter_new(RedisModuleCtx *ctx, const char *refusal) {
     int flags = RedisModule_GetContextFlags(ctx);
     waiter *w = memory.alloc(sizeof(*w));
     *w = (waiter){0};
-    if (!(flags & (REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_MULTI)) && calls_current(&w->call)) {
+    if (is_call(flags, &w->call)) {
         calls_defer();
         return w;
     }
-    if (flags & (REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_DENY_BLOCKING)) {
+    if (!may_block(flags)) {
         memory.free(w);
         RedisModule_ReplyWithError(ctx, refusal);
         return NULL;

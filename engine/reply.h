@@ -20,6 +20,8 @@ typedef int (*waiter_reply)(RedisModuleCtx *ctx, void *arg); /* writes the reply
 /* Block the caller of the current command. Returns NULL, after replying with `refusal`, where it may not block (MULTI,
  * script, a client that denies it) and is no CALL of our own worker. */
 waiter *waiter_new(RedisModuleCtx *ctx, const char *refusal);
+/* Would waiter_new give one? */
+bool waiter_possible(RedisModuleCtx *ctx);
 /* The job this waiter stands for: cancelled if the client leaves. */
 void waiter_set_job(waiter *w, unsigned long long job);
 /* End the wait. reply(ctx, arg) writes the answer, free_arg(arg) follows in every case. Or one of the two short forms. */

@@ -9,10 +9,9 @@ from contextlib import closing
 
 import psutil
 import redis
+from support.command_line import CommandLine
 from support.server import new_client
 from support.waiting import wait_until
-
-from .conftest import CommandLine
 
 FAILOVER_DEADLINE_S = 60.0
 

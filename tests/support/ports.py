@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-DEFAULT_RANGE = "20000-29999"
+DEFAULT_RANGE = "20100-22767"  # the cluster bus, 10,000 above, stays below the ephemeral ports too
 
 
 class PortPool:

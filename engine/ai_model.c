@@ -14,6 +14,7 @@
 #include "model_type.h"
 #include "reply.h"
 #include "settings.h"
+#include "stored_models.h"
 
 /* A large model on a slow disk: reading 1 GB at 10 MB/s takes 100 s. */
 enum { LOAD_TIMEOUT_MS = 5 * 60 * 1000 };
@@ -293,7 +294,7 @@ int ai_modelscan(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     (void)argv;
     if (argc != 1) return RedisModule_WrongArity(ctx);
     RedisModule_ReplyWithArray(ctx, REDISMODULE_POSTPONED_LEN);
-    models_each(ctx, reply_model, &count);
+    stored_models_each(ctx, reply_model, &count);
     RedisModule_ReplySetArrayLength(ctx, count);
     return REDISMODULE_OK;
 }

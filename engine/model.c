@@ -1,0 +1,114 @@
+#include "model.h"
+
+#include <string.h>
+
+#include "memory.h"
+
+names names_copy(const slice *items, size_t count) {
+    names n = {NULL, count};
+    size_t size = count * sizeof *items;
+    char *at;
+    if (count == 0) return n;
+    for (size_t i = 0; i < count; i++) size += items[i].len;
+    n.items = memory.alloc(size);
+    at = (char *)(n.items + count);
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].len > 0) memcpy(at, items[i].data, items[i].len);
+        n.items[i] = (slice){at, items[i].len};
+        at += items[i].len;
+    }
+    return n;
+}
+
+void names_free(names *n) {
+    memory.free(n->items);
+    *n = (names){NULL, 0};
+}
+
+size_t names_bytes(const names *n) {
+    size_t bytes = n->count * sizeof *n->items;
+    for (size_t i = 0; i < n->count; i++) bytes += n->items[i].len;
+    return bytes;
+}
+
+model *model_new(const model_args *args, blob *bytes) {
+    model *m = memory.alloc(sizeof *m);
+    slice words[2] = {args->device, args->tag};
+    *m = (model){.backend = args->backend,
+                 .words = names_copy(words, 2),
+                 .batchsize = args->batchsize,
+                 .minbatchsize = args->minbatchsize,
+                 .minbatchtimeout_ms = args->minbatchtimeout_ms,
+                 .inputs = names_copy(args->inputs, args->input_count),
+                 .outputs = names_copy(args->outputs, args->output_count),
+                 .bytes = bytes};
+    atomic_init(&m->refs, 1);
+    return m;
+}
+
+void model_set_names(model *m, const slice *inputs, size_t input_count, const slice *outputs, size_t output_count) {
+    names_free(&m->inputs);
+    names_free(&m->outputs);
+    m->inputs = names_copy(inputs, input_count);
+    m->outputs = names_copy(outputs, output_count);
+}
+
+slice model_device(const model *m) {
+    return m->words.items[0];
+}
+
+slice model_tag(const model *m) {
+    return m->words.items[1];
+}
+
+model *model_hold(model *m) {
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    return m;
+}
+
+void model_release(model *m) {
+    if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1) return;
+    blob_release(m->bytes);
+    names_free(&m->words);
+    names_free(&m->inputs);
+    names_free(&m->outputs);
+    names_free(&m->stored.key);
+    memory.free(m);
+}
+
+model *model_copy(const model *m) {
+    model_args args = {.backend = m->backend,
+                       .device = model_device(m),
+                       .tag = model_tag(m),
+                       .batchsize = m->batchsize,
+                       .minbatchsize = m->minbatchsize,
+                       .minbatchtimeout_ms = m->minbatchtimeout_ms,
+                       .inputs = m->inputs.items,
+                       .input_count = m->inputs.count,
+                       .outputs = m->outputs.items,
+                       .output_count = m->outputs.count};
+    return model_new(&args, blob_hold(m->bytes));
+}
+
+size_t model_bytes(const model *m) {
+    size_t said = names_bytes(&m->words) + names_bytes(&m->inputs) + names_bytes(&m->outputs) + names_bytes(&m->stored.key);
+    return sizeof *m + said + m->bytes->size;
+}
+
+static void add_names(frame_writer *out, const names *n) {
+    frame_add_number(out, (long long)n->count);
+    for (size_t i = 0; i < n->count; i++) frame_add(out, n->items[i].data, n->items[i].len);
+}
+
+void model_to_wire(const model *m, frame_writer *out) {
+    frame_add_text(out, m->bytes->path);
+    frame_add_text(out, m->bytes->digest);
+    frame_add_text(out, model_backend_name(m->backend));
+    frame_add(out, model_device(m).data, model_device(m).len);
+    frame_add(out, model_tag(m).data, model_tag(m).len);
+    frame_add_number(out, m->batchsize);
+    frame_add_number(out, m->minbatchsize);
+    frame_add_number(out, m->minbatchtimeout_ms);
+    add_names(out, &m->inputs);
+    add_names(out, &m->outputs);
+}

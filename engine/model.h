@@ -1,0 +1,58 @@
+/* model.h: a model: its bytes, what it says about itself, and its counters.
+ *
+ * 1. A model is made once; a key and the jobs that run it hold it, so it lives on while they do. What it says about itself
+ *    does not change after it was stored; its counters do, on the main thread.
+ * 2. COPY and RESTORE make another model with the same blob and counters at 0.
+ * 3. The server may free a key's value in its lazy-free thread: the count of references is atomic, and where the model is
+ *    stored belongs to stored_models.c, which guards it. */
+#ifndef KEYMISS_MODEL_H
+#define KEYMISS_MODEL_H
+
+#include <stdatomic.h>
+
+#include "ai_args.h"
+#include "blobs.h"
+
+typedef struct names { /* in one allocation */
+    slice *items;
+    size_t count;
+} names;
+names names_copy(const slice *items, size_t count);
+void names_free(names *n);
+size_t names_bytes(const names *n);
+
+typedef struct run_counters { /* as AI.INFO shows them */
+    long long duration_us, samples, calls, errors;
+} run_counters;
+
+typedef struct model {
+    atomic_uint refs;
+    model_backend backend;
+    names words; /* device and tag, as they were given */
+    long long batchsize, minbatchsize, minbatchtimeout_ms;
+    names inputs, outputs; /* for most backends, as the models worker told when it loaded the model */
+    blob *bytes;
+    run_counters counters;
+    struct { /* of stored_models.c */
+        struct model *next, **link;
+        int db;
+        names key; /* one name */
+    } stored;
+} model;
+
+/* From a command's arguments; takes over the reference to the blob. */
+model *model_new(const model_args *args, blob *bytes);
+/* Another one that says the same, for COPY. */
+model *model_copy(const model *m);
+/* Before it is stored. */
+void model_set_names(model *m, const slice *inputs, size_t input_count, const slice *outputs, size_t output_count);
+slice model_device(const model *m);
+slice model_tag(const model *m);
+size_t model_bytes(const model *m); /* on the heap and mapped */
+model *model_hold(model *m); /* returns m */
+void model_release(model *m); /* NULL is fine */
+
+/* The elements of a frame that say which model; see docs/channel.md. */
+void model_to_wire(const model *m, frame_writer *out);
+
+#endif

@@ -63,9 +63,9 @@ def up(folder: Path, settings: dict[str, str], plain: bool, **asked: Any) -> Non
     if settings:
         chosen["settings"] = settings
     layout = _layout(folder.resolve(), chosen, plain)
-    if layout.nodes[-1].port > LAST_PORT:
+    if layout.last_port > LAST_PORT:
         raise click.ClickException(
-            f"{len(layout.nodes)} servers from port {layout.port} end above port {LAST_PORT}"
+            f"{layout.servers} servers need two ports each: {layout.port} is too high for that"
         )
     try:
         started = bring_up(layout, lambda line: console.print(f"  {line}"))

@@ -13,8 +13,7 @@ from pathlib import Path
 from keymiss.client import STATE_FILE
 
 LONGEST_SOCKET_PATH = 100  # a unix socket's address holds 107 bytes
-BUS_PORT_OFFSET = 10_000  # the cluster bus of a server listens this far above its port
-LAST_PORT = 65_535 - BUS_PORT_OFFSET
+LAST_PORT = 65_535
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,7 @@ class Node:
 
     name: str
     port: int
+    bus_port: int
     folder: Path
     replica_of: int | None = None
 
@@ -37,7 +37,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Layout:
-    """A cluster in `folder`: masters on `port` and up, then their replicas, then nothing else."""
+    """A cluster in `folder`. On `port` and up: the masters, their replicas, then the bus port of each server.
+
+    Not 10,000 above as is usual: from port 30001 on that is where outgoing connections take their ports."""
 
     folder: Path
     server: str
@@ -60,7 +62,18 @@ class Layout:
 
     def _node(self, shard: int, copy: int, master: int | None) -> Node:
         name = f"shard-{shard + 1}" + (f"-replica-{copy}" if copy else "")
-        return Node(name, self.port + shard + copy * self.shards, self.folder / name, master)
+        port = self.port + shard + copy * self.shards
+        return Node(name, port, port + self.servers, self.folder / name, master)
+
+    @property
+    def servers(self) -> int:
+        """How many there are."""
+        return self.shards * (1 + self.replicas)
+
+    @property
+    def last_port(self) -> int:
+        """The last that is taken."""
+        return self.port + 2 * self.servers - 1
 
     def slots_of(self, shard: int) -> tuple[int, int]:
         """First and last slot of the shard, counted from 0: equal shares, cut where `redis-cli --cluster

@@ -16,7 +16,7 @@ import redis
 from keymiss.client import connect
 
 from . import processes, topology
-from .layout import BUS_PORT_OFFSET, Layout, Node
+from .layout import Layout, Node
 
 ANSWER_DEADLINE_S = 60.0  # a server that loads a large data set answers late
 FORM_DEADLINE_S = 60.0
@@ -105,6 +105,7 @@ def _settings(layout: Layout, node: Node) -> list[tuple[str, str]]:
         ("cluster-enabled", "yes"),
         ("cluster-config-file", "nodes.conf"),
         ("cluster-node-timeout", "5000"),
+        ("cluster-port", str(node.bus_port)),
         ("appendonly", "yes"),
         ("save", ""),  # the append-only file holds everything
         ("repl-diskless-sync-delay", "0"),
@@ -127,7 +128,7 @@ def _is_older(pid_file: Path, module: str | None) -> bool:
 
 
 def _check_port(node: Node) -> None:
-    for port, what in ((node.port, "port"), (node.port + BUS_PORT_OFFSET, "cluster bus port")):
+    for port, what in ((node.port, "port"), (node.bus_port, "cluster bus port")):
         with closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -68,9 +68,9 @@ def _give_slots(layout: Layout, clients: dict[int, redis.Redis]) -> None:
 def _introduce(layout: Layout, clients: dict[int, redis.Redis], deadline: float) -> None:
     ids = {port: _my_id(client) for port, client in clients.items()}
     first = clients[layout.port]
-    for port in clients:
-        if ids[port] not in _known_ids(first):
-            first.execute_command("CLUSTER", "MEET", "127.0.0.1", port)
+    for node in layout.nodes:
+        if ids[node.port] not in _known_ids(first):
+            first.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus_port)
     for node in layout.nodes:
         _wait(
             deadline,

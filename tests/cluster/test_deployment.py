@@ -1,0 +1,242 @@
+"""What `keymiss up`, `model store`, `load` and `deploy` make together: a cluster that answers questions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from support.paths import REPOSITORY
+from support.ports import ports
+from support.server import KINDS
+from support.waiting import wait_until
+
+from keymiss.client import Shard, connect, read_shards, shard_of, text_of
+from keymiss.hashtags import slot_of
+from keymiss.keys import Paragraph, model_key, processed_key
+
+from .conftest import MOST_PORTS, CommandLine
+
+CORPUS = REPOSITORY / "corpus"
+RECOVERY_DEADLINE_S = 60.0
+RIGHT_AT_LEAST = 0.9  # of the sample corpus's own questions; 60 of 61 when this was written
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A cluster with the sample corpus, the default model and the deployed functions."""
+
+    keymiss: CommandLine
+    shards: list[Shard]
+
+    def shard_of(self, article: str) -> Shard:
+        return shard_of(slot_of(article), self.shards)
+
+    def paragraph(self, article: str, number: int | str) -> Paragraph:
+        return Paragraph(article, self.shard_of(article).hash_tag, str(number))
+
+    def client(self, article: str) -> redis.Redis:
+        """A client of the shard that holds the article."""
+        return self.shard_of(article).connect()
+
+    def ask(self, article: str, number: int | str, question: str) -> str:
+        """The answer; redis.ResponseError where it is one."""
+        with closing(self.client(article)) as client:
+            return text_of(client.get(self.paragraph(article, number).question_key(question)))
+
+    def model_calls(self, article: str) -> int:
+        """How often the model of the article's shard has run."""
+        with closing(self.client(article)) as client:
+            info = client.execute_command("AI.INFO", model_key(self.shard_of(article).hash_tag))
+        counted = dict(zip(info[::2], info[1::2], strict=True))
+        return int(counted[b"calls"])
+
+
+@pytest.fixture(scope="module")
+def deployment(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("deployment")
+    keymiss = CommandLine(folder, ports.take_run(MOST_PORTS), KINDS[server_kind])
+    try:
+        keymiss.up("--shards", "2", "--replicas", "1")
+        keymiss("model", "store")
+        keymiss("load", CORPUS)
+        keymiss("deploy")
+        with closing(connect("127.0.0.1", keymiss.port)) as client:
+            shards = read_shards(client)
+        yield Deployment(keymiss, shards)
+    finally:
+        keymiss("down", "--delete")
+        for port in range(keymiss.port, keymiss.port + MOST_PORTS):
+            ports.release(port)
+
+
+def test_the_sample_key_of_the_status_answers_and_then_comes_from_the_cache(deployment: Deployment) -> None:
+    key = deployment.keymiss.status()["sample_key"]
+    assert "by the model" in deployment.keymiss("ask", key)
+    assert "from the cache" in deployment.keymiss("ask", key)
+
+
+def test_the_questions_of_the_sample_corpus_are_answered_right(deployment: Deployment) -> None:
+    questions: list[dict[str, str]] = json.loads((CORPUS / "questions.json").read_text())
+    wrong = []
+    for question in questions:
+        with closing(deployment.client(question["article"])) as client:
+            stored: Any = client.hgetall(deployment.paragraph(question["article"], 1).hash_key)
+        numbers = {text_of(text): text_of(number) for number, text in stored.items()}
+        number = numbers[question["sentence"]]
+        answer = deployment.ask(question["article"], number, question["question"])
+        assert answer in question["sentence"], "an answer is an exact substring of its sentence"
+        if question["answer"].lower() not in answer.lower():
+            wrong.append((question["question"], question["answer"], answer))
+    assert len(wrong) <= (1 - RIGHT_AT_LEAST) * len(questions), wrong
+
+
+def test_a_miss_is_one_inference_however_often_the_functions_were_deployed(deployment: Deployment) -> None:
+    for _ in range(2):
+        deployment.keymiss("deploy")
+    before = deployment.model_calls("measles")
+    deployment.ask("measles", 3, "How many inferences does this cost?")
+    assert deployment.model_calls("measles") == before + 1
+    sessions = [function["session"] for function in deployment.keymiss.status()["functions"]]
+    assert sorted(sessions) == ["keymiss-answer", "keymiss-tokenise"]
+
+
+def test_a_question_without_an_answer_gives_an_empty_string(deployment: Deployment) -> None:
+    assert deployment.ask("adenovirus", 3, "What colour is the sky?") == ""
+
+
+def test_a_question_may_hold_underscores_colons_and_braces(deployment: Deployment) -> None:
+    assert deployment.ask("adenovirus", 2, "When were they: first_isolated {adenoviruses}?") == "1953"
+
+
+@pytest.mark.parametrize(
+    ("article", "number", "question", "complaint"),
+    [
+        ("adenovirus", 2, " ", "the question is empty"),
+        ("adenovirus", 999, "Why?", "no paragraph 999 in sentence:adenovirus:"),
+        ("nothing", 1, "Why?", "load it with `keymiss load`"),
+        ("adenovirus", 2, "why " * 65, "the question has 65 word pieces, at most 64 are allowed"),
+    ],
+)
+def test_what_cannot_be_answered_gets_its_own_error(
+    deployment: Deployment, article: str, number: int, question: str, complaint: str
+) -> None:
+    with pytest.raises(redis.ResponseError) as error:
+        deployment.ask(article, number, question)
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["bertqa{06S}", "bertqa{06S}_adenovirus:2_Why?", "bertqa{06S}_a:{8M}:2_Why?"])
+def test_a_malformed_key_is_told_its_form(deployment: Deployment, key: str) -> None:
+    with closing(deployment.shards[0].connect()) as client, pytest.raises(redis.ResponseError) as error:
+        client.get(key)
+    assert "is not of the form bertqa{tag}_<article>:{tag}:<number>_<question>" in str(error.value)
+
+
+def test_a_missing_model_is_named_and_stored_again(deployment: Deployment) -> None:
+    tag = deployment.shard_of("polio").hash_tag
+    with closing(deployment.client("polio")) as client:
+        client.execute_command("AI.MODELDEL", model_key(tag))
+    with pytest.raises(redis.ResponseError) as error:
+        deployment.ask("polio", 2, "Is there a model?")
+    assert f"no model bert-qa{{{tag}}}: store one with `keymiss model store`" in str(error.value)
+    deployment.keymiss("model", "store")
+    deployment.keymiss("deploy")
+    assert isinstance(deployment.ask("polio", 2, "Is there a model?"), str)
+
+
+def test_an_answer_is_cached_for_as_long_as_the_setting_says(deployment: Deployment) -> None:
+    with closing(deployment.client("rabies")) as client:
+        client.config_set("keymiss.answer-ttl-ms", 5000)
+        deployment.ask("rabies", 2, "For how long?")
+        ttl_ms = client.pttl(deployment.paragraph("rabies", 2).question_key("For how long?"))
+        client.config_set("keymiss.answer-ttl-ms", 0)
+        deployment.ask("rabies", 2, "Not at all?")
+        kept = client.exists(deployment.paragraph("rabies", 2).question_key("Not at all?"))
+        client.config_set("keymiss.answer-ttl-ms", 86_400_000)
+    assert 0 < ttl_ms <= 5000
+    assert kept == 0
+
+
+def test_an_article_that_arrives_is_tokenised_and_answers(deployment: Deployment) -> None:
+    paragraph = deployment.paragraph("arrival", 1)
+    with closing(deployment.client("arrival")) as client:
+        client.hset(paragraph.hash_key, "1", "The ship arrived in Genoa in October 1347.")
+        done = processed_key(paragraph.tag)
+        wait_until(lambda: client.sismember(done, paragraph.tokens_key), 10.0, "the paragraph has its tokens")
+        meta = client.execute_command("AI.TENSORGET", paragraph.tokens_key, "META")
+    assert meta[1] == b"INT32"
+    assert meta[3][0] == 3
+    assert "Genoa" in deployment.ask("arrival", 1, "Where did the ship arrive?")
+
+
+def test_a_paragraph_that_is_too_long_for_the_model_is_answered_from_its_end(deployment: Deployment) -> None:
+    filler = "Nothing of interest happened on that day in the small town. " * 80
+    with closing(deployment.client("long")) as client:
+        client.hset(
+            deployment.paragraph("long", 1).hash_key, "1", filler + "The virus was discovered by Mary Smith."
+        )
+    before = deployment.model_calls("long")
+    assert deployment.ask("long", 1, "Who discovered the virus?") == "Mary Smith"
+    assert deployment.model_calls("long") > before
+
+
+def test_a_replica_answers_and_leaves_the_cache_to_its_master(deployment: Deployment) -> None:
+    paragraph = deployment.paragraph("hiv", 2)
+    ((host, port),) = deployment.shard_of("hiv").replicas
+    with closing(connect(host, port)) as replica:
+        replica.execute_command("READONLY")
+        answer = replica.get(paragraph.question_key("What does the replica say?"))
+        assert answer is not None
+        assert replica.exists(paragraph.question_key("What does the replica say?")) == 0
+
+
+def test_the_shared_models_worker_is_started_again(deployment: Deployment) -> None:
+    def worker() -> dict[str, Any]:
+        workers = deployment.keymiss.status()["workers"]
+        (shared,) = (worker for worker in workers if worker["port"] is None)
+        return dict(shared)
+
+    killed = worker()["pid"]
+    os.kill(killed, signal.SIGKILL)
+    wait_until(
+        lambda: worker()["pid"] not in (None, killed), RECOVERY_DEADLINE_S, "another models worker runs"
+    )
+    assert isinstance(deployment.ask("zika", 2, "Does it answer again?"), str)
+
+
+def test_a_shared_models_worker_that_lost_its_keeper_is_stopped_by_down(deployment: Deployment) -> None:
+    workers = deployment.keymiss.status()["workers"]
+    (shared,) = (worker for worker in workers if worker["port"] is None)
+    os.kill(shared["keeper_pid"], signal.SIGKILL)
+    assert "models worker" in deployment.keymiss("down")
+    assert not _runs(shared["pid"])
+    deployment.keymiss("up")
+
+
+def test_everything_is_back_after_down_and_up(deployment: Deployment) -> None:
+    deployment.keymiss("down")
+    deployment.keymiss("up")
+    answer = wait_until(
+        lambda: deployment.ask("dengue", 1, "Is everything back?") is not None,
+        RECOVERY_DEADLINE_S,
+        "an answer",
+    )
+    assert answer
+    status = deployment.keymiss.status()
+    assert len(status["models"]) == 2
+    assert {function["session"] for function in status["functions"]} == {"keymiss-answer", "keymiss-tokenise"}
+
+
+def _runs(pid: int) -> bool:
+    return (
+        Path(f"/proc/{pid}/stat").exists()
+        and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1][:3]
+    )

@@ -11,7 +11,7 @@ from threading import Lock
 from keymiss.backends.base import Array, Backend, Device, Model
 from keymiss.errors import BackendMissing
 
-__all__ = ["Array", "Backend", "Backends", "Device", "Model"]
+__all__ = ["Array", "Backend", "Backends", "Device", "Model", "backend_class"]
 
 _BACKENDS = {
     "TORCH": ("keymiss.backends.torch", "TorchBackend"),
@@ -19,31 +19,40 @@ _BACKENDS = {
 }
 
 
+def backend_class(name: str) -> type[Backend]:
+    """The backend called `name` in AI.MODELSTORE, in any case. Imports its file but not its library.
+    BackendMissing where this version has none of that name."""
+    try:
+        module, attribute = _BACKENDS[name.upper()]
+    except KeyError:
+        raise BackendMissing(
+            f"Could not load backend {name}: this version has {', '.join(_BACKENDS)}"
+        ) from None
+    found: type[Backend] = getattr(import_module(module), attribute)
+    return found
+
+
 class Backends:
     """The backends of one process, each made once, with `threads` threads."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._made: dict[str, Backend] = {}
+        self._made: dict[type[Backend], Backend] = {}
         self._lock = Lock()  # loads run on several threads, and an import must happen once
 
     def __getitem__(self, name: str) -> Backend:
-        """The backend called `name` in AI.MODELSTORE. BackendMissing where it or its library is not there."""
-        key = name.upper()
+        """The backend called `name`. BackendMissing where it or its library is not there."""
+        kind = backend_class(name)
         with self._lock:
-            if key not in self._made:
-                self._made[key] = self._make(key)
-            return self._made[key]
+            if kind not in self._made:
+                self._made[kind] = self._make(kind)
+            return self._made[kind]
 
-    def _make(self, name: str) -> Backend:
-        if name not in _BACKENDS:
-            raise BackendMissing(f"Could not load backend {name}: this version has {', '.join(_BACKENDS)}")
-        module, attribute = _BACKENDS[name]
-        backend: type[Backend] = getattr(import_module(module), attribute)
+    def _make(self, kind: type[Backend]) -> Backend:
         try:
-            return backend(self.threads)
+            return kind(self.threads)
         except ImportError as error:
             raise BackendMissing(
-                f"Could not load backend {name}: the models worker has no {backend.library} ({error}); "
-                f"install it with: {backend.install}"
+                f"Could not load backend {kind.name}: the models worker has no {kind.library} ({error}); "
+                f"install it with: {kind.install}"
             ) from None

@@ -84,6 +84,7 @@ class Backend(ABC):
     name: ClassVar[str]  # as in AI.MODELSTORE
     library: ClassVar[str]  # what `import` needs
     install: ClassVar[str]  # the command that installs it
+    takes_names: ClassVar[bool]  # its models have to be told which of their tensors go in and out
     batches: ClassVar[bool]  # tensors of several requests may be joined along dimension 0
     maps_weights: ClassVar[bool]  # weights stay in the file's own pages
 

@@ -31,6 +31,7 @@ class OnnxBackend(Backend):
     name: ClassVar[str] = "ONNX"
     library: ClassVar[str] = "onnxruntime"
     install: ClassVar[str] = "pip install 'keymiss[onnx]'"
+    takes_names: ClassVar[bool] = False
     batches: ClassVar[bool] = True
     maps_weights: ClassVar[bool] = False
 

@@ -20,6 +20,7 @@ class TorchBackend(Backend):
     name: ClassVar[str] = "TORCH"
     library: ClassVar[str] = "torch"
     install: ClassVar[str] = "pip install 'keymiss[torch]'"
+    takes_names: ClassVar[bool] = False
     batches: ClassVar[bool] = True
     maps_weights: ClassVar[bool] = True
 

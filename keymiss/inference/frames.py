@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from keymiss.backends import Device, Model
+from keymiss.backends import Device, Model, backend_class
 from keymiss.channel import Frame, Part, Tensor, number, parse_tensors, tensor_parts
 from keymiss.errors import ChannelError
 from keymiss.inference.batcher import Outcome
@@ -46,9 +46,12 @@ class ModelParts(NamedTuple):
 @lru_cache(maxsize=1024)  # every job of a model names it by the same bytes
 def _parse_model(parts: tuple[bytes, ...]) -> ModelParts:
     path, digest, backend, device, _tag, _, _, _, count, *names = map(_text, parts)
-    inputs, outputs = names[: int(count)], names[int(count) + 1 :]
-    identity = Identity(digest, backend.upper(), Device.parse(device), tuple(inputs), tuple(outputs))
-    rule = Rule(number(parts[5]), number(parts[6]), number(parts[7]) / 1000)
+    inputs, outputs = tuple(names[: int(count)]), tuple(names[int(count) + 1 :])
+    kind = backend_class(backend)
+    if not kind.takes_names:  # a frame names them once the module knows them; the model is the same
+        inputs = outputs = ()
+    identity = Identity(digest, kind.name, Device.parse(device), inputs, outputs)
+    rule = Rule(number(parts[5]), number(parts[6]), number(parts[7]) / 1000) if kind.batches else Rule()
     return ModelParts(Path(path), identity, rule)
 
 

@@ -20,7 +20,7 @@ from keymiss.backends import Backends, Device, Model
 from keymiss.errors import BackendError
 
 KEPT_MODELS = 8  # loaded models that nobody holds
-KEPT_BYTES = 1 << 30  # and their weights together
+KEPT_BYTES = 1 << 30  # and their weights together, where they are not mapped
 _LOADERS = 2  # one slow load does not hold up the next
 
 
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
     backend: str
     device: Device
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # both empty where the backend knows them by itself
 
 
 class Store:
@@ -117,7 +117,12 @@ class Store:
 
     def _evict(self) -> None:
         idle = [identity for identity in self._models if identity not in self._owners]
-        size = sum(self._models[identity].weight_bytes for identity in idle)
+        size = sum(_own_bytes(self._models[identity]) for identity in idle)
         while len(idle) > KEPT_MODELS or size > KEPT_BYTES:
-            size -= self._models.pop(idle.pop(0)).weight_bytes
+            size -= _own_bytes(self._models.pop(idle.pop(0)))
+
+
+def _own_bytes(model: Model) -> int:
+    """Memory that goes when the model goes; mapped weights are the page cache's."""
+    return model.weight_bytes - model.mapped_bytes
         self._told = {asked: told for asked, told in self._told.items() if told in self._models}

@@ -31,6 +31,7 @@ class StoredModel:
     batchsize: int = 0
     minbatchsize: int = 0
     minbatchtimeout_ms: int = 0
+    names: tuple[Sequence[str], Sequence[str]] = ((), ())  # inputs and outputs, as LOAD told them
     digest: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -38,7 +39,8 @@ class StoredModel:
 
     def parts(self) -> list[str | int]:
         options = [self.tag, self.batchsize, self.minbatchsize, self.minbatchtimeout_ms]
-        return [str(self.path), self.digest, self.backend, self.device, *options, 0, 0]
+        names = [part for some in self.names for part in (len(some), *some)]
+        return [str(self.path), self.digest, self.backend, self.device, *options, *names]
 
 
 @dataclass

@@ -75,6 +75,13 @@ def test_shards_share_one_loaded_model(connect: Connect, model: Make) -> None:
     assert info["bytes_mapped"] > 1_000_000
 
 
+def test_a_model_is_one_before_and_after_its_names_are_known(connect: Connect, model: Make) -> None:
+    shard = connect()
+    shard.load(model("Linear"))
+    assert shard.run(model("Linear", names=(["x"], [""])), [X]).reply == b"+OK\r\n"
+    assert told(shard, lambda info: info["jobs_run"] > 0)["models_loaded"] == 1
+
+
 def test_requests_of_two_shards_run_as_one_batch(connect: Connect, model: Make) -> None:
     rows = model("Rows", batchsize=2, minbatchsize=2)
     one, two = connect(), connect()

@@ -67,26 +67,21 @@ class Context:
         self.async_allowed = async_allowed
         self.atomic = False
         self.future: Any = None
-        self.running: set[Cancellable] | None = None
+        self.running: set[Cancellable] = set()
         self.cancelled = False
 
     def add_running(self, running: Cancellable) -> None:
-        """`cancel`, the job's deadline and its CANCEL now stop this too. The loop's thread only."""
+        """`cancel`, the job's deadline and its CANCEL stop this too, until it is discarded from `running`."""
+        self.running.add(running)
+        if self.job is not None:
+            self.job.on_cancel = self.cancel
         if self.cancelled:
             running.cancel()
-        if self.running is None:
-            self.running = set()
-            if self.job is not None:
-                self.job.on_cancel = self.cancel
-        self.running.add(running)
 
     def cancel(self) -> None:
-        """Stop what runs for this context:
-
-        coroutines are cancelled, functions in the pool are interrupted.
-        """
+        """Stop what runs for this context: coroutines are cancelled, functions in the pool interrupted."""
         self.cancelled = True
-        for running in list(self.running or ()):
+        for running in list(self.running):
             running.cancel()
 
     def background(self) -> Context:

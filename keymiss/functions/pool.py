@@ -33,41 +33,52 @@ _here = threading.local()  # .ticket: the one that this thread runs
 class Ticket:
     """A function in the pool. `cancel` keeps it from starting, or interrupts it."""
 
-    __slots__ = ("_cleanup", "_done", "_function", "_lock", "_shields", "_thread", "cancelled_at")
+    __slots__ = ("_cleanup", "_context", "_function", "_lock", "_shields", "_thread", "cancelled_at", "done")
 
-    def __init__(self, function: Callable[[], object], cleanup: Callable[[], object]) -> None:
+    def __init__(
+        self, function: Callable[[], object], context: Context, cleanup: Callable[[], object] = int
+    ) -> None:
+        """`function` is run with `context` as the current one, and must report its result itself.
+
+        `cleanup` is called behind it, however it ended, where it cannot be interrupted any more.
+        """
         self.cancelled_at: float | None = None
         self._function = function
+        self._context = context
         self._cleanup = cleanup
         self._lock = threading.Lock()
         self._thread = 0  # the thread it runs in
         self._shields = 0
-        self._done = False
+        self.done = False
 
     def cancel(self) -> None:
         with self._lock:  # while it is held the thread can neither finish nor enter a shield
-            if self._done or self.cancelled_at is not None:
+            if self.done or self.cancelled_at is not None:
                 return
             self.cancelled_at = monotonic()
             if not self._thread:
-                self._done = True
+                self.done = True
             elif not self._shields:
                 self._interrupt()
 
     def run(self) -> None:
         with self._lock:
-            if self._done:
+            if self.done:
                 return
             self._thread = threading.get_ident()
         try:
-            self._function()
+            copy_context().run(self._within)
             self._finish()
         except Aborted:
-            self._done = True
+            self.done = True
         except BaseException:  # a function reports its own errors: this is a defect of ours
             traceback.print_exc()
-            self._done = True
+            self.done = True
         self._cleanup()
+
+    def _within(self) -> None:
+        current.set(self._context)
+        self._function()
 
     def shield(self) -> None:
         """Interruptions wait until `unshield`."""
@@ -87,7 +98,7 @@ class Ticket:
 
     def _finish(self) -> None:
         with self._lock:
-            self._done = True
+            self.done = True
             asked = self.cancelled_at is not None
         if asked:
             self._await_interruption()  # it must not hit what this thread runs next
@@ -102,15 +113,16 @@ class Ticket:
 
 
 def interruptible() -> bool:
-    """This is a thread of the pool."""
-    return getattr(_here, "ticket", None) is not None
+    """This is a thread of the pool, inside a function."""
+    ticket: Ticket | None = getattr(_here, "ticket", None)
+    return ticket is not None and not ticket.done
 
 
 @contextmanager
 def shielded() -> Iterator[None]:
     """No interruption of a pool's thread inside this block."""
     ticket: Ticket | None = getattr(_here, "ticket", None)
-    if ticket is None:
+    if ticket is None or ticket.done:
         yield
         return
     ticket.shield()
@@ -130,28 +142,22 @@ class Pool:
         self._threads = 0
         self._lock = threading.Lock()
 
-    def submit(
-        self, function: Callable[[], object], context: Context, cleanup: Callable[[], object] = int
-    ) -> Ticket:
-        """Run `function` in a thread with `context` as the current one. It must report its result itself.
+    def submit(self, function: Callable[[], object], context: Context) -> Ticket:
+        """Run a function in a thread as soon as one is free. BusyError where too many wait."""
+        ticket = Ticket(function, context)
+        self.put(ticket)
+        return ticket
 
-        `cleanup` is called behind it, however it ended, where it cannot be interrupted any more.
-        """
-
-        def within() -> None:
-            current.set(context)
-            function()
-
+    def put(self, ticket: Ticket) -> None:
+        """As `submit`, for a ticket that was made before."""
         if self._queue.qsize() >= MAX_WAITING:
             raise BusyError(f"{MAX_WAITING} functions wait for a thread already")
-        ticket = Ticket(lambda: copy_context().run(within), cleanup)
         self._queue.put(ticket)
         with self._lock:
             idle = self._threads - len(self._running)
             if idle < self._queue.qsize() and self._threads < self.size:
                 self._threads += 1
                 threading.Thread(target=self._serve, name="functions", daemon=True).start()
-        return ticket
 
     def stuck(self, grace_s: float) -> bool:
         """Every thread runs what was to be stopped more than `grace_s` ago, and others wait."""

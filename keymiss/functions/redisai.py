@@ -218,7 +218,7 @@ def _arguments(function: str, arguments: tuple[Any, ...], count: int) -> tuple[A
 
 
 def _names_of_model(key: bytes) -> tuple[list[str], list[str]]:
-    """The names of inputs and outputs that the model at a key was stored with. GearsError where there is none.
+    """Names of inputs and outputs that the model at a key was stored with. GearsError: there is none.
 
     Asked for again when it is older than a second: a coroutine on a miss would otherwise wait for the server
     once more than it has to. A run always sees the model that the key holds then.

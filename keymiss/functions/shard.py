@@ -307,7 +307,7 @@ class Shard:
                 then(task)
             return task
         context.add_running(task)
-        task.add_done_callback(context.running.discard)  # type: ignore[union-attr]
+        task.add_done_callback(context.running.discard)
         if then is not None:
             task.add_done_callback(then)
         return task
@@ -319,11 +319,14 @@ class Shard:
 
         It reports what it returns or raises by itself, and lets `keymiss.functions.errors.Aborted` pass.
         """
-        ticket = self.pool.submit(function, context, lambda: self._abandon_section(context))
-        if self.channel.on_loop_thread:
-            context.add_running(ticket)
-        else:
-            self.call_soon(context.add_running, ticket)
+
+        def ended() -> None:
+            context.running.discard(ticket)
+            self._abandon_section(context)
+
+        ticket = Ticket(function, context, ended)
+        context.add_running(ticket)
+        self.pool.put(ticket)
         return ticket
 
     async def run_in_pool(self, function: Callable[[], T], context: Context) -> T:
@@ -343,8 +346,6 @@ class Shard:
             return await future
         finally:
             ticket.cancel()
-            if context.running is not None:
-                context.running.discard(ticket)
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T], context: Context) -> T:
         """Run a coroutine on the loop and wait for what it returns or raises.

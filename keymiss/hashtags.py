@@ -1,8 +1,8 @@
 """Slots of keys, and the hash tag that stands for a shard.
 
-A shard's hash tag is a short string whose slot is the first slot the shard owns, so that `name{tag}` is stored there:
-"06S" for slot 0. Tags are found, not tabulated: the first string over 0-9A-Za-z, shortest first, that hashes to the slot;
-three characters reach every slot.
+A shard's hash tag is a short string whose slot is the first slot the shard owns, so that `name{tag}` is
+stored there: "06S" for slot 0. Tags are found, not tabulated: the first string over 0-9A-Za-z, shortest
+first, that hashes to the slot; three characters reach every slot.
 """
 
 from __future__ import annotations

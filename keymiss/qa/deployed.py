@@ -1,5 +1,6 @@
 """The tokenizer that stands beside the model of a shard, as an encoder. For functions in the functions
-worker."""
+worker.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, const ch
         shape[dims++] = dim;
     }
     if (at == argc) return tensor_zeroed(dtype, shape, dims, error);
-    if (slice_is_word(argv[at], "VALUES")) return tensor_from_values(dtype, shape, dims, argv + at + 1, argc - at - 1, error);
+    if (slice_is_word(argv[at], "VALUES"))
+        return tensor_from_values(dtype, shape, dims, argv + at + 1, argc - at - 1, error);
     if (argc - at != 2) {
         *error = "ERR a single binary string should come after the BLOB argument in 'AI.TENSORSET' command";
         return NULL;
@@ -49,14 +50,10 @@ const char *parse_tensorget(const slice *argv, size_t argc, tensorget_args *out)
     *out = (tensorget_args){0};
     if (argc < 2) return ARGS_WRONG_ARITY;
     for (size_t at = 2; at < argc; at++) {
-        if (slice_is_word(argv[at], "META"))
-            out->meta = true;
-        else if (slice_is_word(argv[at], "BLOB"))
-            out->blob = true;
-        else if (slice_is_word(argv[at], "VALUES"))
-            out->values = true;
-        else
-            return "ERR unsupported data format";
+        if (slice_is_word(argv[at], "META")) out->meta = true;
+        else if (slice_is_word(argv[at], "BLOB")) out->blob = true;
+        else if (slice_is_word(argv[at], "VALUES")) out->values = true;
+        else return "ERR unsupported data format";
     }
     if (out->blob && out->values) return "ERR both BLOB and VALUES specified";
     if (argc == 2) out->meta = out->blob = true;
@@ -115,15 +112,17 @@ static const char *take_chunks(const slice *argv, size_t argc, size_t at, model_
 }
 
 static const char *check_batching(const model_args *args) {
-    if (args->batchsize > 0 && !BACKEND[args->backend].batches) return "ERR Auto-batching not supported by the TFLITE backend";
+    if (args->batchsize > 0 && !BACKEND[args->backend].batches)
+        return "ERR Auto-batching not supported by the TFLITE backend";
     if (args->minbatchsize > 0 && args->batchsize == 0) return "ERR MINBATCHSIZE specified without BATCHSIZE";
-    if (args->minbatchtimeout_ms > 0 && args->minbatchsize == 0) return "ERR MINBATCHTIMEOUT specified without MINBATCHSIZE";
+    if (args->minbatchtimeout_ms > 0 && args->minbatchsize == 0)
+        return "ERR MINBATCHTIMEOUT specified without MINBATCHSIZE";
     return NULL;
 }
 
 /* "n name ..." after INPUTS or OUTPUTS of AI.MODELSTORE. Something must follow the names: the blob. */
-static const char *take_counted_names(const slice *argv, size_t argc, size_t *at, args_from from, const slice **names, size_t *count,
-                                      const char *bad_count, const char *mismatch) {
+static const char *take_counted_names(const slice *argv, size_t argc, size_t *at, args_from from, const slice **names,
+                                      size_t *count, const char *bad_count, const char *mismatch) {
     long long n;
     if (*at >= argc || !parse_count(argv[*at], &n) || (n == 0 && from == ARGS_FROM_USER)) return bad_count;
     if ((unsigned long long)n > argc - ++*at) return mismatch;
@@ -138,11 +137,13 @@ static const char *take_names(const slice *argv, size_t argc, size_t *at, args_f
     bool wanted = BACKEND[out->backend].names_wanted;
     if (!take_word(argv, argc, at, "INPUTS")) return wanted ? "ERR INPUTS not specified for TF" : NULL;
     if (!wanted && from == ARGS_FROM_USER) return "ERR INPUTS argument should not be specified for this backend";
-    error = take_counted_names(argv, argc, at, from, &out->inputs, &out->input_count, "ERR Invalid argument for input_count",
+    error = take_counted_names(argv, argc, at, from, &out->inputs, &out->input_count,
+                               "ERR Invalid argument for input_count",
                                "ERR number of model inputs does not match the number of given arguments");
     if (error != NULL) return error;
     if (!take_word(argv, argc, at, "OUTPUTS")) return "ERR OUTPUTS not specified for TF";
-    return take_counted_names(argv, argc, at, from, &out->outputs, &out->output_count, "ERR Invalid argument for output_count",
+    return take_counted_names(argv, argc, at, from, &out->outputs, &out->output_count,
+                              "ERR Invalid argument for output_count",
                               "ERR number of model outputs does not match the number of given arguments");
 }
 
@@ -159,7 +160,8 @@ const char *parse_modelstore(const slice *argv, size_t argc, args_from from, mod
         return "ERR Invalid argument for BATCHSIZE";
     if (take_word(argv, argc, &at, "MINBATCHSIZE") && (at >= argc || !parse_count(argv[at++], &out->minbatchsize)))
         return "ERR Invalid argument for MINBATCHSIZE";
-    if (take_word(argv, argc, &at, "MINBATCHTIMEOUT") && (at >= argc || !parse_count(argv[at++], &out->minbatchtimeout_ms)))
+    if (take_word(argv, argc, &at, "MINBATCHTIMEOUT") &&
+        (at >= argc || !parse_count(argv[at++], &out->minbatchtimeout_ms)))
         return "ERR Invalid argument for MINBATCHTIMEOUT";
     if ((error = check_batching(out)) != NULL) return error;
     if (at >= argc) return "ERR Insufficient arguments, missing model BLOB";
@@ -170,7 +172,8 @@ const char *parse_modelstore(const slice *argv, size_t argc, args_from from, mod
 
 /* Words of AI.MODELSET that cannot be a device: one of them there means that the device was forgotten. */
 static bool is_modelset_word(slice s) {
-    static const char *const WORDS[] = {"TAG", "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "INPUTS", "OUTPUTS", "BLOB"};
+    static const char *const WORDS[] = {"TAG",    "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT",
+                                        "INPUTS", "OUTPUTS",   "BLOB"};
     for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++) {
         if (slice_is_word(s, WORDS[i])) return true;
     }
@@ -194,7 +197,8 @@ const char *parse_modelset(const slice *argv, size_t argc, model_args *out) {
     if (!model_device_is_known(argv[3])) return "ERR unsupported device";
     out->device = argv[3];
     if (at + 1 < argc && take_word(argv, argc, &at, "TAG")) out->tag = argv[at++];
-    if ((batchsize = take_word(argv, argc, &at, "BATCHSIZE")) && (at >= argc || !parse_count(argv[at++], &out->batchsize)))
+    if ((batchsize = take_word(argv, argc, &at, "BATCHSIZE")) &&
+        (at >= argc || !parse_count(argv[at++], &out->batchsize)))
         return "ERR Invalid argument for BATCHSIZE";
     if ((minbatchsize = take_word(argv, argc, &at, "MINBATCHSIZE"))) {
         if (!batchsize) return "ERR MINBATCHSIZE specified without BATCHSIZE";
@@ -203,7 +207,8 @@ const char *parse_modelset(const slice *argv, size_t argc, model_args *out) {
     if ((minbatchtimeout = take_word(argv, argc, &at, "MINBATCHTIMEOUT"))) {
         if (!batchsize) return "ERR MINBATCHTIMEOUT specified without BATCHSIZE";
         if (!minbatchsize) return "ERR MINBATCHTIMEOUT specified without MINBATCHSIZE";
-        if (at >= argc || !parse_count(argv[at++], &out->minbatchtimeout_ms)) return "ERR Invalid argument for MINBATCHTIMEOUT";
+        if (at >= argc || !parse_count(argv[at++], &out->minbatchtimeout_ms))
+            return "ERR Invalid argument for MINBATCHTIMEOUT";
     }
     const char *error = check_batching(out);
     if (error != NULL) return error;
@@ -227,8 +232,8 @@ static const char *take_timeout(const slice *argv, size_t argc, size_t *at, run_
     return NULL;
 }
 
-static const char *take_counted_keys(const slice *argv, size_t argc, size_t *at, size_t *first, size_t *count, const char *bad_count,
-                                     const char *not_positive, const char *mismatch) {
+static const char *take_counted_keys(const slice *argv, size_t argc, size_t *at, size_t *first, size_t *count,
+                                     const char *bad_count, const char *not_positive, const char *mismatch) {
     long long n;
     if (*at >= argc || !slice_number(argv[*at], &n)) return bad_count;
     if (n <= 0) return not_positive;
@@ -245,14 +250,16 @@ const char *parse_modelexecute(const slice *argv, size_t argc, run_args *out) {
     *out = (run_args){0};
     if (argc < 8) return "ERR wrong number of arguments for 'AI.MODELEXECUTE' command";
     if (!take_word(argv, argc, &at, "INPUTS")) return "ERR INPUTS not specified";
-    error = take_counted_keys(argv, argc, &at, &out->first_input, &out->input_count, "ERR Invalid argument for input_count",
-                              "ERR Input count must be a positive integer",
-                              "ERR number of input keys to AI.MODELEXECUTE command does not match the number of given arguments");
+    error = take_counted_keys(
+        argv, argc, &at, &out->first_input, &out->input_count, "ERR Invalid argument for input_count",
+        "ERR Input count must be a positive integer",
+        "ERR number of input keys to AI.MODELEXECUTE command does not match the number of given arguments");
     if (error != NULL) return error;
     if (!take_word(argv, argc, &at, "OUTPUTS")) return "ERR OUTPUTS not specified";
-    error = take_counted_keys(argv, argc, &at, &out->first_output, &out->output_count, "ERR Invalid argument for output_count",
-                              "ERR Output count must be a positive integer",
-                              "ERR number of output keys to AI.MODELEXECUTE command does not match the number of given arguments");
+    error = take_counted_keys(
+        argv, argc, &at, &out->first_output, &out->output_count, "ERR Invalid argument for output_count",
+        "ERR Output count must be a positive integer",
+        "ERR number of output keys to AI.MODELEXECUTE command does not match the number of given arguments");
     if (error != NULL) return error;
     if ((error = take_timeout(argv, argc, &at, out)) != NULL) return error;
     if (at < argc) {

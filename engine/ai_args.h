@@ -1,7 +1,7 @@
 /* ai_args.h: the arguments of the AI.* commands, read without a server, so that they can be fuzzed. Pure.
  *
- * Every function takes the whole command, its name first. Errors are whole static texts, as clients of RedisAI know them (a few
- * have no code before them, and stay so); NULL is none. What is parsed points into argv. */
+ * Every function takes the whole command, its name first. Errors are whole static texts, as clients of RedisAI know
+ * them (a few have no code before them, and stay so); NULL is none. What is parsed points into argv. */
 #ifndef KEYMISS_AI_ARGS_H
 #define KEYMISS_AI_ARGS_H
 
@@ -28,8 +28,9 @@ const char *model_backend_name(model_backend backend);
 bool model_backend_parse(slice name, model_backend *backend);
 bool model_device_is_known(slice device); /* CPU or GPU, with a number (CPU:0) or without */
 
-/* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input ... OUTPUTS n output ...]
- * BLOB chunk ..., and AI.MODELSET, where lists have no counts and unknown words are skipped. */
+/* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input
+ * ... OUTPUTS n output ...] BLOB chunk ..., and AI.MODELSET, where lists have no counts and unknown words are
+ * skipped. */
 typedef struct model_args {
     model_backend backend;
     slice device, tag;

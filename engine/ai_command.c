@@ -13,7 +13,8 @@ slice ai_slice(const RedisModuleString *s) {
 
 void ai_arguments_open(ai_arguments *args, RedisModuleString **argv, int argc) {
     args->count = (size_t)argc;
-    args->all = args->count <= sizeof args->few / sizeof *args->few ? args->few : memory.alloc(args->count * sizeof *args->all);
+    args->all = args->count <= sizeof args->few / sizeof *args->few ? args->few
+                                                                    : memory.alloc(args->count * sizeof *args->all);
     for (size_t i = 0; i < args->count; i++) args->all[i] = ai_slice(argv[i]);
 }
 
@@ -23,7 +24,8 @@ void ai_arguments_close(ai_arguments *args) {
 
 args_from ai_command_from(RedisModuleCtx *ctx) {
     int flags = RedisModule_GetContextFlags(ctx);
-    return flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING) ? ARGS_FROM_SERVER : ARGS_FROM_USER;
+    return flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING) ? ARGS_FROM_SERVER
+                                                                                      : ARGS_FROM_USER;
 }
 
 const char *ai_refuse_writes(RedisModuleCtx *ctx) {
@@ -35,8 +37,8 @@ const char *ai_refuse_writes(RedisModuleCtx *ctx) {
 const char *ai_refuse_write_to(RedisModuleCtx *ctx, RedisModuleString *key) {
     const char *error = ai_refuse_writes(ctx);
     if (error != NULL || !(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_CLUSTER)) return error;
-    /* The server tells whose a slot is only by refusing a command. This one looks at the key without touching it and fires no
-     * event. */
+    /* The server tells whose a slot is only by refusing a command. This one looks at the key without touching it
+     * and fires no event. */
     errno = 0;
     RedisModuleCallReply *reply = RedisModule_Call(ctx, "OBJECT", "cs", "ENCODING", key);
     if (reply != NULL) RedisModule_FreeCallReply(reply);

@@ -19,7 +19,8 @@ slice ai_slice(const RedisModuleString *s);
 /* The command comes from the master or from the append-only file, not from a user. */
 args_from ai_command_from(RedisModuleCtx *ctx);
 
-/* NULL, or why nothing may be written here: a read-only replica. For commands that a function calls, which the server lets pass. */
+/* NULL, or why nothing may be written here: a read-only replica. For commands that a function calls, which the
+ * server lets pass. */
 const char *ai_refuse_writes(RedisModuleCtx *ctx);
 /* For a write that was put off: the same, or the key's slot is another shard's by now. ctx is in the key's database. */
 const char *ai_refuse_write_to(RedisModuleCtx *ctx, RedisModuleString *key);

@@ -34,8 +34,9 @@ static int reply_model_info(RedisModuleCtx *ctx, RedisModuleString *key, const m
     return REDISMODULE_OK;
 }
 
-/* AI.INFO key [RESETSTAT]: names and values: what the model is, and its counters since it was stored or they were reset: duration in
- * microseconds, samples (rows of the first input), calls, errors. With RESETSTAT: OK, and they start again at 0. */
+/* AI.INFO key [RESETSTAT]: names and values: what the model is, and its counters since it was stored or they were
+ * reset: duration in microseconds, samples (rows of the first input), calls, errors. With RESETSTAT: OK, and they
+ * start again at 0. */
 int ai_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     const char *error;
     if (argc < 2 || argc > 3) return RedisModule_WrongArity(ctx);
@@ -53,7 +54,8 @@ static int config_get(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (argc != 3) return RedisModule_WrongArity(ctx);
     slice name = ai_slice(argv[2]);
     if (slice_is_word(name, "MODEL_CHUNK_SIZE")) return RedisModule_ReplyWithLongLong(ctx, settings.model_chunk_size);
-    if (slice_is_word(name, "BACKENDSPATH")) return RedisModule_ReplyWithCString(ctx, backends_path == NULL ? "" : backends_path);
+    if (slice_is_word(name, "BACKENDSPATH"))
+        return RedisModule_ReplyWithCString(ctx, backends_path == NULL ? "" : backends_path);
     return RedisModule_ReplyWithNull(ctx);
 }
 
@@ -61,7 +63,8 @@ static int config_chunk_size(RedisModuleCtx *ctx, RedisModuleString **argv, int 
     long long bytes;
     if (argc < 3) return RedisModule_ReplyWithError(ctx, "ERR MODEL_CHUNK_SIZE: missing chunk size");
     slice value = ai_slice(argv[2]);
-    if (!slice_number(value, &bytes) || bytes <= 0 || settings_set(ctx, "model-chunk-size", value.data) != REDISMODULE_OK)
+    if (!slice_number(value, &bytes) || bytes <= 0 ||
+        settings_set(ctx, "model-chunk-size", value.data) != REDISMODULE_OK)
         return RedisModule_ReplyWithError(ctx, "ERR MODEL_CHUNK_SIZE: invalid chunk size");
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }
@@ -83,8 +86,9 @@ static int config_load_backend(RedisModuleCtx *ctx, RedisModuleString **argv, in
     return RedisModule_ReplyWithError(ctx, known ? "ERR error loading backend" : "ERR unsupported backend");
 }
 
-/* AI.CONFIG GET name: the value, or nil of a name that is not known. AI.CONFIG MODEL_CHUNK_SIZE bytes, the setting keymiss.model-chunk-size;
- * AI.CONFIG BACKENDSPATH path: OK, no effect. AI.CONFIG LOADBACKEND backend path: an error, since there is nothing to load. */
+/* AI.CONFIG GET name: the value, or nil of a name that is not known. AI.CONFIG MODEL_CHUNK_SIZE bytes, the setting
+ * keymiss.model-chunk-size; AI.CONFIG BACKENDSPATH path: OK, no effect. AI.CONFIG LOADBACKEND backend path: an
+ * error, since there is nothing to load. */
 int ai_config(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (argc < 2) return RedisModule_WrongArity(ctx);
     slice word = ai_slice(argv[1]);

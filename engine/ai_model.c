@@ -1,8 +1,8 @@
 /* ai_model.c: AI.MODELSTORE, AI.MODELSET, AI.MODELGET, AI.MODELDEL and AI._MODELSCAN.
  *
- * Storing a model: its bytes become a blob at once; then the models worker is asked to load it (JOB_LOAD), because only it can
- * tell whether the bytes are a model; when it says so, the key is made and replicas and the AOF are told, with what the
- * worker said about the model. So whoever hears it from us asks no worker. */
+ * Storing a model: its bytes become a blob at once; then the models worker is asked to load it (JOB_LOAD), because
+ * only it can tell whether the bytes are a model; when it says so, the key is made and replicas and the AOF are
+ * told, with what the worker said about the model. So whoever hears it from us asks no worker. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,8 +93,9 @@ static void on_loaded(RedisModuleCtx *ctx, const job_result *result, void *arg) 
     }
     const frame *done = &result->done;
     slice answer = done->parts[0];
-    if (resp_value_length(answer.data, answer.len) != answer.len || answer.len == 0 || !read_names(done, &at, &inputs, &input_count) ||
-        !read_names(done, &at, &outputs, &output_count) || at != done->count) {
+    if (resp_value_length(answer.data, answer.len) != answer.len || answer.len == 0 ||
+        !read_names(done, &at, &inputs, &input_count) || !read_names(done, &at, &outputs, &output_count) ||
+        at != done->count) {
         storing_error(s, "ERR the models worker gave a malformed answer");
         return;
     }
@@ -127,14 +128,13 @@ static job_id submit_load(RedisModuleCtx *ctx, storing *s, bool sync, const char
     return job_submit(&request, error);
 }
 
-/* In a transaction or a script there is nobody to answer later: the main thread waits, keymiss.sync-timeout-ms at most. */
+/* In a transaction or a script there is nobody to answer later: the main thread waits, keymiss.sync-timeout-ms at
+ * most. */
 static int load_at_once(RedisModuleCtx *ctx, storing *s) {
     const char *error;
     job_id job = submit_load(ctx, s, true, &error);
-    if (job == 0)
-        storing_error(s, error);
-    else
-        job_wait(ctx, job);
+    if (job == 0) storing_error(s, error);
+    else job_wait(ctx, job);
     reply_with_resp(ctx, (slice){s->answer, s->answer_len});
     storing_free(s);
     return REDISMODULE_OK;
@@ -149,15 +149,14 @@ static int load_and_answer_later(RedisModuleCtx *ctx, storing *s) {
     }
     waiter *waiting = s->waiter;
     job_id job = submit_load(ctx, s, false, &error);
-    if (job == 0)
-        storing_error(s, error);
-    else
-        waiter_set_job(waiting, job);
+    if (job == 0) storing_error(s, error);
+    else waiter_set_job(waiting, job);
     return REDISMODULE_OK;
 }
 
 /* Both commands, their arguments read: they point into args. */
-static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_arguments *args, const model_args *parsed, args_from from) {
+static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_arguments *args, const model_args *parsed,
+                 args_from from) {
     blob *bytes = blob_store(parsed->chunks, parsed->chunk_count);
     if (bytes == NULL) {
         char error[256];
@@ -174,8 +173,9 @@ static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_argumen
     return waiter_possible(ctx) ? load_and_answer_later(ctx, s) : load_at_once(ctx, s);
 }
 
-/* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input ... OUTPUTS n output ...]
- * BLOB chunk ...: OK once the models worker has loaded it; its error, and nothing stored, if it cannot. */
+/* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input
+ * ... OUTPUTS n output ...] BLOB chunk ...: OK once the models worker has loaded it; its error, and nothing stored,
+ * if it cannot. */
 int ai_modelstore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     ai_arguments args;
     model_args parsed;
@@ -192,8 +192,8 @@ int ai_modelstore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     return status;
 }
 
-/* AI.MODELSET key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS input ... OUTPUTS output ...]
- * BLOB chunk ...: the older form. It is replicated as AI.MODELSTORE. */
+/* AI.MODELSET key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS input ...
+ * OUTPUTS output ...] BLOB chunk ...: the older form. It is replicated as AI.MODELSTORE. */
 int ai_modelset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     ai_arguments args;
     model_args parsed;
@@ -245,8 +245,9 @@ static void reply_blob(RedisModuleCtx *ctx, const blob *b) {
     }
 }
 
-/* AI.MODELGET key [META] [BLOB]: names and values; with BLOB, the bytes at the end or, without META, alone: one string,
- * or an array of them if there are more than keymiss.model-chunk-size. Nothing asked for is META BLOB; other words are ignored. */
+/* AI.MODELGET key [META] [BLOB]: names and values; with BLOB, the bytes at the end or, without META, alone: one
+ * string, or an array of them if there are more than keymiss.model-chunk-size. Nothing asked for is META BLOB;
+ * other words are ignored. */
 int ai_modelget(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     bool meta = false, bytes = false;
     const char *error;

@@ -1,7 +1,7 @@
 /* ai_run.c: see ai_run.h.
  *
- * The inputs are copied into the job's frame, so keys may change while it runs; the model is held, so it may be deleted. Outputs
- * are stored when the answer comes, in the database that was the client's when it asked. */
+ * The inputs are copied into the job's frame, so keys may change while it runs; the model is held, so it may be
+ * deleted. Outputs are stored when the answer comes, in the database that was the client's when it asked. */
 #include "ai_run.h"
 
 #include <stdio.h>
@@ -44,8 +44,8 @@ typedef struct answer {
     size_t count;       /* outputs */
 } answer;
 
-/* <reply> <duration_us> <calls> <samples> <errors> <n> (<dtype> <shape> <data>)*n. Adds to the model's counters. False, nothing
- * added, if it is malformed. */
+/* <reply> <duration_us> <calls> <samples> <errors> <n> (<dtype> <shape> <data>)*n. Adds to the model's counters.
+ * False, nothing added, if it is malformed. */
 static bool read_answer(const frame *f, model *m, answer *out) {
     enum { REPLY, DURATION, CALLS, SAMPLES, ERRORS, COUNT, FIRST };
     long long numbers[COUNT + 1];
@@ -70,12 +70,9 @@ static bool is_error(slice reply) {
 }
 
 static void count_end(job_end end, bool ok) {
-    if (end == JOB_TIMED_OUT)
-        ai_runs.timed_out++;
-    else if (end == JOB_DONE && ok)
-        ai_runs.done++;
-    else
-        ai_runs.failed++;
+    if (end == JOB_TIMED_OUT) ai_runs.timed_out++;
+    else if (end == JOB_DONE && ok) ai_runs.done++;
+    else ai_runs.failed++;
 }
 
 /* ---- AI.MODELEXECUTE and AI.MODELRUN ---- */
@@ -101,8 +98,8 @@ static void execution_free(execution *e) {
     memory.free(e);
 }
 
-/* Store the outputs in the order of their keys; at a key that may not be written it ends, and the error is returned. All outputs
- * are made before the first is stored: a bad one leaves the keys as they were. */
+/* Store the outputs in the order of their keys; at a key that may not be written it ends, and the error is
+ * returned. All outputs are made before the first is stored: a bad one leaves the keys as they were. */
 static const char *store_outputs(RedisModuleCtx *ctx, const execution *e, const answer *a) {
     const char *error = NULL;
     size_t made = 0, stored = 0;
@@ -129,20 +126,14 @@ static void on_executed(RedisModuleCtx *ctx, const job_result *result, void *arg
     execution *e = arg;
     const char *error = NULL;
     answer a = {{NULL, 0}, NULL, 0};
-    if (result->end != JOB_DONE)
-        error = result->error;
-    else if (!read_answer(&result->done, e->model, &a))
-        error = MALFORMED;
-    else if (!is_error(a.reply))
-        error = store_outputs(ctx, e, &a);
+    if (result->end != JOB_DONE) error = result->error;
+    else if (!read_answer(&result->done, e->model, &a)) error = MALFORMED;
+    else if (!is_error(a.reply)) error = store_outputs(ctx, e, &a);
 
     count_end(result->end, error == NULL && !is_error(a.reply));
-    if (result->end == JOB_TIMED_OUT && e->has_timeout)
-        waiter_finish_resp(e->waiter, "+TIMEDOUT\r\n", 11);
-    else if (error != NULL)
-        waiter_finish_error(e->waiter, error);
-    else
-        waiter_finish_resp(e->waiter, a.reply.data, a.reply.len);
+    if (result->end == JOB_TIMED_OUT && e->has_timeout) waiter_finish_resp(e->waiter, "+TIMEDOUT\r\n", 11);
+    else if (error != NULL) waiter_finish_error(e->waiter, error);
+    else waiter_finish_resp(e->waiter, a.reply.data, a.reply.len);
     execution_free(e);
 }
 
@@ -172,10 +163,8 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
     begin_body(&request.body, m, args->input_count);
     error = add_inputs(ctx, &request.body, argv + args->first_input, args->input_count);
     waiter *w = NULL;
-    if (error != NULL)
-        RedisModule_ReplyWithError(ctx, error);
-    else
-        w = waiter_new(ctx, "ERR Cannot run RedisAI command within a transaction or a LUA script");
+    if (error != NULL) RedisModule_ReplyWithError(ctx, error);
+    else w = waiter_new(ctx, "ERR Cannot run RedisAI command within a transaction or a LUA script");
     if (w == NULL) {
         frame_free(&request.body);
         return REDISMODULE_OK;
@@ -199,9 +188,11 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
 static int tell_keys(RedisModuleCtx *ctx, const run_args *args) {
     RedisModule_KeyAtPosWithFlags(ctx, 1, REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS);
     for (size_t i = 0; i < args->input_count; i++)
-        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_input + i), REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS);
+        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_input + i),
+                                      REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS);
     for (size_t i = 0; i < args->output_count; i++)
-        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_output + i), REDISMODULE_CMD_KEY_OW | REDISMODULE_CMD_KEY_UPDATE);
+        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_output + i),
+                                      REDISMODULE_CMD_KEY_OW | REDISMODULE_CMD_KEY_UPDATE);
     return REDISMODULE_OK;
 }
 
@@ -223,8 +214,8 @@ static int run_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, 
     return execute(ctx, argv, m, &parsed);
 }
 
-/* AI.MODELEXECUTE key INPUTS n input ... OUTPUTS n output ... [TIMEOUT ms]: OK when the outputs are stored; TIMEDOUT, and nothing
- * stored, after ms. */
+/* AI.MODELEXECUTE key INPUTS n input ... OUTPUTS n output ... [TIMEOUT ms]: OK when the outputs are stored;
+ * TIMEDOUT, and nothing stored, after ms. */
 int ai_modelexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     return run_command(ctx, argv, argc, 8, parse_modelexecute);
 }
@@ -243,7 +234,8 @@ typedef struct function_run {
 
 static const char *check_tensors(const slice *parts, size_t count) {
     const char *error = NULL;
-    for (size_t i = 0; i < count && error == NULL; i++) error = tensor_check_wire(parts[3 * i], parts[3 * i + 1], parts[3 * i + 2]);
+    for (size_t i = 0; i < count && error == NULL; i++)
+        error = tensor_check_wire(parts[3 * i], parts[3 * i + 1], parts[3 * i + 2]);
     return error;
 }
 
@@ -252,18 +244,13 @@ static void on_run(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     const char *error = NULL;
     answer a = {{NULL, 0}, NULL, 0};
     (void)ctx;
-    if (result->end != JOB_DONE)
-        error = result->error;
-    else if (!read_answer(&result->done, r->model, &a))
-        error = MALFORMED;
-    else
-        error = check_tensors(a.parts, a.count);
+    if (result->end != JOB_DONE) error = result->error;
+    else if (!read_answer(&result->done, r->model, &a)) error = MALFORMED;
+    else error = check_tensors(a.parts, a.count);
 
     count_end(result->end, error == NULL && !is_error(a.reply));
-    if (error != NULL)
-        asker_outputs_error(r->from, error);
-    else
-        asker_outputs(r->from, a.reply, a.parts, a.count);
+    if (error != NULL) asker_outputs_error(r->from, error);
+    else asker_outputs(r->from, a.reply, a.parts, a.count);
     model_release(r->model);
     memory.free(r);
 }
@@ -284,7 +271,8 @@ static const char *submit_for_function(RedisModuleCtx *ctx, const run_request *w
     if ((error = check_tensors(wanted->inputs, wanted->count)) != NULL) return error;
 
     begin_body(&request.body, m, wanted->count);
-    for (size_t i = 0; i < 3 * wanted->count; i++) frame_add(&request.body, wanted->inputs[i].data, wanted->inputs[i].len);
+    for (size_t i = 0; i < 3 * wanted->count; i++)
+        frame_add(&request.body, wanted->inputs[i].data, wanted->inputs[i].len);
     function_run *r = memory.alloc(sizeof *r);
     *r = (function_run){.from = wanted->from, .model = model_hold(m)};
     request.arg = r;

@@ -59,8 +59,8 @@ static void reply_meta(RedisModuleCtx *ctx, const tensor *t) {
     for (unsigned i = 0; i < t->dims; i++) RedisModule_ReplyWithLongLong(ctx, t->shape[i]);
 }
 
-/* AI.TENSORGET key [META] [BLOB | VALUES]: with META dtype and shape as an array of names and values, in it or, without META,
- * alone the data: one bulk string, or an array of numbers or strings. Nothing asked for is META BLOB. */
+/* AI.TENSORGET key [META] [BLOB | VALUES]: with META dtype and shape as an array of names and values, in it or,
+ * without META, alone the data: one bulk string, or an array of numbers or strings. Nothing asked for is META BLOB. */
 int ai_tensorget(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     ai_arguments args;
     tensorget_args parts;

@@ -96,15 +96,15 @@ static int open_existing(const char *path, size_t size) {
 
 struct blob_writer {
     char digest[SHA256_HEX_CHARS + 1];
-    size_t size;       /* told */
-    size_t written;    /* so far */
-    sha256 sum;        /* of what came, if told to check */
+    size_t size;    /* told */
+    size_t written; /* so far */
+    sha256 sum;     /* of what came, if told to check */
     bool checks;
-    char *path;        /* of the file, NULL if there is no directory */
-    char *temporary;   /* of the file while it is written; NULL when there is none */
-    int fd;            /* with a shared lock; -1 */
-    blob *known;       /* held already by this process: nothing to write */
-    int failed;        /* errno of what failed first */
+    char *path;      /* of the file, NULL if there is no directory */
+    char *temporary; /* of the file while it is written; NULL when there is none */
+    int fd;          /* with a shared lock; -1 */
+    blob *known;     /* held already by this process: nothing to write */
+    int failed;      /* errno of what failed first */
 };
 
 static void writer_fail(blob_writer *w) {
@@ -145,8 +145,7 @@ static void writer_make_temporary(blob_writer *w) {
 static blob *hold_known(const char *digest) {
     blob *b;
     pthread_mutex_lock(&guard);
-    for (b = blobs; b != NULL && strcmp(b->digest, digest) != 0; b = b->next)
-        ;
+    for (b = blobs; b != NULL && strcmp(b->digest, digest) != 0; b = b->next);
     if (b != NULL) b->refs++;
     pthread_mutex_unlock(&guard);
     return b;
@@ -166,10 +165,8 @@ static blob_writer *writer_open(const char *digest, size_t size, bool checks) {
     } else {
         w->path = joined_path(directory, digest);
         w->fd = open_existing(w->path, size);
-        if (w->fd < 0 && errno == ENOENT)
-            writer_make_temporary(w);
-        else if (w->fd < 0)
-            writer_fail(w);
+        if (w->fd < 0 && errno == ENOENT) writer_make_temporary(w);
+        else if (w->fd < 0) writer_fail(w);
     }
     memory.free(directory);
     return w;

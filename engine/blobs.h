@@ -1,15 +1,15 @@
 /* blobs.h: the bytes of models, as files named after their SHA-256 and mapped read-only.
  *
- * The directory (keymiss.models-dir) may be shared by the shards of a host, and the models worker maps the same files, so a
- * model is in memory once whoever holds it. Rules, for this process and the others:
+ * The directory (keymiss.models-dir) may be shared by the shards of a host, and the models worker maps the same files,
+ * so a model is in memory once whoever holds it. Rules, for this process and the others:
  *
- * 1. A file `<sha256>` is complete from the moment it has that name (it is written under another and linked), and never
- *    changes. It is removed only by a process that has an exclusive lock on it.
+ * 1. A file `<sha256>` is complete from the moment it has that name (it is written under another and linked), and
+ *    never changes. It is removed only by a process that has an exclusive lock on it.
  * 2. Who refers to a file keeps it open with a shared lock. A blob here is that: one for each digest in use, counted.
- * 3. flock(2) turns a shared lock into an exclusive one in two steps. So whoever has got a lock, of either kind, looks whether the
- *    path still is the file that it opened, before using or removing it.
- * 4. Blobs may be released in the server's lazy-free thread; a mutex guards the list. Everything else is for the main thread.
- *    A child that the server forks only reads `data`. */
+ * 3. flock(2) turns a shared lock into an exclusive one in two steps. So whoever has got a lock, of either kind, looks
+ *    whether the path still is the file that it opened, before using or removing it.
+ * 4. Blobs may be released in the server's lazy-free thread; a mutex guards the list. Everything else is for the
+ *    main thread. A child that the server forks only reads `data`. */
 #ifndef KEYMISS_BLOBS_H
 #define KEYMISS_BLOBS_H
 
@@ -29,8 +29,8 @@ typedef struct blob {
 /* What last_release is told: no blob of this process has that digest any more. In any thread. */
 void blobs_init(void (*last_release)(const char *digest));
 
-/* The blob of these bytes, one after the other, with a reference for the caller; written only if no file holds them yet.
- * NULL with errno set where the file cannot be made. */
+/* The blob of these bytes, one after the other, with a reference for the caller; written only if no file holds them
+ * yet. NULL with errno set where the file cannot be made. */
 blob *blob_store(const slice *chunks, size_t count);
 
 /* The same for bytes that come piece by piece, whose digest and size are told first. */

@@ -1,5 +1,5 @@
-/* memory.h: where the pure parts get their memory from: malloc in unit tests and fuzzers, the server's allocator in the module,
- * so that INFO memory and maxmemory see it. */
+/* memory.h: where the pure parts get their memory from: malloc in unit tests and fuzzers, the server's allocator in
+ * the module, so that INFO memory and maxmemory see it. */
 #ifndef KEYMISS_MEMORY_H
 #define KEYMISS_MEMORY_H
 

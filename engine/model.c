@@ -91,7 +91,8 @@ model *model_copy(const model *m) {
 }
 
 size_t model_bytes(const model *m) {
-    size_t said = names_bytes(&m->words) + names_bytes(&m->inputs) + names_bytes(&m->outputs) + names_bytes(&m->stored.key);
+    size_t said = names_bytes(&m->words) + names_bytes(&m->inputs) + names_bytes(&m->outputs) +
+                  names_bytes(&m->stored.key);
     return sizeof *m + said + m->bytes->size;
 }
 

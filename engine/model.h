@@ -1,10 +1,10 @@
 /* model.h: a model: its bytes, what it says about itself, and its counters.
  *
- * 1. A model is made once; a key and the jobs that run it hold it, so it lives on while they do. What it says about itself
- *    does not change after it was stored; its counters do, on the main thread.
+ * 1. A model is made once; a key and the jobs that run it hold it, so it lives on while they do. What it says about
+ *    itself does not change after it was stored; its counters do, on the main thread.
  * 2. COPY and RESTORE make another model with the same blob and counters at 0.
- * 3. The server may free a key's value in its lazy-free thread: the count of references is atomic, and where the model is
- *    stored belongs to stored_models.c, which guards it. */
+ * 3. The server may free a key's value in its lazy-free thread: the count of references is atomic, and where the
+ *    model is stored belongs to stored_models.c, which guards it. */
 #ifndef KEYMISS_MODEL_H
 #define KEYMISS_MODEL_H
 

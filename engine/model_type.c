@@ -9,7 +9,8 @@
 enum {
     ENCODING = 100,                     /* the original's are 0 to 4, see tensor_type.c */
     RDB_CHUNK_BYTES = 16 * 1024 * 1024, /* what saving and loading need beside the mapped file */
-    AOF_CHUNK_BYTES = 256 * 1024 * 1024 /* below the server's default proto-max-bulk-len, for those who feed the file to a client */
+    AOF_CHUNK_BYTES = 256 * 1024 *
+        1024 /* below the server's default proto-max-bulk-len, for those who feed the file to a client */
 };
 
 static const char NO_MODEL[] = "ERR model key is empty";
@@ -23,7 +24,8 @@ model *model_in(RedisModuleKey *key) {
 model *model_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error) {
     RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
     model *m = model_in(key);
-    if (m == NULL) *error = RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY ? NO_MODEL : REDISMODULE_ERRORMSG_WRONGTYPE;
+    if (m == NULL)
+        *error = RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY ? NO_MODEL : REDISMODULE_ERRORMSG_WRONGTYPE;
     RedisModule_CloseKey(key);
     return m;
 }
@@ -60,7 +62,8 @@ size_t model_arguments_open(const model *m, const RedisModuleString *key, RedisM
     const struct {
         const char *word;
         long long value;
-    } options[] = {{"BATCHSIZE", m->batchsize}, {"MINBATCHSIZE", m->minbatchsize}, {"MINBATCHTIMEOUT", m->minbatchtimeout_ms}};
+    } options[] = {
+        {"BATCHSIZE", m->batchsize}, {"MINBATCHSIZE", m->minbatchsize}, {"MINBATCHTIMEOUT", m->minbatchtimeout_ms}};
     size_t at = 0;
     RedisModuleString **arguments = memory.alloc((16 + m->inputs.count + m->outputs.count) * sizeof *arguments);
     arguments[at++] = RedisModule_CreateStringFromString(NULL, key);
@@ -91,7 +94,8 @@ static void rewrite(RedisModuleIO *aof, RedisModuleString *key, void *value) {
     chunks = memory.alloc((m->bytes->size / AOF_CHUNK_BYTES + 1) * sizeof *chunks);
     for (size_t at = 0; at < m->bytes->size || chunk_count == 0; at += AOF_CHUNK_BYTES) {
         size_t left = m->bytes->size - at;
-        chunks[chunk_count++] = RedisModule_CreateString(NULL, m->bytes->data + at, left < AOF_CHUNK_BYTES ? left : AOF_CHUNK_BYTES);
+        chunks[chunk_count++] = RedisModule_CreateString(NULL, m->bytes->data + at,
+                                                         left < AOF_CHUNK_BYTES ? left : AOF_CHUNK_BYTES);
     }
     RedisModule_EmitAOF(aof, "AI.MODELSTORE", "vv", arguments, count, chunks, chunk_count);
     model_arguments_close(chunks, chunk_count);
@@ -245,7 +249,8 @@ static void digest(RedisModuleDigest *md, void *value) {
 }
 
 static void *copy(RedisModuleKeyOptCtx *ctx, const void *value) {
-    return stored_models_add(model_copy(value), RedisModule_GetToDbIdFromOptCtx(ctx), RedisModule_GetToKeyNameFromOptCtx(ctx));
+    return stored_models_add(model_copy(value), RedisModule_GetToDbIdFromOptCtx(ctx),
+                             RedisModule_GetToKeyNameFromOptCtx(ctx));
 }
 
 int model_type_init(RedisModuleCtx *ctx) {

@@ -16,8 +16,9 @@ const char *model_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
 /* Store a model at such a key; takes the caller's reference over. Does not replicate. */
 void model_store(RedisModuleCtx *ctx, RedisModuleString *name, model *m);
 
-/* The arguments of the AI.MODELSTORE that makes this model, up to BLOB: what follows are chunks. With the names of inputs and
- * outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to load the model to know them. */
+/* The arguments of the AI.MODELSTORE that makes this model, up to BLOB: what follows are chunks. With the names of
+ * inputs and outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to load
+ * the model to know them. */
 size_t model_arguments_open(const model *m, const RedisModuleString *key, RedisModuleString ***out);
 void model_arguments_close(RedisModuleString **arguments, size_t count);
 

@@ -60,20 +60,11 @@ static int create_commands(RedisModuleCtx *ctx) {
 static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, create_commands, ai_init,   registrations_init,
                                                     events_init,   hooks_init,      peers_init, rg_init};
 
-#ifdef __has_feature
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1 /* as gcc says it */
-#endif
-#endif
-
-/* The server's INFO memory and maxmemory see what comes from its allocator; AddressSanitizer sees what comes from malloc. */
 static void use_server_memory(void) {
-#ifndef __SANITIZE_ADDRESS__
     memory.alloc = RedisModule_Alloc;
     memory.try_alloc = RedisModule_TryAlloc;
     memory.realloc = RedisModule_Realloc;
     memory.free = RedisModule_Free;
-#endif
 }
 
 __attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);

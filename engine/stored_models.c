@@ -68,8 +68,8 @@ static void search_found(RedisModuleCtx *ctx, search *s, size_t i, RedisModuleSt
 
 static const model *model_now_at(RedisModuleCtx *ctx, RedisModuleString *name) {
     RedisModuleKey *key = RedisModule_OpenKey(ctx, name,
-                                              REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH | REDISMODULE_OPEN_KEY_NONOTIFY |
-                                                  REDISMODULE_OPEN_KEY_NOSTATS);
+                                              REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH |
+                                                  REDISMODULE_OPEN_KEY_NONOTIFY | REDISMODULE_OPEN_KEY_NOSTATS);
     const model *m = model_in(key);
     RedisModule_CloseKey(key);
     return m;
@@ -90,8 +90,8 @@ static void scan_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKe
     }
 }
 
-/* Most models are where they were stored, and are found there. Only for one that was renamed, moved or swapped away since
- * it was seen last are all keys scanned. */
+/* Most models are where they were stored, and are found there. Only for one that was renamed, moved or swapped away
+ * since it was seen last are all keys scanned. */
 void stored_models_each(RedisModuleCtx *ctx, stored_models_visit visit, void *arg) {
     search s = {.visit = visit, .arg = arg};
     int db = RedisModule_GetSelectedDb(ctx);

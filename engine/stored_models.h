@@ -1,6 +1,7 @@
 /* stored_models.h: the models that keys hold, of all databases.
  *
- * A mutex guards the list: a value may be freed in the server's lazy-free thread. Everything else is for the main thread. */
+ * A mutex guards the list: a value may be freed in the server's lazy-free thread. Everything else is for the main
+ * thread. */
 #ifndef KEYMISS_STORED_MODELS_H
 #define KEYMISS_STORED_MODELS_H
 

@@ -10,7 +10,9 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "data of tensors goes out as it lies in memory");
 
-enum { MAX_NUMBER_CHARS = 512 }; /* enough for any double written out without exponent and some; longer ones are refused */
+enum {
+    MAX_NUMBER_CHARS = 512
+}; /* enough for any double written out without exponent and some; longer ones are refused */
 
 static const char TOO_LARGE[] = "ERR tensor shape is too large";
 static const char BAD_VALUE[] = "ERR invalid value";
@@ -88,15 +90,14 @@ tensor *tensor_zeroed(tensor_dtype dtype, const int64_t *shape, size_t dims, con
     tensor *t = NULL;
     if ((*error = count_elements(shape, dims, &elements)) != NULL) return NULL;
     /* An empty string takes one byte, its NUL. */
-    if (__builtin_mul_overflow(elements, dtype == DTYPE_STRING ? 1 : tensor_dtype_size(dtype), &size) || size > TENSOR_MAX_ZEROED_BYTES) {
+    if (__builtin_mul_overflow(elements, dtype == DTYPE_STRING ? 1 : tensor_dtype_size(dtype), &size) ||
+        size > TENSOR_MAX_ZEROED_BYTES) {
         *error = "ERR tensor shape is too large: a tensor without data has at most 512 MiB";
         return NULL;
     }
     t = make(dtype, shape, dims, elements, size);
-    if (t == NULL)
-        *error = TOO_LARGE;
-    else
-        memset(t->data, 0, size);
+    if (t == NULL) *error = TOO_LARGE;
+    else memset(t->data, 0, size);
     return t;
 }
 
@@ -129,10 +130,8 @@ tensor *tensor_from_blob(tensor_dtype dtype, const int64_t *shape, size_t dims, 
     if ((*error = count_elements(shape, dims, &elements)) != NULL) return NULL;
     if ((*error = check_blob(dtype, elements, blob)) != NULL) return NULL;
     t = make(dtype, shape, dims, elements, blob.len);
-    if (t == NULL)
-        *error = TOO_LARGE;
-    else if (blob.len > 0)
-        memcpy(t->data, blob.data, blob.len);
+    if (t == NULL) *error = TOO_LARGE;
+    else if (blob.len > 0) memcpy(t->data, blob.data, blob.len);
     return t;
 }
 
@@ -173,7 +172,8 @@ static const char *strings_size(const slice *values, size_t count, size_t *size)
     *size = 0;
     for (size_t i = 0; i < count; i++) {
         const char *nul = values[i].len == 0 ? NULL : memchr(values[i].data, '\0', values[i].len);
-        if (nul != NULL && nul != values[i].data + values[i].len - 1) return "ERR C-string value contains null character";
+        if (nul != NULL && nul != values[i].data + values[i].len - 1)
+            return "ERR C-string value contains null character";
         *size += values[i].len + (nul == NULL);
     }
     return NULL;
@@ -188,7 +188,8 @@ static void set_strings(tensor *t, const slice *values, size_t count) {
     }
 }
 
-tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims, const slice *values, size_t count, const char **error) {
+tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims, const slice *values, size_t count,
+                           const char **error) {
     size_t elements = 0, size;
     tensor *t = NULL;
     if ((*error = count_elements(shape, dims, &elements)) != NULL) return NULL;
@@ -220,7 +221,8 @@ tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims
     return t;
 }
 
-static const char *parse_wire(slice dtype_name, slice packed_shape, tensor_dtype *dtype, int64_t shape[TENSOR_MAX_DIMS], size_t *dims) {
+static const char *parse_wire(slice dtype_name, slice packed_shape, tensor_dtype *dtype, int64_t shape[TENSOR_MAX_DIMS],
+                              size_t *dims) {
     if (!tensor_dtype_parse(dtype_name, dtype)) return "ERR unsupported dtype";
     *dims = packed_shape.len / sizeof *shape;
     if (packed_shape.len % sizeof *shape != 0 || *dims > TENSOR_MAX_DIMS) return "ERR malformed tensor shape";

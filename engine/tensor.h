@@ -1,7 +1,8 @@
 /* tensor.h: n-dimensional arrays as the AI.* commands know them. Pure: knows nothing of the server.
  *
  * 1. A tensor does not change once it is made: keys, replies and jobs share it by counting references.
- * 2. Its data is always exactly as long as dtype and shape say; no function here makes another one, whatever it is given.
+ * 2. Its data is always exactly as long as dtype and shape say; no function here makes another one, whatever it is
+ *    given.
  * 3. The count of references is atomic, because the server may free a key's value in its lazy-free thread.
  * 4. A shape may hold a 0 (a model's output may be empty); whether a user may ask for one is for the command to say.
  *
@@ -57,7 +58,8 @@ tensor *tensor_zeroed(tensor_dtype dtype, const int64_t *shape, size_t dims, con
 /* from bytes that must fit dtype and shape: */
 tensor *tensor_from_blob(tensor_dtype dtype, const int64_t *shape, size_t dims, slice blob, const char **error);
 /* from one text for each element: */
-tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims, const slice *values, size_t count, const char **error);
+tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims, const slice *values, size_t count,
+                           const char **error);
 /* from the three elements of a frame, see docs/channel.md. */
 tensor *tensor_from_wire(slice dtype, slice shape, slice data, const char **error);
 /* Would tensor_from_wire take them? NULL, or why not. */

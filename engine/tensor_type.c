@@ -4,7 +4,8 @@
 
 #include "memory.h"
 
-/* The original's encodings are 0 to 4: ours is told from them, so that a dump of the one is never misread by the other. */
+/* The original's encodings are 0 to 4: ours is told from them, so that a dump of the one is never misread by the
+ * other. */
 enum { ENCODING = 100 };
 
 static const char NO_TENSOR[] = "ERR tensor key is empty or in a different shard";
@@ -86,7 +87,8 @@ static void rewrite(RedisModuleIO *aof, RedisModuleString *name, void *value) {
     const tensor *t = value;
     RedisModuleString *shape[TENSOR_MAX_DIMS];
     shape_open(t, shape);
-    RedisModule_EmitAOF(aof, "AI.TENSORSET", "scvcb", name, tensor_dtype_name(t->dtype), shape, (size_t)t->dims, "BLOB", t->data, t->size);
+    RedisModule_EmitAOF(aof, "AI.TENSORSET", "scvcb", name, tensor_dtype_name(t->dtype), shape, (size_t)t->dims, "BLOB",
+                        t->data, t->size);
     shape_close(t, shape);
 }
 
@@ -135,12 +137,9 @@ int tensor_type_init(RedisModuleCtx *ctx) {
 tensor *tensor_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error) {
     RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
     tensor *t = NULL;
-    if (RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY)
-        *error = NO_TENSOR;
-    else if (RedisModule_ModuleTypeGetType(key) != type)
-        *error = REDISMODULE_ERRORMSG_WRONGTYPE;
-    else
-        t = RedisModule_ModuleTypeGetValue(key);
+    if (RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY) *error = NO_TENSOR;
+    else if (RedisModule_ModuleTypeGetType(key) != type) *error = REDISMODULE_ERRORMSG_WRONGTYPE;
+    else t = RedisModule_ModuleTypeGetValue(key);
     RedisModule_CloseKey(key);
     return t;
 }
@@ -162,7 +161,8 @@ void tensor_store(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {
     RedisModuleString *shape[TENSOR_MAX_DIMS];
     shape_open(t, shape);
-    RedisModule_Replicate(ctx, "AI.TENSORSET", "scvcb", name, tensor_dtype_name(t->dtype), shape, (size_t)t->dims, "BLOB", t->data, t->size);
+    RedisModule_Replicate(ctx, "AI.TENSORSET", "scvcb", name, tensor_dtype_name(t->dtype), shape, (size_t)t->dims,
+                          "BLOB", t->data, t->size);
     shape_close(t, shape);
     tensor_store(ctx, name, t);
 }

@@ -1,5 +1,6 @@
-/* Any bytes as the arguments of every AI.* command with a parser, and as a tensor of a frame. The bytes are cut into arguments at
- * each 0xff; byte 0xfe followed by another stands for a word of the grammar, so that the fuzzer gets past the keywords. */
+/* Any bytes as the arguments of every AI.* command with a parser, and as a tensor of a frame. The bytes are cut
+ * into arguments at each 0xff; byte 0xfe followed by another stands for a word of the grammar, so that the fuzzer
+ * gets past the keywords. */
 #include "../ai_args.c"
 #include "../memory.c"
 #include "../resp.c"
@@ -9,9 +10,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MAX_ARGUMENTS = 512, MAX_ZEROED = 1 << 16 };
 
-static const char *const WORDS[] = {"k", "FLOAT", "DOUBLE", "INT8", "INT64", "UINT16", "BOOL", "STRING", "BLOB", "VALUES", "META", "TORCH",
-                                    "ONNX", "TF", "TFLITE", "CPU", "GPU:0", "TAG", "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "INPUTS",
-                                    "OUTPUTS", "TIMEOUT", "1", "2", "0", "-1", "3037000500", "9223372036854775807", "inf", "1e400"};
+static const char *const WORDS[] = {
+    "k", "FLOAT", "DOUBLE", "INT8", "INT64", "UINT16", "BOOL", "STRING", "BLOB", "VALUES", "META", "TORCH", "ONNX",
+    "TF", "TFLITE", "CPU", "GPU:0", "TAG", "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "INPUTS", "OUTPUTS", "TIMEOUT",
+    "1", "2", "0", "-1", "3037000500", "9223372036854775807", "inf", "1e400",
+};
 enum { WORD_COUNT = sizeof WORDS / sizeof *WORDS };
 
 /* A fuzzer's memory is small: what the limits allow is not what is tested. */
@@ -37,10 +40,8 @@ static void check_tensor(tensor *t) {
     check(t->dtype != DTYPE_STRING || seen == t->size);
     check(t->dtype == DTYPE_STRING || t->size == t->elements * tensor_dtype_size(t->dtype));
     for (size_t i = 0; i < t->elements && t->dtype != DTYPE_STRING; i++) {
-        if (tensor_is_real(t))
-            (void)tensor_real_at(t, i);
-        else
-            (void)tensor_integer_at(t, i);
+        if (tensor_is_real(t)) (void)tensor_real_at(t, i);
+        else (void)tensor_integer_at(t, i);
     }
     tensor_release(t);
 }
@@ -75,7 +76,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             check_inside(stored.chunks, stored.chunk_count, argv, argc);
             check_inside(stored.inputs, stored.input_count, argv, argc);
             check_inside(stored.outputs, stored.output_count, argv, argc);
-            check(stored.chunk_count > 0 && stored.batchsize >= 0 && stored.minbatchsize >= 0 && stored.minbatchtimeout_ms >= 0);
+            check(stored.chunk_count > 0 && stored.batchsize >= 0 && stored.minbatchsize >= 0 &&
+                  stored.minbatchtimeout_ms >= 0);
         }
     }
     if (parse_modelset(argv, argc, &stored) == NULL) {

@@ -29,7 +29,8 @@ static blob *store(const char *text) {
 static int files(void) {
     DIR *listing = opendir(settings.models_dir);
     int count = 0;
-    for (struct dirent *e; listing != NULL && (e = readdir(listing)) != NULL;) count += e->d_name[0] != '.' || strlen(e->d_name) > 2;
+    for (struct dirent *e; listing != NULL && (e = readdir(listing)) != NULL;)
+        count += e->d_name[0] != '.' || strlen(e->d_name) > 2;
     if (listing != NULL) closedir(listing);
     return count;
 }

@@ -15,7 +15,8 @@ static void check(const char *what, const char *got, const char *want) {
 static void hash(const void *data, size_t len, size_t piece, char hex[SHA256_HEX_CHARS + 1]) {
     sha256 s;
     sha256_init(&s);
-    for (size_t at = 0; at < len; at += piece) sha256_add(&s, (const char *)data + at, len - at < piece ? len - at : piece);
+    for (size_t at = 0; at < len; at += piece)
+        sha256_add(&s, (const char *)data + at, len - at < piece ? len - at : piece);
     sha256_end_hex(&s, hex);
 }
 

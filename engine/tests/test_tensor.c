@@ -28,7 +28,7 @@ static tensor *from_values(tensor_dtype dtype, size_t count, const char *const *
     return tensor_from_values(dtype, shape, 1, values, count, error);
 }
 
-#define VALUES(dtype, error, ...)                                                                                   \
+#define VALUES(dtype, error, ...)                                                                                      \
     from_values(dtype, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), (const char *[]){__VA_ARGS__}, error)
 
 static void test_zeroes_are_as_long_as_the_shape_says(void) {
@@ -37,7 +37,8 @@ static void test_zeroes_are_as_long_as_the_shape_says(void) {
     for (int dtype = 0; dtype < DTYPES; dtype++) {
         tensor *t = tensor_zeroed((tensor_dtype)dtype, shape, 2, &error);
         size_t element = dtype == DTYPE_STRING ? 1 : tensor_dtype_size((tensor_dtype)dtype);
-        check(t != NULL && t->elements == 6 && t->size == 6 * element && t->dims == 2, tensor_dtype_name((tensor_dtype)dtype));
+        check(t != NULL && t->elements == 6 && t->size == 6 * element && t->dims == 2,
+              tensor_dtype_name((tensor_dtype)dtype));
         tensor_release(t);
     }
 }
@@ -121,7 +122,8 @@ static void test_texts_that_are_no_numbers_are_refused(void) {
 }
 
 static void test_reals_are_what_strtod_says(void) {
-    static const char *const texts[] = {"1", "-2.5", ".5", "5.", "+1", "1e-3", "inf", "-infinity", "-0", "1e-310", "0x10"};
+    static const char *const texts[] = {"1",   "-2.5",      ".5", "5.",     "+1",  "1e-3",
+                                        "inf", "-infinity", "-0", "1e-310", "0x10"};
     const char *error;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         tensor *t = VALUES(DTYPE_DOUBLE, &error, texts[i]);
@@ -138,7 +140,8 @@ static void test_strings_may_be_empty_and_end_in_one_nul(void) {
     size_t at = 0;
     tensor *t = tensor_from_values(DTYPE_STRING, shape, 1, values, 3, &error);
     check(t != NULL && t->size == 6 && memcmp(t->data, "\0ab\0c\0", 6) == 0, "strings");
-    check(tensor_next_string(t, &at).len == 0 && slice_is(tensor_next_string(t, &at), "ab") && slice_is(tensor_next_string(t, &at), "c"),
+    check(tensor_next_string(t, &at).len == 0 && slice_is(tensor_next_string(t, &at), "ab") &&
+              slice_is(tensor_next_string(t, &at), "c"),
           "strings one by one");
     tensor_release(t);
     slice inner = {"a\0b", 3};
@@ -173,8 +176,8 @@ static void test_the_wire_form_comes_back_the_same(void) {
     resp_parser *p = resp_parser_new(1 << 20, 100);
     check(resp_parse(p, bytes, total, &f, &consumed, &parse_error) == RESP_FRAME && f.count == 3, "frame");
     tensor *back = tensor_from_wire(f.parts[0], f.parts[1], f.parts[2], &error);
-    check(back != NULL && back->dtype == t->dtype && back->size == t->size && memcmp(back->data, t->data, t->size) == 0 &&
-              back->dims == 1 && back->shape[0] == 2,
+    check(back != NULL && back->dtype == t->dtype && back->size == t->size &&
+              memcmp(back->data, t->data, t->size) == 0 && back->dims == 1 && back->shape[0] == 2,
           "round trip");
     check(tensor_check_wire(f.parts[0], f.parts[1], f.parts[2]) == NULL, "check of the round trip");
     check(tensor_check_wire(f.parts[0], (slice){f.parts[1].data, 7}, f.parts[2]) != NULL, "shape cut short");

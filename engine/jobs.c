@@ -167,10 +167,10 @@ static void tell_cancelled(const job *j) {
     frame_free(&f);
 }
 
-static void time_out(RedisModuleCtx *ctx, job *j) {
+static void time_out(RedisModuleCtx *ctx, job *j, uint64_t allowed_us) {
     char error[96];
     snprintf(error, sizeof(error), "ERR the %s worker gave no answer within %llu ms", worker_name(j->role),
-             (unsigned long long)(RedisModule_MonotonicMicroseconds() - j->submitted_us) / 1000);
+             (unsigned long long)allowed_us / 1000);
     tell_cancelled(j);
     finish(ctx, j, &(job_result){.end = JOB_TIMED_OUT, .error = error});
 }
@@ -179,7 +179,7 @@ static void on_deadline(RedisModuleCtx *ctx, void *arg) {
     job *j = arg;
     j->timed = false;
     RedisModuleCtx *previous = unit_enter(ctx);
-    time_out(ctx, j);
+    time_out(ctx, j, j->deadline_us - j->submitted_us);
     unit_leave(previous);
 }
 
@@ -335,14 +335,15 @@ void jobs_fail_waited(RedisModuleCtx *ctx, worker_role role, unsigned long long 
 void job_wait(RedisModuleCtx *ctx, job_id id) {
     job *j = table_find(id);
     if (!j) return;
-    uint64_t until_us = RedisModule_MonotonicMicroseconds() + (uint64_t)settings.sync_timeout_ms * 1000;
+    uint64_t began_us = RedisModule_MonotonicMicroseconds();
+    uint64_t until_us = began_us + (uint64_t)settings.sync_timeout_ms * 1000;
     if (j->deadline_us && j->deadline_us < until_us) until_us = j->deadline_us;
     worker_role role = j->role;
     RedisModuleCtx *previous = unit_enter(ctx);
     int db = RedisModule_GetSelectedDb(ctx);
     nested_end end = nested_serve(ctx, role, id, false, until_us);
     j = table_find(id);
-    if (j && end == NESTED_TIMED_OUT) time_out(ctx, j);
+    if (j && end == NESTED_TIMED_OUT) time_out(ctx, j, until_us - began_us);
     else if (j && end == NESTED_TOO_DEEP) give_up(ctx, j, "ERR sync functions call each other too deeply");
     else if (j) give_up(ctx, j, "ERR the worker died while the server waited for it");
     RedisModule_SelectDb(ctx, db);

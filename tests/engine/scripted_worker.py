@@ -1,4 +1,4 @@
-"""A functions worker that does what each RG.PYEXECUTE says, even what is wrong, to see how the module takes it.
+"""A functions worker that does what each RG.PYEXECUTE says, right or wrong: to see how the module takes it.
 
 Speaks docs/channel.md by itself, on purpose: what keymiss.functions would never send must be sendable here. A
 script is one line, its words separated by spaces; `call` takes the command's remaining arguments as they are.

@@ -8,6 +8,7 @@ two call its `on_cancel` on the loop's thread; whoever runs the job sets that to
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from time import monotonic
 
@@ -84,19 +85,23 @@ class JobTable:
     def cancel(self, job_id: int) -> None:
         """Nobody waits for this job any more. Unknown ids (it ended meanwhile) are ignored."""
         job = self.waiting.pop(job_id, None)
-        if job is not None and job.on_cancel is not None:
-            job.on_cancel()
+        if job is not None:
+            self._stop(job)
 
     def _sweep(self) -> None:
+        if self.channel.closed:
+            return
         now = monotonic()
-        jobs = list(self.waiting.values())
-        for job in jobs:
-            if (
-                job.deadline <= now
-                and job.fail("ERR the deadline passed before the job was done")
-                and job.on_cancel
-            ):
-                job.on_cancel()
+        for job in [job for job in self.waiting.values() if job.deadline <= now]:
+            if job.fail("ERR the deadline passed before the job was done"):
+                self._stop(job)
         self._sweeping = bool(self.waiting)
         if self._sweeping:
             self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _stop(self, job: Job) -> None:
+        if job.on_cancel is not None:
+            try:
+                job.on_cancel()
+            except Exception:  # of one job: the others have deadlines too
+                traceback.print_exc()

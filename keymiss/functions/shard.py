@@ -111,6 +111,7 @@ class Shard:
         self.config: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Answer] = {}
+        self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only
         self._section = threading.Lock()  # invariant 5
         self._section_owner: Context | None = None
         self._section_job = 0
@@ -308,6 +309,8 @@ class Shard:
             return task
         context.add_running(task)
         task.add_done_callback(context.running.discard)
+        self._suspended.add(task)
+        task.add_done_callback(self._suspended.discard)
         if then is not None:
             task.add_done_callback(then)
         return task

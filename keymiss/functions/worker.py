@@ -53,16 +53,14 @@ class Worker:
         self.shard: Shard
         self._services: Services
         self._loop = loop
-        self._later: deque[Callable[[], object]] = (
-            deque()
-        )  # what came while the loop's thread waited for an answer
+        self._later: deque[Callable[[], object]] = deque()  # came while this thread waited for an answer
         handlers = {
             b"JOB": self._on_job,
             b"RESULT": lambda frame: self.shard.on_answer(frame),
             b"OUTPUTS": lambda frame: self.shard.on_answer(frame),
             b"CANCEL": lambda frame: self.jobs.cancel(number(frame[1])),
             b"REGISTRATION": self._on_registration,
-            b"UNREGISTRATION": lambda frame: self._services.forget(frame[1].decode()),
+            b"UNREGISTRATION": lambda frame: self._alone(self._services.forget, frame[1].decode()),
             b"PEER": self._on_peer,
         }
         self.channel = Channel(sock, loop, handlers, self._on_hello, self._on_end)
@@ -108,18 +106,22 @@ class Worker:
             job.fail(f"ERR {type(error).__name__}: {error}")
 
     def _on_registration(self, frame: Frame) -> None:
-        registration = frame[1].decode()
-        try:
-            self._services.restore(registration, frame[2])
-        except Exception as error:  # of one registration: the others still work
-            traceback.print_exc()
-            self.shard.log(f"registration {registration} could not be restored: {error}", "warning")
+        self._alone(self._services.restore, frame[1].decode(), frame[2])
 
     def _on_peer(self, frame: Frame) -> None:
+        node, payload = frame[1].decode(), frame[2]
         if self.channel.nesting:
-            self._do_later(lambda: self._services.receive(frame[1].decode(), frame[2]))
+            self._do_later(lambda: self._alone(self._services.receive, node, payload))
         else:
-            self._services.receive(frame[1].decode(), frame[2])
+            self._alone(self._services.receive, node, payload)
+
+    def _alone(self, serve: Callable[..., object], *arguments: object) -> None:
+        """Serve a frame that nobody waits for: where that fails, the frames behind it are still served."""
+        try:
+            serve(*arguments)
+        except Exception as error:
+            traceback.print_exc()
+            self.shard.log(f"{serve.__name__} {arguments[0]} failed: {error}", "warning")
 
     def _do_later(self, what: Callable[[], object]) -> None:
         self._later.append(what)
@@ -128,11 +130,7 @@ class Worker:
 
     def _do_now(self) -> None:
         while self._later:
-            what = self._later[0]
-            try:
-                what()
-            except Exception as error:
-                self.channel.end(error)
+            self._later[0]()
             self._later.popleft()
 
     # Watching

@@ -343,7 +343,7 @@ void job_wait(RedisModuleCtx *ctx, job_id id) {
     int db = RedisModule_GetSelectedDb(ctx);
     nested_end end = nested_serve(ctx, role, id, false, until_us);
     j = table_find(id);
-    if (j && end == NESTED_TIMED_OUT) time_out(ctx, j, until_us - began_us);
+    if (j && end == NESTED_TIMED_OUT) time_out(ctx, j, until_us > began_us ? until_us - began_us : 0);
     else if (j && end == NESTED_TOO_DEEP) give_up(ctx, j, "ERR sync functions call each other too deeply");
     else if (j) give_up(ctx, j, "ERR the worker died while the server waited for it");
     RedisModule_SelectDb(ctx, db);

@@ -40,7 +40,6 @@ class Store:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
         self._models: OrderedDict[Identity, Model] = OrderedDict()  # least recently used first
-        self._told: dict[Identity, Identity] = {}  # as it was asked for -> with the names that it told
         self._loading: dict[Identity, asyncio.Future[Model]] = {}
         self._owners: dict[Identity, set[Hashable]] = {}
         self._threads = ThreadPoolExecutor(_LOADERS, thread_name_prefix="load")
@@ -51,7 +50,6 @@ class Store:
 
     def get(self, identity: Identity, owner: Hashable) -> Model | None:
         """The model, held for `owner` from now on, if it is loaded."""
-        identity = self._told.get(identity, identity)
         model = self._models.get(identity)
         if model is not None:
             self._models.move_to_end(identity)
@@ -86,15 +84,7 @@ class Store:
     def _loaded(self, identity: Identity, future: asyncio.Future[Model]) -> None:
         del self._loading[identity]
         if future.exception() is None:
-            model = future.result()
-            told = identity._replace(
-                inputs=tuple(model.inputs), outputs=tuple(model.outputs)
-            )  # as its runs name it
-            self._told[identity] = told
-            owners = self._owners.pop(identity, set())
-            if owners:
-                self._owners.setdefault(told, set()).update(owners)
-            self._models[told] = model
+            self._models[identity] = future.result()
             self._evict()
         else:
             self._owners.pop(identity, None)
@@ -125,4 +115,3 @@ class Store:
 def _own_bytes(model: Model) -> int:
     """Memory that goes when the model goes; mapped weights are the page cache's."""
     return model.weight_bytes - model.mapped_bytes
-        self._told = {asked: told for asked, told in self._told.items() if told in self._models}

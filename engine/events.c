@@ -1,13 +1,16 @@
 /* events.c
  *
  * 1. A notification runs in the middle of a command, so it only reads: asynchronous registrations get a job, synchronous
- *    ones are put off to the end of the command's unit (a post-notification job where the server has them, else
- *    before the event loop sleeps). A function that ran inside the notification could delete the key under the command's hands;
- *    Redis 7.0 crashes then.
- * 2. keymiss is the one event that fires inside a read command, whose unit must not write: always before the event loop sleeps.
+ *    ones are put off to the end of the command's unit (a post-notification job where the server has them, else before
+ *    the event loop sleeps). A function that ran inside the notification could delete the key under the command's
+ *    hands; Redis 7.0 crashes then.
+ * 2. keymiss is the one event that fires inside a read command, whose unit must not write: always before the event loop
+ *    sleeps.
  * 3. Values are read with commands, never with StringDMA, which may replace the value that the command still holds.
  * 4. Nothing fires while data is loaded, nor on a replica for what its master writes; a miss on a replica does.
- * 5. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
+ * 5. The main thread waits for a synchronous function only while events are answered: after one that was not, they run
+ *    asynchronously until one is. Else each write would wait again for a worker that is down or a function that hangs.
+ * 6. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
 #include "events.h"
 
 #include "forward.h"
@@ -24,10 +27,11 @@ enum { OPEN_UNNOTICED = REDISMODULE_OPEN_KEY_NONOTIFY | REDISMODULE_OPEN_KEY_NOS
 static event_collector *collector;
 static unsigned sync_depth; /* synchronous functions running, one inside the other */
 static long long put_off;   /* events that wait for the end of a unit */
+static bool answering = true; /* the event that ended last was answered, not lost with its worker or to its deadline */
 static int open_mode = REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH;
 
 static struct {
-    unsigned long long fired, sync, refused;
+    unsigned long long fired, sync, refused, failed;
 } stats;
 
 /* The key at the time of the event, read when first asked for. */
@@ -180,14 +184,21 @@ void event_run_sync(RedisModuleCtx *ctx, const event *e, event_job *job, const c
     sync_depth--;
 }
 
+/* One line a second: a worker that is down must not fill the disk. INFO counts them all. */
 static void log_failure(const registration *r, const char *error) {
+    static uint64_t next_us;
+    uint64_t now_us = RedisModule_MonotonicMicroseconds();
+    stats.failed++;
+    if (now_us < next_us) return;
+    next_us = now_us + 1000000;
     RedisModule_Log(NULL, "warning", "an event for registration %.*s was not handled: %s", (int)r->id.len, r->id.data, error);
 }
 
 static void unwatched_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
     registration *r = arg;
-    if (result->end != JOB_DONE) log_failure(r, result->error);
+    answering = result->end == JOB_DONE;
+    if (!answering) log_failure(r, result->error);
     registration_release(r);
 }
 
@@ -204,8 +215,13 @@ void event_submit_unwatched(const event *e, int context_flags) {
 
 static void run_put_off(RedisModuleCtx *ctx, void *arg) {
     event *e = arg;
+    int flags = RedisModule_GetContextFlags(ctx);
     if (e->registration->removed) return;
-    event_job job = {.kind = JOB_EVENT, .context_flags = RedisModule_GetContextFlags(ctx), .callback = unwatched_ended,
+    if (!answering) {
+        event_submit_unwatched(e, flags);
+        return;
+    }
+    event_job job = {.kind = JOB_EVENT, .context_flags = flags, .callback = unwatched_ended,
                      .arg = registration_hold(e->registration)};
     const char *error = NULL;
     event_run_sync(ctx, e, &job, &error);
@@ -305,6 +321,7 @@ static void write_info(RedisModuleInfoCtx *info) {
     RedisModule_InfoAddFieldULongLong(info, "events_fired", stats.fired);
     RedisModule_InfoAddFieldULongLong(info, "events_sync", stats.sync);
     RedisModule_InfoAddFieldULongLong(info, "events_refused", stats.refused);
+    RedisModule_InfoAddFieldULongLong(info, "events_failed", stats.failed);
     RedisModule_InfoAddFieldLongLong(info, "events_put_off", put_off);
 }
 

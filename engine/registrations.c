@@ -39,17 +39,37 @@ static bool has_flag(RedisModuleCallReply *flags, const char *flag) {
     return false;
 }
 
-/* What the original's flags are decides which of our hook commands stands in for it. */
-static void describe_command(hooked_command *command) {
-    RedisModuleCallReply *reply =
-        RedisModule_Call(asking, "COMMAND", "cb", "INFO", command->name.data, command->name.len);
+typedef struct command_flags {
+    bool known, writes, blocks;
+} command_flags;
+
+static command_flags ask_for_flags(slice command) {
+    command_flags found = {false, false, false};
+    RedisModuleCallReply *reply = RedisModule_Call(asking, "COMMAND", "cb", "INFO", command.data, command.len);
     RedisModuleCallReply *one = reply ? RedisModule_CallReplyArrayElement(reply, 0) : NULL;
     if (one && RedisModule_CallReplyType(one) == REDISMODULE_REPLY_ARRAY) {
         RedisModuleCallReply *flags = RedisModule_CallReplyArrayElement(one, 2);
-        command->known = flags != NULL;
-        command->writes = flags && has_flag(flags, "write");
+        found.known = flags != NULL;
+        found.writes = flags && has_flag(flags, "write");
+        found.blocks = flags && has_flag(flags, "blocking");
     }
     if (reply) RedisModule_FreeCallReply(reply);
+    return found;
+}
+
+/* What the original's flags are decides which of our hook commands stands in for it. */
+static void describe_command(hooked_command *command) {
+    command_flags flags = ask_for_flags(command->name);
+    command->known = flags.known && !flags.blocks;
+    command->writes = flags.writes;
+}
+
+/* The hook runs the command, and what a module runs never waits: BLPOP would answer nil at once. */
+static bool names_blocking_command(const registration *r) {
+    for (size_t i = 0; i < r->commands.count; i++) {
+        if (ask_for_flags(r->commands.items[i]).blocks) return true;
+    }
+    return false;
 }
 
 /* The table. */
@@ -196,11 +216,10 @@ static void on_hook(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     }
     const char *error = NULL;
     registration *r = registration_parse(f->parts + 2, f->count - 2, &error);
-    if (r && table_count >= REGISTRATIONS_MAX && place_of(r->id) == table_count) {
-        error = "ERR too many registrations";
-        registration_release(r);
-    }
+    if (r && table_count >= REGISTRATIONS_MAX && place_of(r->id) == table_count) error = "ERR too many registrations";
+    if (r && names_blocking_command(r)) error = "ERR a command that may block its client cannot be hooked";
     if (error) {
+        registration_release(r);
         asker_result_error(from, error);
         return;
     }

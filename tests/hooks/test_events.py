@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -167,3 +168,29 @@ def test_what_synchronous_functions_write_reaches_replica_and_aof(make_server: A
     master_server.start()
     with contextlib.closing(master_server.client()) as master:
         assert (_noted(master), master.mget("m1", "m2")) == (expected, [b"filled", b"filled"])
+
+
+def test_writers_do_not_wait_again_and_again_for_a_function_that_hangs(make_server: Any) -> None:
+    server: Server = make_server(settings={"keymiss.sync-timeout-ms": 500, "keymiss.job-timeout-ms": 1000})
+    with contextlib.closing(server.client()) as client:
+        register(
+            client,
+            "import time\nGB().foreach(lambda r: time.sleep(30)).register(prefix='slow*', mode='sync')\n",
+        )
+        started = time.monotonic()
+        for n in range(20):
+            client.set(f"slow{n}", "v")
+        assert time.monotonic() - started < 20 * 0.5
+
+
+def test_writers_go_on_where_no_worker_can_be_started(make_server: Any) -> None:
+    server: Server = make_server(settings={"appendonly": "yes"})
+    with contextlib.closing(server.client()) as client:
+        register(client, _noting("prefix='k*', mode='sync'"))
+    server.stop()
+    server.settings = {**server.settings, "keymiss.python": "/nonexistent"}
+    server.start()
+    with contextlib.closing(server.client()) as client:
+        for n in range(200):
+            assert client.set(f"k{n}", "v")
+        assert client.dbsize() == 200

@@ -225,3 +225,13 @@ def test_a_client_that_leaves_lets_its_function_finish(client: redis.Redis, serv
     leaving.close()
     wait_until(lambda: client.exists("m:1"), 10.0, "the function went on")
     wait_until(lambda: client.info("keymiss")["keymiss_misses_waiting"] == 0, 10.0, "nobody waits any more")
+
+
+def test_a_command_that_may_block_its_client_cannot_be_hooked(client: redis.Redis) -> None:
+    """The hook would answer nil at once: what a module runs never waits."""
+    with pytest.raises(redis.ResponseError, match=r"may block|not allowed inside a script"):
+        client.execute_command(
+            "RG.PYEXECUTE",
+            "GB().map(lambda r: 0).register(prefix='l*', commands=['blpop'], mode='async_local')",
+        )
+    assert int(client.info("keymiss")["keymiss_registrations"]) == 0

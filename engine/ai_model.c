@@ -161,6 +161,8 @@ static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_argumen
     if (bytes == NULL) {
         char error[256];
         snprintf(error, sizeof error, "ERR cannot write the model to keymiss.models-dir: %s", strerror(errno));
+        /* From the master or the AOF nobody reads the reply. */
+        if (from == ARGS_FROM_SERVER) RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "model lost: %s", error);
         return RedisModule_ReplyWithError(ctx, error);
     }
     model *m = model_new(parsed, bytes);

@@ -214,7 +214,7 @@ static void *load(RedisModuleIO *rdb, int encoding) {
     if (bytes == NULL) goto done;
     m = stored_models_add(model_new(&args, bytes), RedisModule_GetDbIdFromIO(rdb), RedisModule_GetKeyNameFromIO(rdb));
 done:
-    if (m == NULL) RedisModule_LogIOError(rdb, "warning", "model refused: %s", error);
+    if (m == NULL) RedisModule_LogIOError(rdb, REDISMODULE_LOGLEVEL_WARNING, "model refused: %s", error);
     RedisModule_Free((char *)backend.data);
     RedisModule_Free((char *)args.device.data);
     RedisModule_Free((char *)args.tag.data);

@@ -56,9 +56,13 @@ static void add_blocks_plain(uint32_t state[8], const uint8_t *data, size_t bloc
 #include <immintrin.h>
 
 static bool has_sha_extensions(void) {
+    static enum { UNKNOWN, NO, YES } known; /* cpuid leaves a virtual machine: not once for each piece */
     unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1u << 29)) return false;
-    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_1) && (c & bit_SSSE3);
+    if (known == UNKNOWN) {
+        bool sha = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & 1u << 29);
+        known = sha && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_1) && (c & bit_SSSE3) ? YES : NO;
+    }
+    return known == YES;
 }
 
 /* The instructions keep the state as two halves, ABEF and CDGH, and do two rounds each; the message schedule runs

@@ -68,7 +68,7 @@ static void *load(RedisModuleIO *rdb, int encoding) {
     blob.data = data;
     t = counted(tensor_from_blob(parsed, shape, dims, blob, &error));
 done:
-    if (t == NULL) RedisModule_LogIOError(rdb, "warning", "tensor refused: %s", error);
+    if (t == NULL) RedisModule_LogIOError(rdb, REDISMODULE_LOGLEVEL_WARNING, "tensor refused: %s", error);
     RedisModule_Free(dtype);
     RedisModule_Free(data);
     return t;

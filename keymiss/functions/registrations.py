@@ -265,6 +265,7 @@ class Registrations:
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._by_id: dict[str, Registration] = {}
+        self._when_restored: deque[Callable[[], object]] = deque()
         self._early: dict[str, deque[FunctionJob]] = {}  # of registrations that are being restored
 
     def __iter__(self) -> Iterator[Registration]:
@@ -314,6 +315,15 @@ class Registrations:
         else:
             job.done(b"")
 
+    @property
+    def restoring(self) -> bool:
+        """Some registrations that the server has are not here yet."""
+        return bool(self._early)
+
+    def when_restored(self, function: Callable[[], object]) -> None:
+        """Call it on the loop's thread when no registration is missing any more."""
+        self._when_restored.append(function)
+
     def expect(self, name: str) -> None:
         """Keep the jobs of this id until `arrived`."""
         self._early.setdefault(name, deque())
@@ -322,6 +332,8 @@ class Registrations:
         """The registration is there, or will not come: give it the jobs that were kept."""
         for job in self._early.pop(name, ()):
             self.fire(job)
+        while self._when_restored and not self._early:
+            self._when_restored.popleft()()
 
     # Executions of registrations
 

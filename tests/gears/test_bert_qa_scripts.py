@@ -1,7 +1,8 @@
 """Scripts of the kinds that the public BERT-QA demos deploy, typed as their docs show them.
 
-A batch function that tokenises hashes, the same one registered on new hashes, one that tells the hash tag of every
-shard, and a coroutine that answers GETs of keys that are not there. A tokeniser of one line stands for the real one.
+A batch function that tokenises hashes, the same one registered on new hashes, one that tells the hash tag of
+every shard, and a coroutine that answers GETs of keys that are not there. A tokeniser of one line stands for
+the real one.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def OnRegistered():
     vocabulary = load_vocabulary()
     execute('SET', 'ready{%s}' % hashtag(), 1)
 
-GB().foreach(parse_sentence).register('sentence:*', keyTypes=['hash'], mode='async_local', onRegistered=OnRegistered)
+gb = GB()
+gb.foreach(parse_sentence)
+gb.register('sentence:*', keyTypes=['hash'], mode='async_local', onRegistered=OnRegistered)
 """
 )
 

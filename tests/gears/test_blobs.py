@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from keymiss.errors import GearsError
 from keymiss.functions import blobs
 

@@ -32,7 +32,8 @@ def test_records_go_to_the_shard_that_owns_their_key(cluster: Cluster) -> None:
     with cluster.masters[0].client() as client:
         script = (
             "def words():\n    for n in range(300):\n        yield 'word:%d' % n\n"
-            "GB('PythonReader').repartition(lambda w: w).foreach(lambda w: execute('INCR', w)).count().run(words)"
+            "GB('PythonReader').repartition(lambda w: w)"
+            ".foreach(lambda w: execute('INCR', w)).count().run(words)"
         )
         assert client.execute_command("RG.PYEXECUTE", script) == [[b"900"], []]
     with contextlib.closing(cluster.client()) as everyone:
@@ -69,7 +70,10 @@ def test_unregistering_takes_it_from_every_shard(cluster: Cluster) -> None:
 
 
 def test_each_shard_is_told_that_it_has_the_registration(cluster: Cluster) -> None:
-    script = "GB('CommandReader').register(trigger='t', onRegistered=lambda: execute('SET', 'here{%s}' % hashtag(), 1))"
+    script = (
+        "def here():\n    execute('SET', 'here{%s}' % hashtag(), 1)\n"
+        "GB('CommandReader').register(trigger='t', onRegistered=here)"
+    )
     with cluster.masters[0].client() as client:
         register(client, script)
         wait_until(
@@ -92,8 +96,12 @@ def test_an_upgrade_from_another_shard_replaces_it_everywhere(cluster: Cluster) 
 
 def test_an_error_of_one_shard_comes_with_the_results_of_the_others(cluster: Cluster) -> None:
     with cluster.masters[0].client() as client:
-        tag = client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').map(lambda x: hashtag()).run()")[0][0]
-        script = f"def f(x):\n    if hashtag() == '{tag.decode()}': raise Exception('not here')\n    return 1\n"
+        tag = client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').map(lambda x: hashtag()).run()")[
+            0
+        ][0]
+        script = (
+            f"def f(x):\n    if hashtag() == '{tag.decode()}': raise Exception('not here')\n    return 1\n"
+        )
         results, errors = client.execute_command("RG.PYEXECUTE", script + "GB('ShardsIDReader').map(f).run()")
         assert results == [b"1", b"1"]
         assert len(errors) == 1 and b"not here" in errors[0]
@@ -105,7 +113,10 @@ def test_a_shard_that_does_not_answer_is_named_in_an_error(
 ) -> None:
     cluster = make_cluster()
     with cluster.masters[0].client() as client:
-        script = "import time\ndef f(x):\n    time.sleep(1)\n    return 1\nGB('ShardsIDReader').map(f).count().run()"
+        script = (
+            "import time\ndef f(x):\n    time.sleep(1)\n    return 1\n"
+            "GB('ShardsIDReader').map(f).count().run()"
+        )
         client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').run()")  # the workers have started
         client.execute_command("RG.CONFIGSET", "ExecutionMaxIdleTime", 2500)
         started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")

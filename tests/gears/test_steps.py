@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keymiss.functions.drive import run_inline
 from keymiss.functions.errors import Aborted
 from keymiss.functions.steps import Kind, Pipeline, Plan, Step, Waiting, stages_of
@@ -115,7 +116,10 @@ def test_coroutines_may_stand_in_every_step_but_extractors_and_batch_reducers() 
         await asyncio.sleep(0)
         return (held or 0) + n
 
-    assert run_with_coroutines([Step(Kind.FILTER, passed), Step(Kind.ACCUMULATE, total)], range(5)) == ([8], [])
+    assert run_with_coroutines([Step(Kind.FILTER, passed), Step(Kind.ACCUMULATE, total)], range(5)) == (
+        [8],
+        [],
+    )
     assert run_with_coroutines([Step(Kind.EXTRACT, passed)], [1]) == (
         [],
         ["coroutine are not allow on extractor"],

@@ -68,7 +68,10 @@ class Commands:
         self._gears = gears
 
     def run(self, job: FunctionJob) -> None:
-        """Answer the job, now or later."""
+        """Answer the job, now or later: while registrations are restored, when they are."""
+        if self._gears.registrations.restoring and not job.sync:
+            self._gears.registrations.when_restored(lambda: self.run(job))
+            return
         argv = job.argv
         name = argv[0].decode("utf-8", "replace").lower()
         command = _TABLE.get(name)

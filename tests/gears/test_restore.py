@@ -1,0 +1,103 @@
+"""Registrations that come back: after a worker's death, a restart, on a replica that was promoted."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import redis
+from support.functions import answering_misses, register
+from support.server import Server
+from support.waiting import wait_until
+
+COUNTERS = """
+n = 10
+def add(x):
+    global n
+    n += 1
+    return n
+GB('CommandReader').map(add).register(trigger='add', mode='async_local')
+GB('CommandReader').map(lambda x: n).register(trigger='told', mode='sync')
+"""
+
+
+def triggered(client: redis.Redis, name: str) -> list[bytes]:
+    return client.execute_command("RG.TRIGGER", name)
+
+
+def test_functions_of_a_session_share_their_globals_after_a_restart(fresh_server: Server) -> None:
+    with fresh_server.client() as client:
+        register(client, COUNTERS)
+        assert triggered(client, "add") == [b"11"]
+        client.save()
+    fresh_server.restart()
+    with fresh_server.client() as client:
+        assert triggered(client, "add") == [b"11"]
+        assert triggered(client, "told") == [b"11"]
+        (one, two) = client.execute_command("RG.DUMPREGISTRATIONS")
+        assert one[9] == two[9] and b"'refCount': 2" in one[9], "they are one session again"
+
+
+def test_on_registered_runs_again_in_the_next_worker(fresh_server: Server) -> None:
+    script = "GB('CommandReader').register(trigger='t', onRegistered=lambda: execute('INCR', 'registered'))"
+    with fresh_server.client() as client:
+        register(client, script)
+        wait_until(lambda: client.get("registered") == b"1", 10.0, "it has run once")
+        os.kill(fresh_server.worker_pid("functions"), signal.SIGKILL)
+        wait_until(lambda: triggered(client, "t") == [b"['t']"], 20.0, "the next worker answers")
+        wait_until(lambda: client.get("registered") == b"2", 10.0, "it has run again")
+
+
+def test_an_id_is_not_given_twice_after_a_restart(fresh_server: Server) -> None:
+    with fresh_server.client() as client:
+        register(client, answering_misses("a"))
+        client.save()
+    fresh_server.restart()
+    with fresh_server.client() as client:
+        register(client, answering_misses("b"))
+        ids = [entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS")]
+        assert len(set(ids)) == 2
+        assert (client.get("a1"), client.get("b1")) == (b"answer for a1", b"answer for b1")
+
+
+def test_a_session_that_came_back_is_upgraded_by_its_name(fresh_server: Server) -> None:
+    with fresh_server.client() as client:
+        client.execute_command("RG.PYEXECUTE", answering_misses("a"), "ID", "s", "DESCRIPTION", "mine")
+        client.save()
+    fresh_server.restart()
+    with fresh_server.client() as client:
+        assert client.execute_command("RG.PYDUMPSESSIONS", "SESSIONS", "s")[0][3] == b"mine"
+        script = answering_misses("a", "    override_reply('newer')\n")
+        client.execute_command("RG.PYEXECUTE", script, "ID", "s", "UPGRADE")
+        assert client.get("a1") == b"newer"
+        assert len(client.execute_command("RG.DUMPREGISTRATIONS")) == 1
+
+
+def test_a_promoted_replica_has_the_functions(replicated: tuple[Server, Server]) -> None:
+    primary, replica = replicated
+    with primary.client() as client, replica.client() as other:
+        register(client, answering_misses("q"))
+        client.wait(1, 5000)
+        primary.kill()
+        other.replicaof("NO", "ONE")
+        wait_until(lambda: other.get("q1") == b"answer for q1", 20.0, "the new primary answers")
+
+
+def test_a_misses_that_come_while_functions_are_restored_are_answered(fresh_server: Server) -> None:
+    slow_to_import = (
+        "import time\n"
+        "class Slow:\n"
+        "    def __init__(self): self.ready = 'ready'\n"
+        "    def __setstate__(self, state):\n"
+        "        import time\n"
+        "        time.sleep(1)\n"
+        "        self.ready = state['ready']\n"
+        "    def __getstate__(self): return {'ready': self.ready}\n"
+        "slow = Slow()\n"
+    )
+    with fresh_server.client() as client:
+        register(client, slow_to_import + answering_misses("q", "    override_reply(slow.ready)\n"))
+        assert client.get("q1") == b"ready"
+        os.kill(fresh_server.worker_pid("functions"), signal.SIGKILL)
+        wait_until(lambda: client.get("q1") is not None, 20.0, "the miss is answered")
+        assert client.get("q1") == b"ready"

@@ -6,7 +6,7 @@
 #include "memory.h"
 #include "worker.h"
 
-enum { SECTIONS_MAX = 16, BUCKETS_PER_OCTAVE = 4 };
+enum { SECTIONS_MAX = 16 };
 
 static struct {
     const char *name;
@@ -27,39 +27,6 @@ static void write_all(RedisModuleInfoCtx *ctx, int for_crash_report) {
     for (size_t i = 0; i < section_count; i++) {
         if (RedisModule_InfoAddSection(ctx, sections[i].name) == REDISMODULE_OK) sections[i].writer(ctx);
     }
-}
-
-/* Bucket 4 * k + f holds [2^k * (1 + f / 4), 2^k * (1 + (f + 1) / 4)) us; under 4 us each microsecond has its own. */
-static size_t bucket_of(unsigned long long us) {
-    if (us < BUCKETS_PER_OCTAVE) return (size_t)us;
-    unsigned octave = 63 - (unsigned)__builtin_clzll(us);
-    size_t bucket = BUCKETS_PER_OCTAVE * octave + (size_t)(us >> (octave - 2)) - BUCKETS_PER_OCTAVE;
-    return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
-}
-
-/* The largest duration of a bucket. */
-static unsigned long long bucket_end(size_t bucket) {
-    if (bucket < 2 * BUCKETS_PER_OCTAVE) return bucket < BUCKETS_PER_OCTAVE ? bucket : BUCKETS_PER_OCTAVE;
-    unsigned octave = (unsigned)(bucket / BUCKETS_PER_OCTAVE);
-    unsigned long long part = bucket % BUCKETS_PER_OCTAVE;
-    return ((part + BUCKETS_PER_OCTAVE + 1) << (octave - 2)) - 1;
-}
-
-void histogram_add(histogram *h, unsigned long long us) {
-    h->count++;
-    h->sum_us += us;
-    if (us > h->max_us) h->max_us = us;
-    h->buckets[bucket_of(us)]++;
-}
-
-unsigned long long histogram_quantile(const histogram *h, double q) {
-    unsigned long long wanted = (unsigned long long)(q * (double)h->count), seen = 0;
-    if (h->count == 0) return 0;
-    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        seen += h->buckets[i];
-        if (seen > wanted) return bucket_end(i) < h->max_us ? bucket_end(i) : h->max_us;
-    }
-    return h->max_us;
 }
 
 void info_histogram(RedisModuleInfoCtx *ctx, const char *name, const histogram *h) {

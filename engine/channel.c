@@ -226,11 +226,11 @@ static void flush_in_unit(RedisModuleCtx *ctx, void *arg) {
 /* Room for so many bytes at the end of the outbox, or NULL where they are too many. */
 static char *out_reserve(channel *c, size_t bytes, bool must) {
     size_t waiting = c->out_len - c->out_start;
-    if (!must && waiting > 0 && bytes > (size_t)settings.max_channel_bytes - waiting) {
+    if (!must && waiting > 0 && waiting + bytes > (size_t)settings.max_channel_bytes) {
         c->was_full = true;
         return NULL;
     }
-    if (c->out_cap - c->out_len < bytes && c->out_start > 0) {
+    if (c->out_cap - c->out_len < bytes && c->out_start >= c->out_cap / 2) { /* else moving costs more than it gives */
         memmove(c->out, c->out + c->out_start, waiting);
         c->out_start = 0;
         c->out_len = waiting;

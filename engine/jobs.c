@@ -223,7 +223,7 @@ job_id job_submit(job_request *request, const char **error) {
         *error = "ERR the command is larger than keymiss.max-frame-bytes";
     } else if ((long long)jobs.count >= settings.max_jobs) {
         *error = "BUSY too many jobs wait for the workers (keymiss.max-jobs)";
-    } else if (queued->count > 0 && bytes > (size_t)settings.max_channel_bytes - queued->bytes) {
+    } else if (queued->count > 0 && queued->bytes + bytes > (size_t)settings.max_channel_bytes) {
         *error = "BUSY too many bytes wait for the worker (keymiss.max-channel-bytes)";
     }
     if (*error) {

@@ -6,7 +6,7 @@
  *    callback).
  * 3. The callback runs inside a unit of execution: either the zero-delay timer (see unit.c), so that RM_Call and
  *    RM_Replicate propagate, or, for a sync job, inside job_wait. Never straight from the event loop.
- * 4. A job's frame is kept until its end, so that it can be sent to the next worker if this one dies. */
+ * 4. What a job says is kept as long as it may be sent again, to the next worker if this one dies. */
 #ifndef KEYMISS_JOBS_H
 #define KEYMISS_JOBS_H
 

@@ -8,6 +8,7 @@
 #include <poll.h>
 
 #include "memory.h"
+#include "settings.h"
 #include "worker.h"
 
 typedef struct wait {
@@ -79,7 +80,8 @@ static void poll_channels(wait *w, int timeout_ms) {
     nfds_t count = 0;
     for (int role = 0; role < WORKER_ROLES; role++) {
         channel *c = present_channel(w, (worker_role)role);
-        if (!c || channel_ended(c)) continue;
+        bool full = w->aside[role].len > (size_t)settings.max_channel_bytes;
+        if (!c || channel_ended(c) || full) continue;
         short events = channel_wants_write(c) ? POLLIN | POLLOUT : POLLIN;
         fds[count] = (struct pollfd){.fd = channel_fd(c), .events = events};
         channels[count++] = c;

@@ -11,8 +11,8 @@ int reply_with_resp(RedisModuleCtx *ctx, slice value);
 /* The same for a value that this server wrote (CallReplyProto), which may be RESP3. */
 int reply_with_server_value(RedisModuleCtx *ctx, slice value);
 
-/* Every command that waits for a worker holds one of these: a blocked client, a CALL of the functions worker (answered by
- * RESULT), or a sync caller. See reply.c for who frees what. */
+/* Every command that waits for a worker holds one of these: a blocked client, or a CALL of the functions worker (answered by
+ * RESULT). See reply.c for who frees what. */
 typedef struct waiter waiter;
 
 typedef int (*waiter_reply)(RedisModuleCtx *ctx, void *arg); /* writes the reply; run once or, if the client left, not at all */

@@ -258,9 +258,8 @@ static int registration_command(RedisModuleCtx *ctx, RedisModuleString **argv, i
     size_t count = (size_t)argc - 2;
     slice *parts = RedisModule_Alloc(count * sizeof *parts);
     for (size_t i = 0; i < count; i++) parts[i].data = RedisModule_StringPtrLen(argv[i + 2], &parts[i].len);
-    size_t what_len;
-    slice what = {RedisModule_StringPtrLen(argv[1], &what_len), 0};
-    what.len = what_len;
+    slice what;
+    what.data = RedisModule_StringPtrLen(argv[1], &what.len);
 
     const char *error = NULL;
     if (slice_is_word(what, "set")) {

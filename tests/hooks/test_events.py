@@ -18,7 +18,8 @@ def _noting(options: str, what: str = "r['event'] + ' ' + r['key']") -> str:
 
 
 def _noted(client: redis.Redis) -> list[bytes]:
-    return client.lrange("out", 0, -1)
+    noted: list[bytes] = client.execute_command("LRANGE", "out", 0, -1)
+    return noted
 
 
 def _wait_for_noted(client: redis.Redis, expected: list[bytes]) -> None:
@@ -54,7 +55,10 @@ def test_a_synchronous_function_may_delete_the_key_that_fired_it(client: redis.R
 def test_events_of_a_transaction_are_noted_in_order(client: redis.Redis) -> None:
     register(client, _noting("prefix='k*', mode='sync'"))
     with client.pipeline(transaction=True) as transaction:
-        transaction.set("k1", "v").incr("k2").rpush("k3", "a").delete("k1")
+        transaction.set("k1", "v")
+        transaction.incr("k2")
+        transaction.rpush("k3", "a")
+        transaction.delete("k1")
         transaction.execute()
     assert _noted(client) == [b"set k1", b"incrby k2", b"rpush k3", b"del k1"]
 
@@ -154,7 +158,9 @@ def test_what_synchronous_functions_write_reaches_replica_and_aof(make_server: A
             ".register(prefix='m*', commands=['get'], eventTypes=['keymiss'], mode='sync')",
         )
         with master.pipeline(transaction=True) as transaction:
-            transaction.set("k1", "v").get("m1").exists("k9")
+            transaction.set("k1", "v")
+            transaction.get("m1")
+            transaction.exists("k9")
             transaction.execute()
         assert master.get("m2") is None  # filled, not overridden
         master.exists("k2")

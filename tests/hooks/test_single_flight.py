@@ -38,7 +38,7 @@ def _ask_all(server: Server, command: bytes, clients: int) -> list[bytes]:
         selector = stack.enter_context(selectors.DefaultSelector())
         for connected in sockets:
             selector.register(connected, selectors.EVENT_READ)
-        replies = []
+        replies: list[bytes] = []
         while len(replies) < clients:
             ready = selector.select(REPLY_TIMEOUT_S)
             assert ready, f"{clients - len(replies)} clients were not answered"

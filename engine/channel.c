@@ -230,7 +230,8 @@ static char *out_reserve(channel *c, size_t bytes, bool must) {
         c->was_full = true;
         return NULL;
     }
-    if (c->out_cap - c->out_len < bytes && c->out_start >= c->out_cap / 2) { /* else moving costs more than it gives */
+    bool worth_moving = c->out_start > 0 && c->out_start >= c->out_cap / 2; /* else it costs more than it gives */
+    if (c->out_cap - c->out_len < bytes && worth_moving) {
         memmove(c->out, c->out + c->out_start, waiting);
         c->out_start = 0;
         c->out_len = waiting;

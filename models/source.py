@@ -50,12 +50,12 @@ def slug_of(name: str) -> str:
     return f"{readable}-{digest.hexdigest()[:12]}"
 
 
-def default_model(folder: Path) -> Path:
-    """Write the default model as a Hugging Face folder (config.json, tokenizer.json, model.safetensors
-    float32) where it is not yet; `folder` itself is returned. ModelUnavailable where the base package is
-    not installed."""
+def default_model(folder: Path, delta_file: Path = delta.DELTA) -> Path:
+    """Write the default model, or another delta's, as a Hugging Face folder (config.json, tokenizer.json,
+    model.safetensors float32) where it is not yet; `folder` itself is returned. ModelUnavailable where the
+    base package is not installed."""
     if not folder.is_dir():
-        write_folder(folder, _write_default)
+        write_folder(folder, lambda unfinished: _write_default(unfinished, delta_file))
     return folder
 
 
@@ -74,11 +74,11 @@ def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_default(folder: Path) -> None:
+def _write_default(folder: Path, delta_file: Path) -> None:
     try:
         from safetensors.numpy import save_file
 
-        save_file(delta.apply(), folder / "model.safetensors", {"format": "pt"})
+        save_file(delta.apply(delta_file), folder / "model.safetensors", {"format": "pt"})
     except ImportError as error:
         raise ModelUnavailable(
             f"the default model needs {error.name}: pip install 'keymiss[export]'"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
+import signal
 import socket
+import threading
 
+import pytest
 import redis
 from support.functions import register
 from support.server import Server
+from support.waiting import wait_until
 
 CLIENTS = 1000
 REPLY_TIMEOUT_S = 30.0
@@ -46,6 +51,16 @@ def _ask_all(server: Server, command: bytes, clients: int) -> list[bytes]:
                 replies.append(key.fileobj.recv(1000))  # type: ignore[union-attr]
                 selector.unregister(key.fileobj)
         return replies
+
+
+def _kill_when_running(server: Server, client: redis.Redis) -> threading.Thread:
+    def kill() -> None:
+        wait_until(lambda: client.get("runs"), 20.0, "the function runs")
+        os.kill(server.worker_pid("functions"), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
 
 
 def _savings(client: redis.Redis) -> int:
@@ -100,3 +115,27 @@ def test_clients_that_leave_do_not_end_the_flight_of_others(client: redis.Redis,
     assert staying.read_response() == b"answer for m:1"
     client.connection_pool.release(staying)
     assert client.get("runs") == b"1"
+
+
+def test_all_are_answered_by_the_next_worker_when_one_is_killed(fresh_server: Server) -> None:
+    with contextlib.closing(fresh_server.client()) as client:
+        register(client, _slow_answers(", singleFlight=True"))
+        killer = _kill_when_running(fresh_server, client)
+        replies = _ask_all(fresh_server, b"*2\r\n$3\r\nGET\r\n$3\r\nm:1\r\n", 200)
+        killer.join()
+        assert set(replies) == {b"$14\r\nanswer for m:1\r\n"}
+        assert client.get("runs") == b"2"
+
+
+def test_a_synchronous_answer_that_is_lost_with_its_worker_is_an_error(fresh_server: Server) -> None:
+    """The main thread waits for it, so nobody else is served meanwhile: it is not started a second time."""
+    with contextlib.closing(fresh_server.client()) as client:
+        register(
+            client,
+            "import os, signal\n"
+            "def die(record): os.kill(os.getpid(), signal.SIGKILL)\n"
+            "GB().foreach(die).register(prefix='m:*', commands=['get'], eventTypes=['keymiss'], mode='sync')",
+        )
+        with pytest.raises(redis.ResponseError):
+            client.get("m:1")
+        assert client.ping()

@@ -7,7 +7,7 @@ from statistics import median
 
 from .load import CLIENTS, loader
 from .question import Question, ask
-from .report import Promise, Report, conditions_of
+from .report import COLUMNS, Promise, Report, conditions_of
 from .rounds import interleave, median_ratio, percentile
 from .servers import find_server, running
 
@@ -32,15 +32,15 @@ def measure(server: str | None, rounds: int, seconds: float, question: Question 
         plain.set("bench:key", "x")
         hooked.execute_command("RG.PYEXECUTE", COROUTINE)
         variants = {
-            "GET that hits, plain server": (plain, ("GET", "bench:key")),
-            "GET that misses, trivial coroutine": (hooked, MISS),
+            "GET, plain server": (plain, ("GET", "bench:key")),
+            "GET that misses": (hooked, MISS),
         }
         many = interleave({name: loader(*what, CLIENTS, seconds) for name, what in variants.items()}, rounds)
         one = interleave({name: loader(*what, 1, seconds) for name, what in variants.items()}, rounds)
         report = Report(
             "miss",
             "What a miss costs",
-            ["request", f"requests/s, {CLIENTS} clients", "of plain", "p50 ms, 1 client", "p99 ms, 1 client"],
+            COLUMNS,
             conditions_of(plain, CLIENTS, rounds),
         )
     rates = {name: [load.rate for load in loads] for name, loads in many.items()}
@@ -69,7 +69,7 @@ def _add_question(report: Report, question: Question, seconds: float) -> None:
     asked = ask(question, seconds)
     for name, values in (
         ("GET that asks a model", [one.whole_ms for one in asked]),
-        ("its forward pass alone (AI.INFO)", [one.forward_ms for one in asked]),
+        ("its forward pass", [one.forward_ms for one in asked]),
         ("what Keymiss adds", [one.added_ms for one in asked]),
     ):
         report.add(name, None, None, median(values), percentile(values, 99))

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from statistics import median
 
 from .load import CLIENTS, loader
-from .report import Promise, Report, conditions_of
+from .report import COLUMNS, Promise, Report, conditions_of
 from .rounds import interleave, median_ratio
 from .servers import find_server, running
 
@@ -50,7 +50,7 @@ def measure(server: str | None, rounds: int, seconds: float) -> Report:
         report = Report(
             "overhead",
             "What the module costs other commands",
-            ["command", f"requests/s, {CLIENTS} clients", "of plain", "p50 ms, 1 client", "p99 ms, 1 client"],
+            COLUMNS,
             conditions_of(plain, CLIENTS, rounds),
         )
     ratios: dict[str, float] = {}

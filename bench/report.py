@@ -12,6 +12,9 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
+# Rates at the clients that the conditions name, latencies at one client; in milliseconds.
+COLUMNS = ["request", "requests/s", "of plain", "p50 ms", "p99 ms"]
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -46,7 +49,7 @@ class Report:
         for promise in self.promises:
             verdict = "[green]holds[/]" if promise.holds else "[red]does not hold[/]"
             console.print(f"{promise.text}: {promise.measured:.3f}, {verdict}")
-        console.print("; ".join(f"{name} {value}" for name, value in self.conditions.items()), style="dim")
+        console.print(", ".join(f"{name} {value}" for name, value in self.conditions.items()), style="dim")
 
     def save(self, folder: Path) -> list[Path]:
         """Write `<name>.json`, and `<name>.png` where matplotlib is installed; returns what was written."""
@@ -84,7 +87,7 @@ def conditions_of(client: redis.Redis, clients: int, rounds: int) -> dict[str, s
         "cores": str(len(os.sched_getaffinity(0))),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "clients": str(clients),
+        "clients": f"{clients} for rates, 1 for latencies",
         "rounds": str(rounds),
     }
 

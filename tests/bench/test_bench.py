@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +16,45 @@ from support.server import KINDS
 TIMEOUT_S = 180.0
 
 
-def _run(name: str, server_kind: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    program = str(Path(sys.executable).with_name("keymiss"))
-    command = [program, "bench", name, "--quick", "--server", KINDS[server_kind], "--out", str(folder)]
+@dataclass(frozen=True)
+class Run:
+    """What a benchmark printed and wrote."""
+
+    printed: str
+    result: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=["overhead", "miss"])
+def run(request: pytest.FixtureRequest, server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One quick run of each benchmark on each server, looked at by several tests."""
+    name, folder = request.param, tmp_path_factory.mktemp("bench")
+    command = [str(Path(sys.executable).with_name("keymiss")), "bench", name, "--quick"]
+    command += ["--server", KINDS[server_kind], "--out", str(folder)]
     if name == "miss":
         command += ["--dir", str(folder / "no-cluster"), "--port", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, json.loads((folder / f"{name}.json").read_text())
+    return Run(done.stdout, json.loads((folder / f"{name}.json").read_text()))
 
 
-@pytest.mark.parametrize("name", ["overhead", "miss"])
-def test_every_row_is_measured_and_every_promise_is_judged(
-    server_kind: str, name: str, tmp_path: Path
-) -> None:
-    printed, result = _run(name, server_kind, tmp_path)
-    assert result["title"] in printed
-    assert len(result["rows"]) >= 2
-    for row in result["rows"]:
-        assert list(row) == result["columns"]
-        assert all(value is not None for value in row.values())
+def test_every_row_is_measured_and_every_promise_is_judged(run: Run) -> None:
+    assert run.result["title"] in run.printed
+    assert len(run.result["rows"]) >= 2
+    for row in run.result["rows"]:
+        assert list(row) == run.result["columns"]
         assert all(value > 0 for value in list(row.values())[1:])
-    assert len(result["promises"]) == 2
-    assert all(set(promise) == {"text", "measured", "holds"} for promise in result["promises"])
+    assert len(run.result["promises"]) == 2
+    assert all(set(promise) == {"text", "measured", "holds"} for promise in run.result["promises"])
 
 
-def test_a_plain_server_is_measured_in_the_same_run(server_kind: str, tmp_path: Path) -> None:
-    _, result = _run("overhead", server_kind, tmp_path)
-    baseline = [row for row in result["rows"] if "plain server" in row["command"]]
-    assert len(baseline) == 2
+def test_a_plain_server_is_measured_in_the_same_run(run: Run) -> None:
+    baseline = [row for row in run.result["rows"] if "plain server" in row["request"]]
+    assert baseline
     assert all(row["of plain"] == pytest.approx(1.0) for row in baseline)
 
 
-def test_the_conditions_are_stated(server_kind: str, tmp_path: Path) -> None:
-    _, result = _run("overhead", server_kind, tmp_path)
-    conditions = result["conditions"]
+def test_the_conditions_are_stated(run: Run, server_kind: str) -> None:
+    conditions = run.result["conditions"]
     assert conditions["server"].startswith(server_kind)
     assert {"processor", "cores", "system", "clients", "rounds"} <= set(conditions)
 

@@ -16,6 +16,13 @@ int ai_modelrun(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_info.c */
 int ai_config(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 
+/* Of tensors and models in RDB and DUMP. The original's are 0 to 4: ours is told from them, so that a dump of the one
+ * is never misread by the other. */
+enum { AI_RDB_ENCODING = 100 };
+/* Whose commands these are, for clients that ask before they use them. */
+#define AI_COMPATIBLE_VERSION "1.2.7"
+#define AI_COMPATIBLE_LOW_LEVEL_API "1.0"
+
 /* The types, the blobs and what the commands hold. REDISMODULE_ERR if the server refuses a type. */
 int ai_init(RedisModuleCtx *ctx);
 

@@ -1,4 +1,5 @@
 /* ai_info.c: AI.INFO and AI.CONFIG. */
+#include <stdio.h>
 #include <string.h>
 
 #include "ai.h"
@@ -34,12 +35,27 @@ static int reply_model_info(RedisModuleCtx *ctx, RedisModuleString *key, const m
     return REDISMODULE_OK;
 }
 
-/* AI.INFO key [RESETSTAT]: names and values: what the model is, and its counters since it was stored or they were
+static void reply_version(RedisModuleCtx *ctx, const char *name, const char *version) {
+    reply_text(ctx, name, (slice){version, strlen(version)});
+}
+
+static int reply_versions(RedisModuleCtx *ctx) {
+    char encoding[16];
+    snprintf(encoding, sizeof encoding, "%d", AI_RDB_ENCODING);
+    RedisModule_ReplyWithArray(ctx, 6);
+    reply_version(ctx, "Version", AI_COMPATIBLE_VERSION);
+    reply_version(ctx, "Low level API Version", AI_COMPATIBLE_LOW_LEVEL_API);
+    reply_version(ctx, "RDB Encoding version", encoding);
+    return REDISMODULE_OK;
+}
+
+/* AI.INFO [key [RESETSTAT]]: names and values: what the model is, and its counters since it was stored or they were
  * reset: duration in microseconds, samples (rows of the first input), calls, errors. With RESETSTAT: OK, and they
- * start again at 0. */
+ * start again at 0. Without key: whose commands these are. */
 int ai_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     const char *error;
-    if (argc < 2 || argc > 3) return RedisModule_WrongArity(ctx);
+    if (argc > 3) return RedisModule_WrongArity(ctx);
+    if (argc == 1) return reply_versions(ctx);
     model *m = model_at(ctx, argv[1], &error);
     if (m == NULL) return RedisModule_ReplyWithError(ctx, RUN_INFO_MISSING);
     if (argc == 2 || !slice_is_word(ai_slice(argv[2]), "RESETSTAT")) return reply_model_info(ctx, argv[1], m);

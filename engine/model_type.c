@@ -3,11 +3,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ai.h"
 #include "memory.h"
 #include "stored_models.h"
 
 enum {
-    ENCODING = 100,                     /* the original's are 0 to 4, see tensor_type.c */
     RDB_CHUNK_BYTES = 16 * 1024 * 1024, /* what saving and loading need beside the mapped file */
     AOF_CHUNK_BYTES = 256 * 1024 *
         1024 /* below the server's default proto-max-bulk-len, for those who feed the file to a client */
@@ -194,7 +194,7 @@ static void *load(RedisModuleIO *rdb, int encoding) {
     blob *bytes;
     model *m = NULL;
     const char *error = "unknown encoding";
-    if (encoding != ENCODING) goto done;
+    if (encoding != AI_RDB_ENCODING) goto done;
 
     error = "cut short";
     backend = load_slice(rdb);
@@ -264,6 +264,6 @@ int model_type_init(RedisModuleCtx *ctx) {
         .mem_usage2 = mem_usage,
         .copy2 = copy,
     };
-    type = RedisModule_CreateDataType(ctx, "AI__MODEL", ENCODING, &methods);
+    type = RedisModule_CreateDataType(ctx, "AI__MODEL", AI_RDB_ENCODING, &methods);
     return type == NULL ? REDISMODULE_ERR : REDISMODULE_OK;
 }

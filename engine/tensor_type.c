@@ -2,11 +2,8 @@
 
 #include <string.h>
 
+#include "ai.h"
 #include "memory.h"
-
-/* The original's encodings are 0 to 4: ours is told from them, so that a dump of the one is never misread by the
- * other. */
-enum { ENCODING = 100 };
 
 static const char NO_TENSOR[] = "ERR tensor key is empty or in a different shard";
 
@@ -52,7 +49,7 @@ static void *load(RedisModuleIO *rdb, int encoding) {
     slice name = {NULL, 0}, blob = {NULL, 0};
     const char *error = "unknown encoding";
     tensor_dtype parsed;
-    if (encoding != ENCODING) goto done;
+    if (encoding != AI_RDB_ENCODING) goto done;
 
     error = "cut short";
     dtype = RedisModule_LoadStringBuffer(rdb, &name.len);
@@ -130,7 +127,7 @@ int tensor_type_init(RedisModuleCtx *ctx) {
         .free_effort2 = free_effort,
         .copy2 = copy,
     };
-    type = RedisModule_CreateDataType(ctx, "AI_TENSOR", ENCODING, &methods);
+    type = RedisModule_CreateDataType(ctx, "AI_TENSOR", AI_RDB_ENCODING, &methods);
     return type == NULL ? REDISMODULE_ERR : REDISMODULE_OK;
 }
 

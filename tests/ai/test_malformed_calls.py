@@ -144,7 +144,7 @@ MODELRUN: list[Call] = [
     ("missing", "INPUTS", "x", "OUTPUTS", "y"),
     ("m", "INPUTS", *(["x"] * 10_000), "OUTPUTS", "y"),
 ]
-INFO: list[Call] = [(), ("missing",), ("string",), ("x",), ("m", "RESETSTAT", "more")]
+INFO: list[Call] = [("missing",), ("string",), ("x",), ("m", "RESETSTAT", "more")]
 CONFIG: list[Call] = [
     (),
     ("GET",),

@@ -179,6 +179,12 @@ def test_copy_starts_with_counters_at_zero_and_rename_takes_them_along(client: r
         client.execute_command("AI.INFO", "m")
 
 
+def test_info_without_a_key_says_whose_commands_these_are(client: redis.Redis) -> None:
+    answer = client.execute_command("AI.INFO")
+    assert answer[::2] == [b"Version", b"Low level API Version", b"RDB Encoding version"]
+    assert answer[1].startswith(b"1.2.")
+
+
 def test_the_list_of_models_follows_renames_moves_and_swaps(client: redis.Redis) -> None:
     for key in ("a", "b", "c"):
         _store(client, key, torch_models.doubler(), "TAG", key)

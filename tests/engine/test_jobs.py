@@ -108,3 +108,32 @@ def test_commands_that_may_not_wait_are_told_so(scripts: Scripts) -> None:
     with pytest.raises(redis.ResponseError):
         scripts.client.eval("return redis.call('RG.PYEXECUTE', 'raw +hi|')", 0)
     assert scripts("raw +alive|") == b"alive"
+
+
+def test_a_worker_that_does_not_read_makes_jobs_wait_then_be_refused(scripted: Callable[..., Server]) -> None:
+    shard = scripted(keymiss__max_channel_bytes=1 << 20, keymiss__job_timeout_ms=60_000)
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(contextlib.closing(shard.client()))
+        scripts = Scripts(client)
+        pid = scripts("pid")
+        os.kill(pid, signal.SIGSTOP)
+        stack.callback(os.kill, pid, signal.SIGCONT)
+        padding = b"x" * 200_000
+        request = b"*3\r\n$12\r\nRG.PYEXECUTE\r\n$8\r\nraw +ok|\r\n$%d\r\n%s\r\n" % (len(padding), padding)
+        waiting = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", shard.port), timeout=20.0))
+            for _ in range(30)
+        ]
+        for connection in waiting:
+            connection.sendall(request)
+        wait_until(lambda: scripts.info("command_refused") > 0, 20.0, "some are refused")
+        wait_until(
+            lambda: scripts.info("jobs_now") + scripts.info("command_refused") == 30, 20.0, "all have come"
+        )
+        assert 5 <= scripts.info("jobs_now") <= 15, (
+            "a megabyte on the channel, one in the queue, one in the socket"
+        )
+        os.kill(pid, signal.SIGCONT)
+        replies = [connection.recv(200) for connection in waiting]
+    refusal = b"-BUSY too many bytes wait for the worker (keymiss.max-channel-bytes)\r\n"
+    assert set(replies) == {b"+ok\r\n", refusal}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError
@@ -44,6 +44,7 @@ class Deployed:
     session: str
     description: str | None
     requirements: tuple[str, ...]
+    deployment: str
     mode: str
     paused: bool
     functions: bytes  # blobs.dump of the Registering
@@ -94,64 +95,83 @@ class Deployer:
         """
         pairs = _paired(new, replaced)
         kept = {name for name, _ in pairs}
-        deployed = [self._deployed(name, session, registering) for name, registering in pairs]
         removed = [old.id for old in replaced if old.id not in kept]
-        self._put(session, pairs, [self._blob(item) for item in deployed], replaced)
+        blobs_ = [self._blob(self._deployed(name, session, registering)) for name, registering in pairs]
+        self._put(
+            [
+                Registration(self._gears, name, session, registering, blob)
+                for (name, registering), blob in zip(pairs, blobs_, strict=True)
+            ]
+        )
         for name in removed:
             self._drop(name)
-        self._tell_others([self._blob(item) for item in deployed], removed)
+        self._tell_others("deploy", blobs_, removed)
 
     def remove(self, registration: Registration) -> None:
         """Take a registration away, here and on every other shard."""
         self._drop(registration.id)
-        self._tell_others([], [registration.id])
+        self._tell_others("deploy", [], [registration.id])
 
     def pause(self, registration: Registration, paused: bool) -> None:
+        """Stop or go on firing a registration, here and on every other shard."""
+        self.on_pause(registration.id, paused)
+        self._tell_others("pause", registration.id, paused)
+
+    def _tell_others(self, question: str, *parts: Any) -> None:
+        _, errors = self._gears.peers.ask(question, *parts)
+        if errors:
+            failures = "; ".join(f"shard {node}: {error}" for node, error in errors.items())
+            raise GearsError(f"ERR this shard is done, but not all others: {failures}. Try again")
+
+    # From other shards
+
+    def on_deploy(self, new: list[bytes], removed: list[str]) -> None:
+        """Another shard deploys: load the functions and tell this shard's server. GearsError."""
+        self._put([self._loaded(self._read(blob), blob) for blob in new])
+        for name in removed:
+            self._drop(name)
+
+    def on_pause(self, name: str, paused: bool) -> None:
         """Stop or go on firing a registration, on this shard."""
-        registering = registration.registering
-        deployed = self._deployed(registration.id, registration.session, registering, paused)
-        self._hook(registration, self._blob(deployed), paused)
+        registration = self._gears.registrations.get(name)
+        if registration is None:
+            raise GearsError(f"Execution {name} does not exists on shard {self._gears.shard.node}")
+        registration.blob = self._blob(replace(self._read(registration.blob), paused=paused))
+        self._hook(registration, paused)
         registration.paused = paused
         if registration.stream is not None and not paused:
             registration.stream.start()
 
-    def _put(
-        self,
-        session: Session,
-        pairs: Sequence[tuple[str, Registering]],
-        blobs_: Sequence[bytes],
-        replaced: Sequence[Registration],
-    ) -> None:
+    # On this shard
+
+    def _put(self, new: Sequence[Registration]) -> None:
+        """Add registrations, or none of them; one of an id that exists takes its place."""
         registrations = self._gears.registrations
-        before = {old.id: old for old in replaced}
-        added: list[Registration] = []
+        done: list[tuple[Registration, Registration | None]] = []
         try:
-            for (name, registering), blob in zip(pairs, blobs_, strict=True):
-                registration = Registration(self._gears, name, session, registering)
-                if name in before:
-                    registrations.remove(name)
+            for registration in new:
+                done.append((registration, registrations.get(registration.id)))
                 registrations.add(registration)
-                added.append(registration)
-                self._hook(registration, blob)
+                self._hook(registration)
         except BaseException:
-            for registration in added:
-                registrations.remove(registration.id)
-                old = before.get(registration.id)
+            for registration, old in reversed(done):
                 if old is not None:
                     registrations.add(old)
-                    self._hook(old, self._blob(self._deployed(old.id, old.session, old.registering)))
-                elif registration is not added[-1]:
-                    self._gears.shard.unhook(registration.id)
+                    self._hook(old)
+                else:
+                    registrations.remove(registration.id)
+                    if registration is not done[-1][0]:
+                        self._gears.shard.unhook(registration.id)
             raise
-        for registration in added:
+        for registration in new:
             self.registered(registration)
 
-    def _hook(self, registration: Registration, blob: bytes, paused: bool = False) -> None:
+    def _hook(self, registration: Registration, paused: bool = False) -> None:
         watch = registration.arguments.watch()
         letters = {"f": watch.single_flight, "v": watch.read_value, "p": paused}
         self._gears.shard.hook(
             registration.id,
-            blob,
+            registration.blob,
             kind=watch.kind,
             mode=registration.mode,
             flags="".join(letter for letter, on in letters.items() if on),
@@ -186,9 +206,10 @@ class Deployer:
     # From the server
 
     def restore(self, name: str, blob: bytes) -> None:
-        """REGISTRATION: one that the server has."""
-        if self._gears.registrations.get(name) is not None:
-            return  # the frame that this worker's own HOOK caused on a replica, or a repetition
+        """REGISTRATION: one that the server has; again, with another blob, where it was replaced."""
+        known = self._gears.registrations.get(name)
+        if known is not None and known.blob == blob:
+            return
         try:
             deployed = self._read(blob)
         except GearsError as error:
@@ -196,10 +217,10 @@ class Deployer:
             return
         self._gears.executions.skip_to(_number(name))
         if deployed.mode == "sync":
-            self._load(deployed)
+            self._load(deployed, blob)
             return
         self._gears.registrations.expect(name)
-        self._to_restore.append(lambda: self._load(deployed))
+        self._to_restore.append(lambda: self._load(deployed, blob))
         if not self._restoring:
             self._restoring = True
             self._gears.in_background(self._restore_next)
@@ -207,22 +228,6 @@ class Deployer:
     def forget(self, name: str) -> None:
         """UNREGISTRATION: one that the server has no more."""
         self._gears.registrations.remove(name)
-
-    def _tell_others(self, new: Sequence[bytes], removed: Sequence[str]) -> None:
-        _, errors = self._gears.peers.ask("deploy", list(new), list(removed))
-        if errors:
-            failures = "; ".join(f"shard {node}: {error}" for node, error in errors.items())
-            raise GearsError(f"ERR this shard is done, but not all others: {failures}. Try again")
-
-    def on_deploy(self, new: list[bytes], removed: list[str]) -> None:
-        """Another shard deploys: load the functions and tell this shard's server. GearsError."""
-        for blob in new:
-            deployed = self._read(blob)
-            old = self._gears.registrations.get(deployed.name)
-            session, registering = self._loaded(deployed, fresh=old is not None)
-            self._put(session, [(deployed.name, registering)], [blob], [old] if old is not None else [])
-        for name in removed:
-            self._drop(name)
 
     def _restore_next(self) -> None:
         while self._to_restore:
@@ -234,11 +239,9 @@ class Deployer:
         if self._restoring:
             self._gears.in_background(self._restore_next)
 
-    def _load(self, deployed: Deployed) -> None:
+    def _load(self, deployed: Deployed, blob: bytes) -> None:
         try:
-            session, registering = self._loaded(deployed)
-            registration = Registration(self._gears, deployed.name, session, registering)
-            registration.paused = deployed.paused
+            registration = self._loaded(deployed, blob)
             self._gears.registrations.add(registration)
             self.registered(registration)
         except GearsError as error:
@@ -246,25 +249,21 @@ class Deployer:
         finally:
             self._gears.shard.call_soon(self._gears.registrations.arrived, deployed.name)
 
-    def _loaded(self, deployed: Deployed, fresh: bool = False) -> tuple[Session, Registering]:
-        """Its session on this shard, and its functions.
-
-        `fresh`: an upgrade, which starts with globals of its own.
-        """
-        sessions = self._gears.sessions
-        existing = None if fresh else sessions.get(deployed.session)
-        session = existing or Session(
-            self._gears, deployed.session, deployed.description, deployed.requirements
+    def _loaded(self, deployed: Deployed, blob: bytes) -> Registration:
+        """Its functions. Those of one deployment share a session, so their globals."""
+        session = self._gears.sessions.of(
+            deployed.session, deployed.description, deployed.requirements, deployed.deployment
         )
         self._gears.requirements.provide(deployed.requirements)
         registering = blobs.load(deployed.functions, script_globals(), session.globals)
-        return session, registering
+        registration = Registration(self._gears, deployed.name, session, registering, blob)
+        registration.paused = deployed.paused
+        return registration
 
     # Bytes
 
-    def _deployed(
-        self, name: str, session: Session, registering: Registering, paused: bool = False
-    ) -> Deployed:
+    @staticmethod
+    def _deployed(name: str, session: Session, registering: Registering) -> Deployed:
         functions = blobs.dump(registering, script_globals(), session.globals)
         return Deployed(
             _VERSION,
@@ -272,8 +271,9 @@ class Deployer:
             session.name,
             session.description,
             session.requirements,
+            session.deployment,
             registering.mode,
-            paused,
+            False,
             functions,
         )
 

@@ -145,6 +145,7 @@ class Executions:
     def drop(self, execution: Execution) -> None:
         """Forget an execution, stopping it first where it runs."""
         execution.cancel()
+        self._gears.spread.drop(execution.id)
         if self._kept.pop(execution.id, None) is None:
             self._gears.registrations.drop_execution(execution.id)
 

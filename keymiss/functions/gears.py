@@ -44,6 +44,7 @@ class Gears:
         self.deployer = Deployer(self)
         self.peers = Peers(self)
         self.peers.answer("deploy", self.deployer.on_deploy)
+        self.peers.answer("pause", self.deployer.on_pause)
         self.spread = Spread(self)
         self.run = Commands(self).run
         self.fire = self.registrations.fire

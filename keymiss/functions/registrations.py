@@ -83,11 +83,13 @@ class Numbers:
 class Registration:
     """One registration on this shard."""
 
-    def __init__(self, gears: Gears, name: str, session: Session, registering: Registering) -> None:
+    def __init__(
+        self, gears: Gears, name: str, session: Session, registering: Registering, blob: bytes
+    ) -> None:
         self._gears = gears
         self.id = name
         self.session = session
-        self.registering = registering
+        self.blob = blob  # what the server keeps of it
         self.reader = registering.reader
         self.plan = registering.plan
         self.mode = registering.mode
@@ -235,6 +237,7 @@ class Registration:
         error = execution.errors[-1] if execution.errors else None
         if execution.context is not None:
             self._running.discard(execution.context)
+        self._gears.spread.drop(execution.id)
         self.numbers.add(execution.status, error, execution.duration_s)
 
     def _note(self, run: Execution | _Note) -> None:
@@ -275,19 +278,28 @@ class Registrations:
         return self._by_id.get(name)
 
     def add(self, registration: Registration) -> None:
-        """From now on jobs of this id go to this registration."""
+        """From now on jobs of this id go to this registration: at no moment to none, where one had it."""
+        old = self._by_id.get(registration.id)
         self._by_id[registration.id] = registration
         registration.session.registrations[registration.id] = registration
         self._gears.sessions.keep(registration.session)
+        if old is not None:
+            self._leave(old)
 
     def remove(self, name: str) -> Registration | None:
         registration = self._by_id.pop(name, None)
         if registration is not None:
-            if registration.stream is not None:
-                registration.stream.stop()
-            registration.session.registrations.pop(name, None)
-            self._gears.sessions.release(registration.session)
+            self._leave(registration)
         return registration
+
+    def _leave(self, registration: Registration) -> None:
+        """It gets no more jobs."""
+        if registration.stream is not None:
+            registration.stream.stop()
+        session = registration.session
+        if session.registrations.get(registration.id) is registration:
+            del session.registrations[registration.id]
+        self._gears.sessions.release(session)
 
     def with_trigger(self, trigger: str) -> Registration | None:
         for registration in self:

@@ -86,8 +86,9 @@ class Script:
         self._run: Run | None = None
         self._registering: list[tuple[str, Registering]] = []
         self._context = Context(job, session=self)
+        name = options.name or _made_up(gears, source)
         self._session = Session(
-            gears, options.name or _made_up(gears, source), options.description, options.requirements
+            gears, name, options.description, options.requirements, deployment=gears.executions.next_id()
         )
         self._replaced = self._replaced_session()
 

@@ -7,6 +7,7 @@ long as one of its registrations, or as one of its executions.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from keymiss.functions.builder import Run
 from keymiss.functions.context import Context
@@ -27,10 +28,16 @@ class Session:
     """
 
     def __init__(
-        self, gears: Gears, name: str, description: str | None = None, requirements: tuple[str, ...] = ()
+        self,
+        gears: Gears,
+        name: str,
+        description: str | None = None,
+        requirements: tuple[str, ...] = (),
+        deployment: str = "",
     ) -> None:
         self._gears = gears
         self.name = name
+        self.deployment = deployment  # which of the scripts that were deployed under this name it is of
         self.description = description
         self.requirements = requirements
         self.globals: dict[str, Any] = script_globals()
@@ -79,6 +86,7 @@ class Sessions:
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._by_name: dict[str, Session] = {}
+        self._by_deployment: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
 
     def __iter__(self) -> Any:
         return iter(list(self._by_name.values()))
@@ -86,16 +94,20 @@ class Sessions:
     def get(self, name: str) -> Session | None:
         return self._by_name.get(name)
 
-    def of(self, name: str, description: str | None, requirements: tuple[str, ...]) -> Session:
-        """The session of that name, made where there is none."""
-        session = self._by_name.get(name)
+    def of(
+        self, name: str, description: str | None, requirements: tuple[str, ...], deployment: str
+    ) -> Session:
+        """The session of a deployment that comes from the server or another shard, made where it is new."""
+        session = self._by_deployment.get((name, deployment))
         if session is None:
-            session = self._by_name[name] = Session(self._gears, name, description, requirements)
+            session = Session(self._gears, name, description, requirements, deployment)
+            self._by_deployment[name, deployment] = session
         return session
 
     def keep(self, session: Session) -> None:
         """This session now owns its name: it has registrations."""
         self._by_name[session.name] = session
+        self._by_deployment[session.name, session.deployment] = session
 
     def release(self, session: Session) -> None:
         """Forget a session that has no registrations any more."""

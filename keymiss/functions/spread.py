@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from keymiss.functions.registrations import Registration
 
 BEAT_S = 1.0
+EARLY_S = 10.0
 CHUNK_RECORDS = 500
 _MAX_EARLY = 1000  # messages kept of executions that this shard has not heard of yet
 _MAX_ENDED = 1000
@@ -246,7 +247,7 @@ class Spread:
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._parts: OrderedDict[str, Part] = OrderedDict()
-        self._early: list[tuple[str, str, tuple[Any, ...]]] = []
+        self._early: list[tuple[float, str, str, tuple[Any, ...]]] = []
         gears.peers.answer("execution.shown", self._shown)
         for name in ("start", "records", "sent", "ended", "alive", "cancel", "drop"):
             gears.peers.handle(f"execution.{name}", getattr(self, f"_on_{name}"))
@@ -372,14 +373,16 @@ class Spread:
         """This shard takes part from now on; messages that came too early are for it now."""
         self._add(part)
         early, self._early = self._early, []
-        for message in early:
-            self._on(*message)
+        for _, node, kind, parts in early:
+            self._on(node, kind, parts)
 
     def _on(self, node: str, kind: str, parts: tuple[Any, ...]) -> None:
         """A message about an execution; kept for a while where this shard has not joined it yet."""
         part = self._parts.get(parts[0])
         if part is None:
-            self._early = [*self._early[-_MAX_EARLY + 1 :], (node, kind, parts)]
+            now = monotonic()
+            self._early = [early for early in self._early[-_MAX_EARLY:] if early[0] > now - EARLY_S]
+            self._early.append((now, node, kind, parts))
             return
         part.heard[node] = monotonic()
         if kind == "records":

@@ -83,7 +83,27 @@ def test_a_promoted_replica_has_the_functions(replicated: tuple[Server, Server])
         wait_until(lambda: other.get("q1") == b"answer for q1", 20.0, "the new primary answers")
 
 
-def test_a_misses_that_come_while_functions_are_restored_are_answered(fresh_server: Server) -> None:
+def test_a_replica_that_is_promoted_after_an_upgrade_has_the_new_functions(
+    replicated: tuple[Server, Server],
+) -> None:
+    primary, replica = replicated
+    with primary.client() as client, replica.client() as other:
+        client.execute_command("RG.PYEXECUTE", COUNTERS, "ID", "s")
+        client.wait(1, 5000)
+        wait_until(
+            lambda: len(other.execute_command("RG.DUMPREGISTRATIONS")) == 2, 10.0, "the replica has both"
+        )
+        newer = COUNTERS.replace("n = 10", "n = 20")
+        client.execute_command("RG.PYEXECUTE", newer, "ID", "s", "UPGRADE")
+        client.wait(1, 5000)
+        primary.kill()
+        other.replicaof("NO", "ONE")
+        wait_until(lambda: triggered(other, "told") == [b"20"], 20.0, "the new function answers")
+        assert (triggered(other, "add"), triggered(other, "told")) == ([b"21"], [b"21"])
+        assert len(other.execute_command("RG.DUMPREGISTRATIONS")) == 2
+
+
+def test_misses_that_come_while_functions_are_restored_are_answered(fresh_server: Server) -> None:
     slow_to_import = (
         "import time\n"
         "class Slow:\n"

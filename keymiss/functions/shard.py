@@ -235,7 +235,8 @@ class Shard:
 
     def _abandon_section(self, context: Context) -> None:
         """A function was interrupted before it could leave its atomic block."""
-        if self._section_owner is context:
+        # One that was opened on the loop is that of a coroutine, which the same execution has gone on to.
+        if self._section_owner is context and not self._section_on_loop:
             self._leave_section()
 
     # Models

@@ -27,7 +27,7 @@ from keymiss.functions.pool import interruptible, shielded
 
 COMMAND, MISS, EVENT, HOOKED = b"COMMAND", b"MISS", b"EVENT", b"HOOKED"
 
-_DB, _FLAGS, _ARGV = 4, 5, 6  # COMMAND: argv follows the flags
+_FLAGS, _ARGV = 5, 6  # 4 is the database, which the server knows; COMMAND: argv follows the flags
 _REGISTRATION, _KEY, _EVENT, _TYPE, _VALUE, _EVENT_ARGV = 6, 7, 8, 9, 10, 12
 _HOOKED_ARGV = 7
 _SHORTEST = {COMMAND: _ARGV + 1, MISS: _EVENT_ARGV, EVENT: _EVENT_ARGV, HOOKED: _HOOKED_ARGV + 1}
@@ -52,11 +52,6 @@ class FunctionJob(Job):
             return super().done(reply, *more)
 
     @property
-    def db(self) -> int:
-        """The database its commands run in."""
-        return number(self.parts[_DB])
-
-    @property
     def sync(self) -> bool:
         """The server's main thread waits for this job and serves only its commands."""
         return b"s" in self.flags
@@ -70,10 +65,6 @@ class FunctionJob(Job):
     def on_replica(self) -> bool:
         """This shard is a read-only replica."""
         return b"r" in self.flags
-
-    @property
-    def resp3(self) -> bool:
-        return b"t" in self.flags
 
     @property
     def command(self) -> int:

@@ -8,7 +8,7 @@ Threads
    thread. They block their caller until the answer is there or the deadline passes. On the loop's
    thread that means: it reads frames itself until then (`Channel.read_until`), keeps jobs that
    arrive for later, but runs `sync` jobs at once, since the server waits.
-3. `execute_async` and `run_model_async` are for coroutines: nothing blocks.
+3. `execute_async` and `run_model_async` block nobody: what they return is awaited, by a coroutine.
 4. `spawn` is for the loop's thread only; `in_pool` for every thread; `call_soon` brings any thread
    back to the loop.
 5. A command belongs to the job of the context that runs it (`context.current`), which gives it its
@@ -151,7 +151,8 @@ class Shard:
     def _first_slot(self) -> int:
         """Of this shard, or of the master that it replicates; 0 where that owns none.
 
-        Not from CLUSTER SLOTS: Valkey 8.0 crashes where a module asks for that before any client did."""
+        Not from CLUSTER SLOTS: Valkey 8.0 crashes where a module asks for that before any client did.
+        """
         nodes = {line.split()[0]: line.split() for line in self.execute("CLUSTER", "NODES").splitlines()}
         mine = nodes[self.node]
         owner = nodes.get(mine[3], mine)
@@ -319,9 +320,8 @@ class Shard:
     def in_pool(self, function: Callable[[], object], context: Context) -> Ticket:
         """Run a plain function in a thread of the pool with `context` as the current one.
 
-        BusyError when too many wait.
-
         It reports what it returns or raises by itself, and lets `keymiss.functions.errors.Aborted` pass.
+        BusyError where too many wait.
         """
 
         def ended() -> None:
@@ -332,41 +332,6 @@ class Shard:
         context.add_running(ticket)
         self.pool.put(ticket)
         return ticket
-
-    async def run_in_pool(self, function: Callable[[], T], context: Context) -> T:
-        """As `in_pool`, for coroutines: what the function returns or raises."""
-        future: asyncio.Future[T] = self.loop.create_future()
-
-        def run() -> None:
-            try:
-                result = function()
-            except BaseException as error:
-                self.call_soon(_fail, future, error)
-            else:
-                self.call_soon(_resolve, future, result)
-
-        ticket = self.in_pool(run, context)
-        try:
-            return await future
-        finally:
-            ticket.cancel()
-
-    def wait_for(self, coroutine: Coroutine[Any, Any, T], context: Context) -> T:
-        """Run a coroutine on the loop and wait for what it returns or raises.
-
-        For threads other than the loop's.
-        """
-        done = threading.Event()
-        task: asyncio.Task[T] | None = None
-
-        def start() -> None:
-            nonlocal task
-            task = self.spawn(coroutine, context, lambda _: done.set())
-
-        self.call_soon(start)
-        if not done.wait(remaining_s(self._deadline())) or task is None:
-            raise DeadlineError("the deadline passed before the coroutine was done")
-        return task.result()
 
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
         """Call it on the loop's thread, soon. Every thread."""
@@ -492,11 +457,6 @@ def _reply(reply: bytes) -> Any:
 def _resolve(future: asyncio.Future[T], result: T) -> None:
     if not future.done():
         future.set_result(result)
-
-
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
 
 
 async def _guarded(coroutine: Coroutine[Any, Any, T]) -> T:

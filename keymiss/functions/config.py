@@ -25,15 +25,16 @@ class Config:
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
         self._numbers = dict(_CHANGEABLE)
+        self.max_executions_per_registration = 0  # a plain attribute: every miss looks at it
+        self._apply()
+
+    def _apply(self) -> None:
+        self.max_executions_per_registration = max(0, self._numbers["MaxExecutionsPerRegistration"])
 
     @property
     def max_executions(self) -> int:
         """Finished executions that are kept; never negative."""
         return max(0, self._numbers["MaxExecutions"])
-
-    @property
-    def max_executions_per_registration(self) -> int:
-        return max(0, self._numbers["MaxExecutionsPerRegistration"])
 
     @property
     def max_idle_s(self) -> float:
@@ -68,6 +69,7 @@ class Config:
             return _SAVED
         try:
             self._numbers[name] = int(value)
+            self._apply()
         except ValueError:
             return f"-(error) Failed parsing value {value!r} of {name}: a number is expected"
         return _SAVED if name in _IN_DICTIONARY else "+OK"

@@ -101,15 +101,12 @@ class Registration:
         self.last: deque[Execution | _Note] = deque()
         self._read_value = not isinstance(self.arguments, KeysArguments) or self.arguments.read_value
         self._one = _coroutine_of(self.plan) if self.mode != "sync" and self.reader == "KeysReader" else None
-        self.stream = (
-            StreamConsumer(gears, self, self.arguments)
-            if isinstance(self.arguments, StreamArguments)
-            else None
-        )
-        self._queue: deque[Callable[[], None]] | None = (
-            None  # of an in-order trigger: runs that wait for the one before
-        )
         self._running: set[Context] = set()
+        self.stream: StreamConsumer | None = None
+        if isinstance(self.arguments, StreamArguments):
+            self.stream = StreamConsumer(gears, self, self.arguments)
+        # Of an in-order trigger: the run there is, and those that wait for it.
+        self._queue: deque[tuple[FunctionJob, Callable[[], None]]] | None = None
         if isinstance(self.arguments, CommandArguments) and self.arguments.in_order:
             self._queue = deque()
 
@@ -126,19 +123,27 @@ class Registration:
             return
         record = event_record(job.event, job.key, job.type, job.value, self._read_value)
         self.numbers.triggered += 1
-        # Where the client may not be kept waiting, nobody waits for the answer: there is no command to
-        # override.
-        context = Context(
-            job, session=self.session, command=None if job.kind == EVENT else job.argv, async_allowed=True
-        )
-        if self._one is not None and not job.sync:
-            started = perf_counter()
-            self._running.add(context)
-            self._gears.shard.spawn(
-                self._one(record), context, lambda task: self._miss_ended(job, context, started, task)
-            )
+        # Nobody waits for an EVENT: there is no reply to override.
+        command = None if job.kind == EVENT else job.argv
+        context = Context(job, session=self.session, command=command, async_allowed=True)
+        if self._one is not None and not job.sync and self._start_coroutine(job, context, record):
             return
         self._start(context, RecordsSource((record,)), lambda execution: self._fired(job, execution))
+
+    def _start_coroutine(self, job: FunctionJob, context: Context, record: Any) -> bool:
+        """The fast path. False, and nothing done, where the function takes other arguments than a record."""
+        assert self._one is not None
+        try:
+            coroutine = self._one(record)
+        except TypeError:
+            self._one = None
+            return False
+        started = perf_counter()
+        self._running.add(context)
+        self._gears.shard.spawn(
+            coroutine, context, lambda task: self._miss_ended(job, context, started, task)
+        )
+        return True
 
     def _miss_ended(
         self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]
@@ -171,9 +176,9 @@ class Registration:
             job.done(replies.error(NOT_BLOCKING))
             return
         if self._queue is not None and not job.sync:
-            self._queue.append(lambda: self._start_command(job, argv, hook))
+            self._queue.append((job, lambda: self._start_command(job, argv, hook)))
             if len(self._queue) == 1:
-                self._queue[0]()
+                self._queue[0][1]()
             return
         self._start_command(job, argv, hook)
 
@@ -211,8 +216,10 @@ class Registration:
     def _next_in_order(self) -> None:
         assert self._queue is not None
         self._queue.popleft()
+        while self._queue and self._queue[0][0].finished:  # its client gave up before its turn
+            self._queue.popleft()
         if self._queue:
-            self._queue[0]()
+            self._queue[0][1]()
 
     # All
 

@@ -88,6 +88,11 @@ static void inbox_reserve(inbox *in) {
     }
 }
 
+static resp_status inbox_parse(inbox *in, frame *out, size_t *consumed, const char **error) {
+    resp_parser_limit(in->parser, (size_t)settings.max_frame_bytes); /* it may have been changed */
+    return resp_parse(in->parser, in->data + in->start, in->len - in->start, out, consumed, error);
+}
+
 static void channel_free(channel *c) {
     inbox_free(c->in);
     memory.free(c->out);
@@ -151,7 +156,7 @@ static void serve(RedisModuleCtx *ctx, void *arg) {
         frame f;
         size_t consumed;
         const char *error;
-        resp_status status = resp_parse(in->parser, in->data + in->start, in->len - in->start, &f, &consumed, &error);
+        resp_status status = inbox_parse(in, &f, &consumed, &error);
         if (status == RESP_MORE) break;
         if (status == RESP_BAD) {
             in->start = in->len;
@@ -343,7 +348,7 @@ void channel_serve_some(RedisModuleCtx *ctx, channel *c, channel_aside *aside,
         size_t consumed;
         const char *error;
         const char *at = in->data + in->start;
-        resp_status status = resp_parse(in->parser, at, in->len - in->start, &f, &consumed, &error);
+        resp_status status = inbox_parse(in, &f, &consumed, &error);
         if (status == RESP_MORE) break;
         if (status == RESP_BAD) {
             in->start = in->len;

@@ -41,6 +41,10 @@ void resp_parser_free(resp_parser *p) {
     memory.free(p);
 }
 
+void resp_parser_limit(resp_parser *p, size_t max_frame_bytes) {
+    p->max_bytes = max_frame_bytes;
+}
+
 static void parser_restart(resp_parser *p) {
     p->at = p->expected = p->count = 0;
     p->in_bulk = false;

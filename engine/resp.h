@@ -25,6 +25,7 @@ typedef struct resp_parser resp_parser; /* resumable: what was read of a long fr
 
 resp_parser *resp_parser_new(size_t max_frame_bytes, size_t max_elements);
 void resp_parser_free(resp_parser *p);
+void resp_parser_limit(resp_parser *p, size_t max_frame_bytes); /* from the next element on */
 /* Parse one frame at the start of buf. RESP_FRAME sets *out and *consumed; RESP_BAD sets *error to a static text. */
 resp_status resp_parse(resp_parser *p, const char *buf, size_t len, frame *out, size_t *consumed, const char **error);
 

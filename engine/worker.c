@@ -19,9 +19,11 @@
 enum {
     VERBS_MAX = 24,
     READY_HANDLERS_MAX = 4,
-    BACKOFF_MAX_MS = 10000,
+    START_PAUSE_MAX_MS = 10000,  /* a worker that cannot start costs seconds of a core each time */
+    CONNECT_PAUSE_MAX_MS = 500,  /* trying to connect costs nothing */
     START_TIMEOUT_MS = 60000,    /* from HELLO to READY: a cold disk, a busy machine, a large import */
-    PATIENCE_MS = 2000,          /* jobs wait so long for a worker that fails to start, then fail with it */
+    START_PATIENCE_MS = 2000,    /* jobs wait so long for a worker that fails to start, then fail with it */
+    CONNECT_PATIENCE_MS = 8000,  /* for one that is not there to connect to: whoever keeps it may be starting it again */
     GOOD_RUN_MS = 10000,         /* a worker that was ready for so long starts again with the first back-off */
     WATCH_MS = 100,              /* how often, at most, PING and the deadlines of a worker are looked at */
     END_GRACE_MS = 2000,         /* from the end of its channel until a worker is killed */
@@ -66,6 +68,7 @@ static worker workers[WORKER_ROLES] = {
     {.role = WORKER_MODELS, .name = "models", .module = "keymiss.inference", .process = {.handle = -1}},
 };
 static unsigned last_generation;
+static const char unix_prefix[] = "unix:";
 
 static void start(worker *w);
 
@@ -75,6 +78,11 @@ static uint64_t now_us(void) {
 
 static bool wanted(const worker *w) {
     return w->keep || jobs_queued(w->role);
+}
+
+/* keymiss.models unix:<path>: the host's, which we only connect to. */
+static bool is_shared(const worker *w) {
+    return w->role == WORKER_MODELS && strncmp(settings.models, unix_prefix, strlen(unix_prefix)) == 0;
 }
 
 static void set_state(worker *w, worker_state state) {
@@ -146,10 +154,12 @@ static void fail_queued_in_unit(RedisModuleCtx *ctx, void *arg) {
 
 /* It could not be started, or has ended: wait, longer each time, and start again. */
 static void pause_worker(worker *w) {
-    if (w->failing_us && now_us() - w->failing_us > (uint64_t)PATIENCE_MS * 1000) unit_add(fail_queued_in_unit, w);
+    uint64_t patience_us = (is_shared(w) ? CONNECT_PATIENCE_MS : START_PATIENCE_MS) * 1000ULL;
+    if (w->failing_us && now_us() - w->failing_us > patience_us) unit_add(fail_queued_in_unit, w);
     long long pause_ms = settings.restart_backoff_ms;
-    for (unsigned i = 1; i < w->failures && pause_ms < BACKOFF_MAX_MS; i++) pause_ms *= 2;
-    if (pause_ms > BACKOFF_MAX_MS) pause_ms = BACKOFF_MAX_MS;
+    long long pause_max_ms = is_shared(w) ? CONNECT_PAUSE_MAX_MS : START_PAUSE_MAX_MS;
+    for (unsigned i = 1; i < w->failures && pause_ms < pause_max_ms; i++) pause_ms *= 2;
+    if (pause_ms > pause_max_ms) pause_ms = pause_max_ms;
     set_state(w, WORKER_PAUSED);
     start_timer(w, pause_ms, on_pause_over);
 }
@@ -240,11 +250,9 @@ static void start_failed(worker *w, const char *why) {
 }
 
 static void start(worker *w) {
-    static const char unix_prefix[] = "unix:";
     char error[sizeof(w->last_error)];
-    bool shared = w->role == WORKER_MODELS && strncmp(settings.models, unix_prefix, strlen(unix_prefix)) == 0;
-    int fd = shared ? process_connect(settings.models + strlen(unix_prefix), error, sizeof(error))
-                    : process_start(&w->process, settings.python, w->module, error, sizeof(error));
+    int fd = is_shared(w) ? process_connect(settings.models + strlen(unix_prefix), error, sizeof(error))
+                          : process_start(&w->process, settings.python, w->module, error, sizeof(error));
     if (fd < 0) {
         start_failed(w, error);
         return;

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import redisAI
-from redisgears import GB, configGet, execute, override_reply
+from redisgears import GB, configGet, execute, log, override_reply
 
 from keymiss.keys import Paragraph, model_key, parse_question_key
 from keymiss.qa import Encoder, Pieces, QuestionTooLong, Window, answer_of
@@ -53,7 +53,12 @@ async def find(paragraph: Paragraph, question: str) -> str:
 
 
 def read_text(paragraph: Paragraph) -> str:
-    text = execute("HGET", paragraph.hash_key, paragraph.number)
+    try:
+        text = execute("HGET", paragraph.hash_key, paragraph.number)
+    except Exception as error:
+        if "non local key" in str(error):
+            raise Unanswerable("a replica of a cluster lets functions read nothing: ask its master") from None
+        raise
     if text is not None:
         return text_of(text)
     count = execute("HLEN", paragraph.hash_key)
@@ -87,14 +92,14 @@ async def run_model(tag: str, window: Window) -> tuple[Sequence[float], Sequence
 
 
 def cache(key: str, found: str) -> None:
+    """Keep the answer. Where that cannot be, on a replica or where memory is full, it is still given."""
     ttl_ms = int(configGet("keymiss.answer-ttl-ms"))
     if ttl_ms == 0:
         return
     try:
         execute("SET", key, found, "PX", ttl_ms)
     except Exception as error:
-        if not str(error).startswith("READONLY"):  # a replica answers, and leaves the cache to its master
-            raise
+        log(f"{key!r} is not cached: {error}", level="verbose")
 
 
 GB(desc="answer questions").foreach(answer).register(

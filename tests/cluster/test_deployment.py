@@ -13,20 +13,19 @@ from typing import Any
 
 import pytest
 import redis
+from support.command_line import CommandLine, command_line
 from support.paths import REPOSITORY
-from support.ports import ports
-from support.server import KINDS
+from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
 from keymiss.client import Shard, connect, read_shards, shard_of, text_of
 from keymiss.hashtags import slot_of
 from keymiss.keys import Paragraph, model_key, processed_key
-
-from .conftest import MOST_PORTS, CommandLine
+from keymiss.qa.metric import f1
 
 CORPUS = REPOSITORY / "corpus"
 RECOVERY_DEADLINE_S = 60.0
-RIGHT_AT_LEAST = 0.9  # of the sample corpus's own questions; 60 of 61 when this was written
+LEAST_F1 = 0.8  # on the sample corpus's own questions; 0.9 when this was written
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,7 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("deployment")
-    keymiss = CommandLine(folder, ports.take_run(MOST_PORTS), KINDS[server_kind])
-    try:
+    with command_line(server_kind, tmp_path_factory.mktemp("deployment")) as keymiss:
         keymiss.up("--shards", "2", "--replicas", "1")
         keymiss("model", "store")
         keymiss("load", CORPUS)
@@ -71,10 +68,6 @@ def deployment(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> It
         with closing(connect("127.0.0.1", keymiss.port)) as client:
             shards = read_shards(client)
         yield Deployment(keymiss, shards)
-    finally:
-        keymiss("down", "--delete")
-        for port in range(keymiss.port, keymiss.port + MOST_PORTS):
-            ports.release(port)
 
 
 def test_the_sample_key_of_the_status_answers_and_then_comes_from_the_cache(deployment: Deployment) -> None:
@@ -85,17 +78,15 @@ def test_the_sample_key_of_the_status_answers_and_then_comes_from_the_cache(depl
 
 def test_the_questions_of_the_sample_corpus_are_answered_right(deployment: Deployment) -> None:
     questions: list[dict[str, str]] = json.loads((CORPUS / "questions.json").read_text())
-    wrong = []
+    scores = []
     for question in questions:
         with closing(deployment.client(question["article"])) as client:
             stored: Any = client.hgetall(deployment.paragraph(question["article"], 1).hash_key)
         numbers = {text_of(text): text_of(number) for number, text in stored.items()}
-        number = numbers[question["sentence"]]
-        answer = deployment.ask(question["article"], number, question["question"])
+        answer = deployment.ask(question["article"], numbers[question["sentence"]], question["question"])
         assert answer in question["sentence"], "an answer is an exact substring of its sentence"
-        if question["answer"].lower() not in answer.lower():
-            wrong.append((question["question"], question["answer"], answer))
-    assert len(wrong) <= (1 - RIGHT_AT_LEAST) * len(questions), wrong
+        scores.append(f1(answer, [question["answer"]]))
+    assert sum(scores) / len(scores) >= LEAST_F1
 
 
 def test_a_miss_is_one_inference_however_often_the_functions_were_deployed(deployment: Deployment) -> None:
@@ -188,14 +179,27 @@ def test_a_paragraph_that_is_too_long_for_the_model_is_answered_from_its_end(dep
     assert deployment.model_calls("long") > before
 
 
-def test_a_replica_answers_and_leaves_the_cache_to_its_master(deployment: Deployment) -> None:
-    paragraph = deployment.paragraph("hiv", 2)
+def test_a_replica_in_the_cluster_refers_to_its_master(deployment: Deployment) -> None:
+    key = deployment.paragraph("hiv", 2).question_key("What does the replica say?")
     ((host, port),) = deployment.shard_of("hiv").replicas
-    with closing(connect(host, port)) as replica:
+    with closing(connect(host, port)) as replica, pytest.raises(redis.ResponseError) as error:
         replica.execute_command("READONLY")
-        answer = replica.get(paragraph.question_key("What does the replica say?"))
-        assert answer is not None
-        assert replica.exists(paragraph.question_key("What does the replica say?")) == 0
+        replica.get(key)
+    assert "ask its master" in str(error.value)
+
+
+def test_a_replica_outside_a_cluster_answers_and_leaves_the_cache_to_its_master(
+    replicated: tuple[Server, Server], tmp_path: Path
+) -> None:
+    primary, replica = replicated
+    keymiss = CommandLine(tmp_path, primary.port, "")
+    for command in (("model", "store"), ("load", CORPUS / "hiv.txt"), ("deploy",)):
+        keymiss(*command, "--port", str(primary.port))
+    wait_for_replica(primary, replica)
+    key = Paragraph("hiv", "06S", "2").question_key("What does the replica say?")
+    with closing(replica.client()) as client:
+        assert client.get(key) is not None
+        assert client.exists(key) == 0
 
 
 def test_the_shared_models_worker_is_started_again(deployment: Deployment) -> None:

@@ -55,7 +55,7 @@ class Deployment:
         shard = _shard_of(item, self.shards)
         with connect(shard.host, shard.port, TIMEOUT_S) as client:
             answer = client.get(Paragraph(item.name, shard.hash_tag, "1").question_key(item.question))
-        assert answer is not None, f"nothing answers {item.name}"
+        assert isinstance(answer, bytes), f"nothing answers {item.name}"
         return answer.decode()
 
 

@@ -1,0 +1,65 @@
+"""The README's session does what the README says, line by line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docs.sessions import steps
+from support.command_line import CommandLine, command_line
+from support.paths import REPOSITORY
+
+README = REPOSITORY / "README.md"
+TIMEOUT_S = 120.0
+DONE_BY_BOOTSTRAP = ["source .venv/bin/activate"]
+
+
+@pytest.fixture
+def deployed(server_kind: str, tmp_path: Path) -> Iterator[CommandLine]:
+    """What bootstrap.sh leaves behind: shards, model, sample corpus, functions."""
+    with command_line(server_kind, tmp_path) as keymiss:
+        keymiss.up()
+        keymiss("model", "store")
+        keymiss("load", str(REPOSITORY / "corpus"))
+        keymiss("deploy")
+        yield keymiss
+
+
+@pytest.mark.slow
+def test_the_session_goes_as_shown(deployed: CommandLine) -> None:
+    session = steps(README, "A session")
+    assert len(session) > 5
+    for step in session:
+        if step.command in DONE_BY_BOOTSTRAP:
+            continue
+        printed = _run(step.command, deployed)
+        assert step.agrees(printed), f"{step.command}\nshown: {step.shown}\nprinted: {printed}"
+
+
+@pytest.mark.slow
+def test_the_first_answer_it_shows_is_given(deployed: CommandLine) -> None:
+    """The key at its top is the sample key of a cluster of three shards."""
+    top = README.read_text().partition("## ")[0].splitlines()
+    command = next(line for line in top if line.startswith("    $ ")).removeprefix("    $ ")
+    shown = top[top.index(f"    $ {command}") + 1].strip().strip('"')
+    assert _run(command, deployed).strip().strip('"') == shown
+
+
+def _run(command: str, deployed: CommandLine) -> str:
+    """What the command prints, on this deployment's ports, in its folder."""
+    programs = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-c", command.replace("-p 30001", f"-p {deployed.port}")],
+        cwd=deployed.folder,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    return done.stdout

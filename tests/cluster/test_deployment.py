@@ -18,7 +18,7 @@ from support.paths import REPOSITORY
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
-from keymiss.client import Shard, connect, read_shards, shard_of, text_of
+from keymiss.client import Shard, connect, read_registrations, read_shards, shard_of, text_of
 from keymiss.hashtags import slot_of
 from keymiss.keys import Paragraph, model_key, processed_key
 from keymiss.qa.metric import f1
@@ -198,6 +198,9 @@ def test_a_replica_outside_a_cluster_answers_and_leaves_the_cache_to_its_master(
     wait_for_replica(primary, replica)
     key = Paragraph("hiv", "06S", "2").question_key("What does the replica say?")
     with closing(replica.client()) as client:
+        wait_until(
+            lambda: len(read_registrations(client)) == 2, RECOVERY_DEADLINE_S, "the functions are there, too"
+        )
         assert client.get(key) is not None
         assert client.exists(key) == 0
 

@@ -180,3 +180,22 @@ def test_a_task_of_a_coroutine_cannot_end_the_process(server: Server, client: re
     pid = server.wait_for_worker("functions")
     assert client.execute_command("RG.TRIGGER", "t") == [b"still here"]
     assert server.worker_pid("functions") == pid
+
+
+def test_a_sync_function_that_hangs_is_given_up_and_its_worker_replaced(
+    server: Server, client: redis.Redis
+) -> None:
+    register(
+        client,
+        "import time\n"
+        "GB().foreach(lambda r: time.sleep(100)).register(prefix='k*', eventTypes=['set'], mode='sync')",
+    )
+    pid = server.wait_for_worker("functions")
+    client.config_set("keymiss.sync-timeout-ms", 300)
+    client.config_set("keymiss.hang-timeout-ms", 1000)
+    started = monotonic()
+    assert client.set("k1", "v")
+    assert monotonic() - started < 5
+    assert client.get("k1") == b"v"
+    wait_until(lambda: server.worker_pid("functions") not in (0, pid), 20, "there is another worker")
+    wait_until(lambda: client.execute_command("RG.PYEXECUTE", "1") == b"OK", 20, "it runs scripts")

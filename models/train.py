@@ -1,11 +1,11 @@
 """Train the default model: all-MiniLM-L6-v2 with a span head, on the CPU.
 
-    python -m keymiss_deploy.models.train --sentences qamr.json --paragraphs squad.json --documents
-covidqa.json OUT
+    python -m keymiss_deploy.models.train --sentences qamr.json --paragraphs squad.json OUT
 
 Files are in SQuAD 1.1 format. OUT becomes a Hugging Face folder (`keymiss model store --model OUT`) and
 OUT.safetensors the delta to ship. Everything but the word and position embeddings learns. The learning rate
-falls to zero at the end of the data or of `--minutes`, whichever comes first."""
+falls to zero at the end of the data or of `--minutes`, whichever comes first.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from keymiss.qa import Encoder, Window
+from keymiss.qa import Encoder, QuestionTooLong, Window
 
 from . import delta
 from .logits import INPUTS, pad
@@ -48,9 +48,12 @@ class Feature:
 
 
 def feature(example: Example, encoder: Encoder, rng: Random) -> Feature | None:
-    """One window of the example, holding one of its answers; None where none of the windows holds all of
-    it."""
-    question = encoder.question(example.question)
+    """One window of the example, holding one of its answers; None where no window holds all of it, or the
+    question is too long."""
+    try:
+        question = encoder.question(example.question)
+    except QuestionTooLong:
+        return None
     pieces = encoder.pieces(example.context)
     windows = list(encoder.windows(question, pieces))
     if not example.answers:

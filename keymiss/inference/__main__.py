@@ -62,15 +62,11 @@ async def _serve_parent(threads: int) -> int:
     die_with_parent()
     loop = asyncio.get_running_loop()
     stop = _stopped_by(loop, signal.SIGTERM)
-    worker = Worker(loop, threads)
+    worker = Worker(loop, threads, lambda why: _resolve(stop, why))
     worker.attach(socket.socket(fileno=_INHERITED_FD), lambda reason: _resolve(stop, reason))
     watch_pid(os.getppid(), loop, lambda: _resolve(stop))
-    worker.tell_info()
-    reason = await stop
-    if reason is not None:
-        log.error("the channel ended: %s", reason)
-        return 1
-    return 0
+    worker.watch()
+    return _status(await stop)
 
 
 async def _serve_shards(path: Path, threads: int) -> int:
@@ -82,14 +78,14 @@ async def _serve_shards(path: Path, threads: int) -> int:
         return 1
     listener = _listen(path)
     stop = _stopped_by(loop, signal.SIGTERM, signal.SIGINT)
-    worker = Worker(loop, threads)
-    worker.tell_info()
+    worker = Worker(loop, threads, lambda why: _resolve(stop, why))
+    worker.watch()
     log.info("serving %s%s", path, " with jemalloc" if in_use() else "")
     accepting = loop.create_task(_accept(loop, listener, worker))
-    await stop
+    reason = await stop
     accepting.cancel()
     path.unlink(missing_ok=True)
-    return 0
+    return _status(reason)
 
 
 async def _accept(loop: asyncio.AbstractEventLoop, listener: socket.socket, worker: Worker) -> None:
@@ -114,6 +110,13 @@ def _stopped_by(loop: asyncio.AbstractEventLoop, *signals: signal.Signals) -> St
 def _resolve(stop: Stop, reason: Exception | None = None) -> None:
     if not stop.done():
         stop.set_result(reason)
+
+
+def _status(reason: Exception | None) -> int:
+    if reason is None:
+        return 0
+    log.error("%s", reason)
+    return 1
 
 
 def _lock(path: Path) -> int | None:

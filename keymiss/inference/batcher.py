@@ -48,6 +48,7 @@ class Request:
     tensors: Sequence[Tensor]
     deadline_s: float
     answer: Callable[[Outcome], object]  # called on the device's thread
+    abandoned: Callable[[], bool]  # nobody waits for it any more
 
 
 class DeviceQueue:
@@ -61,6 +62,7 @@ class DeviceQueue:
         self._waiting: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
         self._shares = Shares()
         self._closed = False
+        self._running: tuple[Sequence[Request], float] = ((), 0.0)  # the batch, and since when
         self._thread = threading.Thread(target=self._serve, name=f"device {name}", daemon=True)
         self._thread.start()
 
@@ -69,6 +71,12 @@ class DeviceQueue:
         """Requests that wait."""
         with self._lock:
             return sum(len(waiting) for _, waiting in self._waiting.values())
+
+    def stuck_s(self) -> float:
+        """How long a forward pass runs that nobody waits for any more; 0 where that is not so."""
+        batch, began_s = self._running
+        wanted = not batch or not all(request.abandoned() for request in batch)
+        return 0.0 if wanted else monotonic() - began_s
 
     def submit(self, request: Request) -> None:
         """Queue a request. The caller bounds how many."""
@@ -104,12 +112,14 @@ class DeviceQueue:
     def _serve(self) -> None:
         while (batch := self._take()) is not None:
             began_s = monotonic()
+            self._running = batch, began_s
             try:
                 outputs = run_together(batch[0].model, [request.tensors for request in batch])
             except Exception as error:  # whatever a model does, the next one is served
                 self._fail(batch, error)
             else:
                 self._answer(batch, outputs, monotonic() - began_s)
+            self._running = (), 0.0
             with self._lock:
                 self._shares.charge(batch[0].model_key, monotonic() - began_s)
                 self.batches += 1

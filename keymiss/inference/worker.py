@@ -15,12 +15,13 @@ from contextlib import suppress
 
 from keymiss.backends import Backends, Device, Model
 from keymiss.channel import Channel, Frame, Hello, Job, JobTable, number
-from keymiss.errors import BackendError, ChannelError
+from keymiss.errors import BackendError, ChannelError, ModelError
 from keymiss.inference.batcher import DeviceQueue, Outcome, Request
 from keymiss.inference.frames import Answer, ModelParts, RunParts, loaded, not_loaded, ran, refused
 from keymiss.inference.store import Identity, Store
 
-INFO_INTERVAL_S = 1.0
+WATCH_INTERVAL_S = 1.0
+HANG_TIMEOUT_MS = 30_000  # until HELLO says otherwise
 _MAX_JOBS = 65536  # of one channel, until HELLO says otherwise
 
 
@@ -32,10 +33,16 @@ def cores() -> int:
 class Worker:
     """What all channels share: the models, the devices and their queues.
 
-    `threads` is how many a forward pass may use, at most one a core; 0 leaves it to the first HELLO."""
+    `threads` is how many a forward pass may use, at most one a core; 0 leaves it to the first HELLO.
+    `on_stuck` is called when a device is lost to a forward pass that does not end: only a new process has
+    it back."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, threads: int = 0) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, threads: int, on_stuck: Callable[[Exception], object]
+    ) -> None:
         self.loop = loop
+        self._on_stuck = on_stuck
+        self._hang_timeout_s = HANG_TIMEOUT_MS / 1000
         self.channels: set[ShardChannel] = set()
         self.loads: Counter[Identity] = Counter()  # LOADs so far: see ShardChannel._run
         self._threads = threads
@@ -52,6 +59,7 @@ class Worker:
             wanted = self._threads or hello.setting("models-threads", 0)
             self._threads = min(wanted, cores()) if wanted > 0 else cores()
             self._store = Store(Backends(self._threads))
+            self._hang_timeout_s = hello.setting("hang-timeout-ms", HANG_TIMEOUT_MS) / 1000
 
     @property
     def store(self) -> Store:
@@ -87,12 +95,15 @@ class Worker:
             }
         )
 
-    def tell_info(self) -> None:
-        """Send INFO where it has changed, now and every second."""
+    def watch(self) -> None:
+        """Now and every second: send INFO where it has changed, and see that no device is stuck."""
         text = self.info()
         for channel in list(self.channels):
             channel.tell(text)
-        self.loop.call_later(INFO_INTERVAL_S, self.tell_info)
+        for device, queue in self._devices.items():
+            if queue.stuck_s() > self._hang_timeout_s:
+                self._on_stuck(ModelError(f"a forward pass on {device} does not end; nobody waits for it"))
+        self.loop.call_later(WATCH_INTERVAL_S, self.watch)
 
 
 class ShardChannel:
@@ -182,7 +193,9 @@ class ShardChannel:
                 _end(job, refused("Number of keys given as OUTPUTS here does not match model definition"))
             else:
                 queue = self._worker.queue_of(run.model.identity.device)
-                request = Request(model, key, run.model.rule, run.tensors, job.deadline, answer)
+                request = Request(
+                    model, key, run.model.rule, run.tensors, job.deadline, answer, lambda: job.finished
+                )
                 job.on_cancel = lambda: queue.cancel(request)
                 queue.submit(request)
 

@@ -166,6 +166,24 @@ def test_a_signal_ends_it_and_removes_the_socket(
     assert not path.exists()
 
 
+def test_a_worker_whose_device_is_lost_to_an_endless_pass_ends(model: Make) -> None:
+    """Only a new process has the device back; whoever started it starts another."""
+    ours, its = socket.socketpair()
+    child = start_worker(fd=its.fileno())
+    its.close()
+    try:
+        with closing(ours):
+            shard = Shard(ours, hang_timeout_ms=100)
+            shard.run(model("Steps"), [floats(1, values=[1])])
+            endless = shard.start(model("Steps"), [floats(1, values=[1e9])], deadline_ms=50)
+            assert b"deadline" in shard.receive("DONE", endless)[2]
+            assert child.wait(PATIENCE_S) == 1
+        assert child.stderr is not None
+        assert "does not end" in child.stderr.read()
+    finally:
+        end(child)
+
+
 def test_a_child_ends_with_its_channel() -> None:
     ours, its = socket.socketpair()
     child = start_worker(fd=its.fileno())

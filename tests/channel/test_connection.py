@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -57,10 +58,8 @@ class Ends:
         self.other.setblocking(False)
 
         def received() -> bool:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 self._received += self._reader.feed(self.other.recv(1 << 20))
-            except BlockingIOError:
-                pass
             return len(self._received) >= count
 
         self.until(received)

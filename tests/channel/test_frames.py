@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +18,7 @@ def read(data: bytes, cuts: list[int], reader: FrameReader | None = None) -> lis
     """The frames in `data`, fed in pieces that end at `cuts`."""
     reader = reader or FrameReader()
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [
-        frame
-        for start, end in zip(places, places[1:], strict=False)
-        for frame in reader.feed(data[start:end])
-    ]
+    return [frame for start, end in itertools.pairwise(places) for frame in reader.feed(data[start:end])]
 
 
 @given(frames, st.lists(st.integers(min_value=0), max_size=20))

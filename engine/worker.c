@@ -25,7 +25,7 @@ enum {
     START_PATIENCE_MS = 2000,    /* jobs wait so long for a worker that fails to start, then fail with it */
     CONNECT_PATIENCE_MS = 8000,  /* for one that is not there to connect to: whoever keeps it may be starting it again */
     GOOD_RUN_MS = 10000,         /* a worker that was ready for so long starts again with the first back-off */
-    WATCH_MS = 100,              /* how often, at most, PING and the deadlines of a worker are looked at */
+    WATCH_MAX_MS = 1000,         /* PING and the deadlines of a worker are looked at so often, at least */
     END_GRACE_MS = 2000,         /* from the end of its channel until a worker is killed */
     REAP_MS = 100,
     REAP_GIVE_UP_MS = 10000,
@@ -197,6 +197,13 @@ void worker_fail(worker_role role, const char *why) {
     unit_add(fail_in_unit, w);
 }
 
+static void on_watch(RedisModuleCtx *ctx, void *arg);
+
+static void start_watch(worker *w) {
+    long long watch_ms = settings.hang_timeout_ms / 8;
+    start_timer(w, watch_ms < WATCH_MAX_MS ? watch_ms : WATCH_MAX_MS, on_watch);
+}
+
 static void on_watch(RedisModuleCtx *ctx, void *arg) {
     (void)ctx;
     worker *w = arg;
@@ -211,8 +218,7 @@ static void on_watch(RedisModuleCtx *ctx, void *arg) {
     } else if (w->state == WORKER_READY && now - heard > hang_us / 4) {
         if (channel_send_slices(w->channel, &(slice){"PING", 4}, 1, true)) w->ping_us = now;
     }
-    long long watch_ms = settings.hang_timeout_ms / 8;
-    start_timer(w, watch_ms < WATCH_MS ? watch_ms : WATCH_MS, on_watch);
+    start_watch(w);
 }
 
 static void on_frame(RedisModuleCtx *ctx, void *owner, const frame *f) {
@@ -271,7 +277,7 @@ static void start(worker *w) {
     hello_write(&hello, w->name);
     channel_send(w->channel, &hello, NULL);
     frame_free(&hello);
-    start_timer(w, WATCH_MS, on_watch);
+    start_watch(w);
 }
 
 /* READY 1 <pid> */

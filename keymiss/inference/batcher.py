@@ -11,6 +11,7 @@ Threads
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -22,6 +23,8 @@ from keymiss.channel import NEVER, Tensor
 from keymiss.errors import BackendError
 from keymiss.inference.forward import joinable, likeness, rows_of, run_together
 from keymiss.inference.policy import Group, Rule, Shares, Waiting, next_batch
+
+log = logging.getLogger("keymiss.inference")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Request:
 
 
 class DeviceQueue:
-    """One device: what waits for it, and the thread that runs it."""
+    """One device: what waits for it, and the thread that runs it, which ends with the process."""
 
     def __init__(self, name: str) -> None:
         self.batches = 0  # forward passes
@@ -61,7 +64,6 @@ class DeviceQueue:
         self._changed = threading.Condition(self._lock)
         self._waiting: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
         self._shares = Shares()
-        self._closed = False
         self._running: tuple[Sequence[Request], float] = ((), 0.0)  # the batch, and since when
         self._thread = threading.Thread(target=self._serve, name=f"device {name}", daemon=True)
         self._thread.start()
@@ -103,32 +105,33 @@ class DeviceQueue:
                         break
                 self._drop_empty()
 
-    def close(self) -> None:
-        """Let the thread end after the pass that it runs."""
-        with self._lock:
-            self._closed = True
-            self._changed.notify()
-
     def _serve(self) -> None:
-        while (batch := self._take()) is not None:
+        while True:
+            batch = self._take()
             began_s = monotonic()
             self._running = batch, began_s
             try:
-                outputs = run_together(batch[0].model, [request.tensors for request in batch])
-            except Exception as error:  # whatever a model does, the next one is served
-                self._fail(batch, error)
-            else:
-                self._answer(batch, outputs, monotonic() - began_s)
+                self._run(batch, began_s)
+            except Exception:  # this thread is the only one that the device has
+                log.exception("an answer was lost")
             self._running = (), 0.0
             with self._lock:
                 self._shares.charge(batch[0].model_key, monotonic() - began_s)
                 self.batches += 1
                 self.requests += len(batch)
 
-    def _take(self) -> tuple[Request, ...] | None:
-        """Wait for a batch and take it out of its group. None when closed."""
+    def _run(self, batch: Sequence[Request], began_s: float) -> None:
+        try:
+            outputs = run_together(batch[0].model, [request.tensors for request in batch])
+        except Exception as error:  # whatever a model does, the next one is served
+            self._fail(batch, error)
+        else:
+            self._answer(batch, outputs, monotonic() - began_s)
+
+    def _take(self) -> tuple[Request, ...]:
+        """Wait for a batch and take it out of its group."""
         with self._lock:
-            while not self._closed:
+            while True:
                 now_s = monotonic()
                 decision = next_batch(
                     (group for group, _ in self._waiting.values()), now_s, self._shares.used_s
@@ -141,7 +144,6 @@ class DeviceQueue:
                     self._drop_empty()
                     return decision.batch.jobs
                 self._changed.wait(None if decision.wake_s == NEVER else max(0.0, decision.wake_s - now_s))
-            return None
 
     def _drop_empty(self) -> None:
         """The lock is held."""

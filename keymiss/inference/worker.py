@@ -123,7 +123,8 @@ class ShardChannel:
     def tell(self, info: str) -> None:
         if info != self._told and not self._channel.closed and self._channel.hello.role:
             self._told = info
-            self._channel.send("INFO", info)
+            with suppress(ChannelError):  # a shard that reads nothing must not keep the others from theirs
+                self._channel.send("INFO", info)
 
     def _job(self, frame: Frame) -> None:
         job = Job(frame, self._jobs)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import pytest
-import redis
 from accuracy import direct, heldout
 from accuracy.heldout import Item
 from support.command_line import command_line
@@ -97,21 +96,3 @@ def test_answers_by_get_score_as_those_of_the_model_in_python(deployment: Deploy
     scores = metric.score(by_get, golds), metric.score(by_python, golds)
     print(f"{name}, {len(items)} questions: EM and F1 {scores[0]} by GET, {scores[1]} in Python")
     assert scores[0] == pytest.approx(scores[1], abs=TOLERANCE)
-
-
-def test_a_question_is_exactly_one_inference_and_none_from_the_cache(deployment: Deployment) -> None:
-    item = next(item for item in _items("squad"))
-    shard = _shard_of(item, deployment.shards)
-    key = Paragraph(item.name, shard.hash_tag, "1").question_key(item.question + " Really?")
-    with shard.connect(TIMEOUT_S) as client:
-        model = f"bert-qa{{{shard.hash_tag}}}"
-        client.execute_command("AI.INFO", model, "RESETSTAT")
-        first, second = client.get(key), client.get(key)
-        assert first is not None
-        assert first == second
-        assert _calls(client, model) == 1
-
-
-def _calls(client: redis.Redis, model: str) -> int:
-    reply = client.execute_command("AI.INFO", model)
-    return int(dict(zip(reply[::2], reply[1::2], strict=True))[b"calls"])

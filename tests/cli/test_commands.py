@@ -1,0 +1,73 @@
+"""The command line's own manners: help, version, and errors in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keymiss
+
+PROGRAM = Path(sys.executable).with_name("keymiss")
+COMMANDS = ("ask", "bench", "deploy", "down", "load", "model", "module", "status", "up")
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    said = run("--help", folder=tmp_path).stdout
+    listed = [line.split()[0] for line in said.partition("Commands:")[2].splitlines() if line.strip()]
+    assert set(COMMANDS) <= set(listed)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(tmp_path: Path, command: str) -> None:
+    done = run(command, "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: keymiss" in done.stdout
+
+
+def test_version_is_the_package_s(tmp_path: Path) -> None:
+    assert keymiss.__version__ in run("--version", folder=tmp_path).stdout
+
+
+def test_module_prints_a_file_that_may_be_executed(tmp_path: Path) -> None:
+    path = Path(run("module", folder=tmp_path).stdout.strip())
+    assert path.name == "keymiss.so"
+    assert path.stat().st_mode & 0o111, "Redis 7 loads no module that may not be executed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        (("nonsense",), 2, "No such command"),
+        (("up", "--set", "maxmemory"), 2, "write it as NAME=VALUE"),
+        (("up", "--server", "no-such-server"), 1, "no program no-such-server"),
+        (("up", "--port", "65533", "--plain"), 1, "65533 is too high for that"),
+        (("status",), 1, "no cluster in"),
+        (("load", "corpus", "--port", "1"), 1, "onnect"),
+        (("ask", "adenovirus:2", "Why?", "--port", "1"), 1, "onnect"),
+        (("deploy", "no-such-file.py"), 2, "does not exist"),
+        (("model", "store", "--backend", "paper"), 2, "torch"),
+    ],
+)
+def test_a_wrong_call_is_told_in_words(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, complaint: str
+) -> None:
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == status
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".keymiss").mkdir()
+    (tmp_path / ".keymiss" / "cluster.json").write_text("{")
+    for command in (("status",), ("up",), ("load", "x")):
+        done = run(*command, folder=tmp_path)
+        assert done.returncode == 1
+        assert "cluster.json is damaged" in done.stderr

@@ -29,6 +29,8 @@ static const char *const NO_PERMISSION = "NOPERM this user has no permissions to
 
 static RedisModuleString *hook_read_name, *hook_write_name;
 
+static bool is_replica; /* only then may a command be the master's: no need to ask the server about each */
+
 static struct {
     unsigned long long commands, taken_over;
 } stats;
@@ -139,7 +141,8 @@ static bool is_permitted(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
     return permitted;
 }
 
-static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **argv, int argc, int flags) {
+static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **argv, int argc) {
+    int flags = RedisModule_GetContextFlags(ctx);
     bool sync = r->mode == MODE_SYNC;
     if (!sync && job_flags_deny_blocking(flags)) return RedisModule_ReplyWithError(ctx, NOT_HERE);
     if (!is_permitted(ctx, argv, argc)) return RedisModule_ReplyWithError(ctx, NO_PERMISSION);
@@ -161,7 +164,8 @@ static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **a
 /* register(commands=...): the functions run for the events that the command fires. */
 
 static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *reply, event_list *fired,
-                                 RedisModuleString **argv, int argc, int flags) {
+                                 RedisModuleString **argv, int argc) {
+    int flags = RedisModule_GetContextFlags(ctx);
     slice plain = {NULL, 0};
     plain.data = RedisModule_CallReplyProto(reply, &plain.len);
     bool may_block = !job_flags_deny_blocking(flags);
@@ -187,9 +191,12 @@ static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *repl
     return result;
 }
 
+static bool is_from_master(RedisModuleCtx *ctx) {
+    return is_replica && (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_REPLICATED);
+}
+
 static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
-    int flags = RedisModule_GetContextFlags(ctx);
-    if (flags & REDISMODULE_CTX_FLAGS_REPLICATED) return give(ctx, run(ctx, "!0Ev", argv, argc));
+    if (is_from_master(ctx)) return give(ctx, run(ctx, "!0Ev", argv, argc));
 
     size_t name_len;
     const char *name = RedisModule_StringPtrLen(argv[0], &name_len);
@@ -197,14 +204,14 @@ static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, b
     if (!command) return give(ctx, run_as_client(ctx, argv, argc, writes)); /* unregistered since it was queued */
     stats.commands++;
     registration *taker = find_taker(ctx, command, argv, argc);
-    if (taker) return take_over(ctx, taker, argv, argc, flags);
+    if (taker) return take_over(ctx, taker, argv, argc);
 
     event_collector collector = {.command = command->name};
     event_collector *previous = events_collect(&collector);
     RedisModuleCallReply *reply = run_as_client(ctx, argv, argc, writes);
     events_collect(previous);
     if (!collector.list.first || !reply) return give(ctx, reply);
-    return answer_with_functions(ctx, reply, &collector.list, argv, argc, flags);
+    return answer_with_functions(ctx, reply, &collector.list, argv, argc);
 }
 
 static int show_keys(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
@@ -232,6 +239,13 @@ static int hook_write(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     return hook_command(ctx, argv, argc, true);
 }
 
+static void on_role_changed(RedisModuleCtx *ctx, RedisModuleEvent server_event, uint64_t subevent, void *data) {
+    (void)ctx;
+    (void)server_event;
+    (void)data;
+    is_replica = subevent == REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA;
+}
+
 static void write_info(RedisModuleInfoCtx *info) {
     RedisModule_InfoAddFieldULongLong(info, "hooked_calls", stats.commands);
     RedisModule_InfoAddFieldULongLong(info, "hooked_calls_taken_over", stats.taken_over);
@@ -244,6 +258,9 @@ static void join_category(RedisModuleCtx *ctx, const char *command, const char *
 }
 
 int hooks_init(RedisModuleCtx *ctx) {
+    RedisModuleEvent role_changed = {REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, 1};
+    is_replica = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_SLAVE;
+    if (RedisModule_SubscribeToServerEvent(ctx, role_changed, on_role_changed) != REDISMODULE_OK) return REDISMODULE_ERR;
     hook_read_name = RedisModule_CreateString(NULL, "KEYMISS.HOOK", strlen("KEYMISS.HOOK"));
     hook_write_name = RedisModule_CreateString(NULL, "KEYMISS.HOOKW", strlen("KEYMISS.HOOKW"));
     if (RedisModule_CreateCommand(ctx, "keymiss.hook", hook_read, "readonly getkeys-api", 0, 0, 0) != REDISMODULE_OK ||

@@ -1,12 +1,14 @@
 /* calls.c: see calls.h.
  *
- * A CALL runs with the hooks off (the command filter does not see the module's own calls), is propagated, respects
- * maxmemory, and may not write on a read-only replica or for a job that was fired inside a read command. */
+ * A CALL runs with the hooks off (the command filter does not see the module's own calls), but for what a script gives to
+ * register(hook=...); it is propagated, respects maxmemory, and may not write on a read-only replica or for a job that
+ * was fired inside a read command. */
 #include "calls.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "hooks.h"
 #include "memory.h"
 #include "nested.h"
 #include "settings.h"
@@ -125,14 +127,19 @@ static bool crashes_server(RedisModuleCtx *ctx, const slice *parts, size_t count
     return valkey;
 }
 
-static void run_command(RedisModuleCtx *ctx, asker from, bool no_writes, const slice *parts, size_t count) {
+/* hook: the command to run this one with, or NULL. */
+static void run_command(RedisModuleCtx *ctx, asker from, bool no_writes, const char *hook, const slice *parts, size_t count) {
     RedisModuleString *on_stack[ARGV_ON_STACK];
     RedisModuleString **argv = count <= ARGV_ON_STACK ? on_stack : memory.alloc(count * sizeof(*argv));
-    char *name = memory.alloc(parts[0].len + 1);
-    memcpy(name, parts[0].data, parts[0].len);
-    name[parts[0].len] = 0;
-    size_t argc = count - 1;
-    for (size_t i = 0; i < argc; i++) argv[i] = RedisModule_CreateString(NULL, parts[i + 1].data, parts[i + 1].len);
+    char *original = memory.alloc(parts[0].len + 1);
+    memcpy(original, parts[0].data, parts[0].len);
+    original[parts[0].len] = 0;
+    const char *name = hook ? hook : original;
+    size_t skipped = hook ? 0 : 1, argc = count - skipped;
+    for (size_t i = 0; i < argc; i++) {
+        const slice *part = &parts[i + skipped];
+        argv[i] = RedisModule_CreateString(NULL, part->data, part->len);
+    }
 
     running_call call = {.from = from, .outer = running};
     running = &call;
@@ -147,7 +154,7 @@ static void run_command(RedisModuleCtx *ctx, asker from, bool no_writes, const s
     if (reply) RedisModule_FreeCallReply(reply);
     for (size_t i = 0; i < argc; i++) RedisModule_FreeString(NULL, argv[i]);
     if (argv != on_stack) memory.free(argv);
-    memory.free(name);
+    memory.free(original);
 }
 
 /* CALL <seq> <job> <argv>... */
@@ -169,7 +176,9 @@ static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
         asker_result_error(from, "ERR CLUSTER SLOTS cannot be run by a function on this server: CLUSTER SHARDS can");
     } else {
         RedisModule_SelectDb(ctx, facts.db);
-        run_command(ctx, from, facts.no_writes, f->parts + 3, f->count - 3);
+        /* Scripts are hooked like clients, functions are not: a hook's own GET would come back to it. */
+        const char *hook = job != 0 && facts.kind == JOB_COMMAND ? hooks_taken_over_by(f->parts[3]) : NULL;
+        run_command(ctx, from, facts.no_writes, hook, f->parts + 3, f->count - 3);
     }
 }
 

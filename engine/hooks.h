@@ -3,7 +3,11 @@
 #define KEYMISS_HOOKS_H
 
 #include "redis_api.h"
+#include "resp.h"
 
 int hooks_init(RedisModuleCtx *ctx);
+
+/* The hook command to put in front of a command that a function took over with register(hook=...), in any case; else NULL. */
+const char *hooks_taken_over_by(slice command);
 
 #endif

@@ -356,7 +356,7 @@ bool jobs_waiting(void) {
 
 bool job_find(job_id id, job_facts *out) {
     job *j = table_find(id);
-    if (j && out) *out = (job_facts){j->db, j->no_writes, j->wait, j->deadline_us};
+    if (j && out) *out = (job_facts){j->db, j->no_writes, j->wait, j->deadline_us, j->kind};
     return j != NULL;
 }
 

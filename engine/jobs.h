@@ -65,6 +65,7 @@ typedef struct job_facts {
     bool no_writes;
     unsigned long long wait; /* the wait (nested.h) inside which it was submitted; 0: none */
     uint64_t deadline_us;    /* monotonic; 0: none */
+    job_kind kind;
 } job_facts;
 bool job_find(job_id id, job_facts *out);      /* false if there is no such job any more */
 bool jobs_queued(worker_role role);            /* any that wait for their worker? */

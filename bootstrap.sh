@@ -20,7 +20,7 @@ SERVER=${SERVER:-} MODEL=${MODEL:-default} BACKEND=${BACKEND:-torch} CORPUS=${CO
 PYTHON=${PYTHON:-python3} TORCH_INDEX=${TORCH_INDEX:-}
 TORCH=torch==2.13.0 # the version that was tested
 
-STATE=build/bootstrap # logs, and what was done for which files
+STATE=build/bootstrap
 LOG=$STATE/log
 STEPS=9
 mkdir -p "$STATE"
@@ -56,17 +56,17 @@ step_shown() {
     "$@" || fail "\"$title\" failed; run ./bootstrap.sh again once that is mended."
 }
 
-# once NAME FILE... -- COMMAND...: unless it was done for these very files.
+# once NAME FILE... -- COMMAND...: unless it was done in this virtual environment for these very files.
 once() {
     local name=$1 files=()
     shift
     while [[ $1 != -- ]]; do files+=("$1") && shift; done
     shift
-    local mark
-    mark=$({ cat "${files[@]}" && printf '%s\n' "$@" && [[ -x .venv/bin/python ]] && readlink -f .venv/bin/python; } | sha256sum)
-    if [[ ! -e $STATE/$name || $(<"$STATE/$name") != "$mark" ]]; then
+    local note=.venv/bootstrap-$name mark
+    mark=$({ cat "${files[@]}" && printf '%s\n' "$@"; } | sha256sum)
+    if [[ ! -e $note || $(<"$note") != "$mark" ]]; then
         "$@"
-        printf '%s' "$mark" >"$STATE/$name"
+        printf '%s' "$mark" >"$note"
     fi
 }
 

@@ -32,14 +32,21 @@ fail() {
     exit 1
 }
 
-# step TITLE COMMAND...: run it with its output in the log; shown when it fails.
+# step TITLE COMMAND...: run it, up to its first error, with its output in the log; shown when it fails.
 step() {
-    local title=$1 started=$SECONDS
+    local title=$1 started=$SECONDS status
     shift
     number=$((number + 1))
     printf '[%d/%d] %s ' "$number" "$STEPS" "$title"
     printf '\n== %s: %s\n' "$title" "$*" >>"$LOG"
-    if ! "$@" >>"$LOG" 2>&1; then
+    set +e # bash obeys `set -e` in a subshell only where its status is not asked for at once
+    (
+        set -e
+        "$@"
+    ) >>"$LOG" 2>&1
+    status=$?
+    set -e
+    if ((status)); then
         printf 'failed\n\n'
         tail -n 25 "$LOG" >&2
         fail "\"$title\" failed. Everything it said is in $LOG; run ./bootstrap.sh again once that is mended."

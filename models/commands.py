@@ -76,6 +76,10 @@ def _export(name: str, backend: str) -> Exported:
             return export(name, FORMS[backend])
     except (ModelUnavailable, ExportError) as error:
         raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is not installed: pip install 'keymiss[export]' brings what this needs"
+        ) from error
 
 
 def _label(name: str) -> str:

@@ -17,11 +17,11 @@ struct miss {
     int argc;
     int context_flags;
     unsigned long long number; /* of the command, for the worker: only one of its functions may override the reply */
-    size_t open;     /* flights that have not ended */
-    bool blocked;    /* the command is over, its client waits; argv is gone and plain is a copy */
+    size_t open;  /* flights that have not ended */
+    bool blocked; /* the command is over, its client waits; argv is gone and plain is a copy */
     waiter *waiting;
     slice plain;
-    char *override;  /* a RESP2 value */
+    char *override; /* a RESP2 value */
     size_t override_len;
     char *error; /* of the first function that could not be run to its end */
 };

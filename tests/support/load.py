@@ -13,7 +13,6 @@ from typing import Any
 
 import redis
 
-from support.server import Server
 from support.waiting import wait_until
 
 
@@ -29,18 +28,19 @@ class Asked:
 class Load:
     """While the `with` block runs, `clients` threads call `ask(client, n)` over and over, n counting them.
 
-    A thread connects again after an error. Leaving the block waits for the requests under way; a client that
-    hangs ends by its socket timeout (`timeout_s`), with a `redis.TimeoutError` in `asked`.
+    Each thread has a client from `connect(socket_timeout=...)`, which connects again after an error. Leaving
+    the block waits for requests under way; a client that hangs ends by its socket timeout (`timeout_s`), with a
+    `redis.TimeoutError` in `asked`.
     """
 
     def __init__(
         self,
-        server: Server,
+        connect: Callable[..., redis.Redis],
         ask: Callable[[redis.Redis, int], Any],
         clients: int = 8,
         timeout_s: float = 30.0,
     ) -> None:
-        self._server, self._ask, self._timeout_s = server, ask, timeout_s
+        self._connect, self._ask, self._timeout_s = connect, ask, timeout_s
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
@@ -67,13 +67,21 @@ class Load:
     def errors(self) -> list[str]:
         return [str(asked.error) for asked in self.asked if asked.error is not None]
 
+    def check(self, deadline_s: float) -> None:
+        """Everyone was answered within `deadline_s`, by a reply or by an error of the server's."""
+        assert all(asked.seconds < deadline_s for asked in self.asked), (
+            "a client waited longer than its deadline"
+        )
+        lost = [asked.error for asked in self.asked if isinstance(asked.error, redis.TimeoutError)]
+        assert not lost, "a client was never answered"
+
     def wait_for_replies(self, count: int, deadline_s: float = 60.0) -> None:
         """Until the clients together got `count` more replies, errors not counted."""
         seen = len(self.replies)
         wait_until(lambda: len(self.replies) >= seen + count, deadline_s, f"{count} more replies")
 
     def _run(self) -> None:
-        with contextlib.closing(self._server.client(socket_timeout=self._timeout_s)) as client:
+        with contextlib.closing(self._connect(socket_timeout=self._timeout_s)) as client:
             while not self._stop.is_set():
                 started = time.monotonic()
                 reply, error = None, None

@@ -29,8 +29,8 @@ class Load:
     """While the `with` block runs, `clients` threads call `ask(client, n)` over and over, n counting them.
 
     Each thread has a client from `connect(socket_timeout=...)`, which connects again after an error. Leaving
-    the block waits for requests under way; a client that hangs ends by its socket timeout (`timeout_s`), with a
-    `redis.TimeoutError` in `asked`.
+    the block waits for requests under way; a client that hangs ends by its socket timeout (`timeout_s`), with
+    a `redis.TimeoutError` in `asked`.
     """
 
     def __init__(

@@ -73,7 +73,8 @@ def up(folder: Path, settings: dict[str, str], plain: bool, **asked: Any) -> Non
         raise click.ClickException(str(error)) from error
     ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"
     state = "is up" if started else "was up already"
-    console.print(f"The cluster {state}: {layout.shards} shards, {layout.replicas} replicas each, {ports}.")
+    size = f"{_count(layout.shards, 'shard')}, {_count(layout.replicas, 'replica')} each"
+    console.print(f"The cluster {state}: {size}, {ports}.")
     console.print(f"Logs: {layout.folder}/*/*.log", soft_wrap=True)
 
 
@@ -87,7 +88,7 @@ def down(folder: Path, delete: bool) -> None:
         console.print(f"Nothing to stop: no cluster in {folder.resolve()}.", soft_wrap=True)
         return
     stopped = take_down(layout, delete)
-    console.print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.")
+    console.print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.", soft_wrap=True)
     if delete:
         console.print(f"Removed {layout.folder}.", soft_wrap=True)
 
@@ -113,6 +114,10 @@ def status(folder: Path, port: int | None, as_json: bool) -> None:
     else:
         show_status(found, console)
     raise SystemExit(0 if found["complete"] else 1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _existing(folder: Path) -> Layout | None:

@@ -43,9 +43,8 @@ def ask(paragraph: str, question: str | None, folder: Path, port: int | None) ->
     if answer is None:
         raise click.ClickException("no function answers this key: `keymiss deploy` deploys them")
     source = "from the cache" if cached else "by the model"
-    console.print(
-        text_of(answer) or "(the model finds no answer in this paragraph)", style="bold", markup=False
-    )
+    text = text_of(answer) or "(the model finds no answer in this paragraph)"
+    console.print(text, style="bold", markup=False, soft_wrap=True)
     console.print(f"{took_ms:.1f} ms, {source}, shard {shard.port}", style="dim")
     console.print(key, style="dim", markup=False, soft_wrap=True)
 

@@ -191,8 +191,10 @@ class Shard:
         self._enter_section()
         job = context.job
         section = 0 if job is None or job.finished else job.id
-        self._section_owner, self._section_job = context, section
+        # The owner comes last: whoever sees it must not take what the last one left for its own.
         self._section_on_loop = self.channel.on_loop_thread
+        self._section_job = section
+        self._section_owner = context
         context.atomic = True
         try:
             replies.from_resp(self._result(self._ask(b"BEGIN", section)))

@@ -241,8 +241,8 @@ tests() {
     STEPS=5
     set_up ,test
     step "What the tests need: valkey, clang" test_packages
-    # A process a core; the tests of a file stay together, so that what they share is made once.
-    exec .venv/bin/python -m pytest -n "$(nproc)" --dist loadscope "$@"
+    # Two processes a core, since many tests wait; the tests of a file stay together, so that what they share is made once.
+    exec .venv/bin/python -m pytest -n "$((2 * $(nproc)))" --dist loadscope "$@"
 }
 
 test_packages() {

@@ -6,14 +6,14 @@ It is cached for `keymiss.answer-ttl-ms` milliseconds; 0 caches nothing, which i
 
 import asyncio
 from array import array
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import redisAI
-from redisgears import GB, configGet, execute, log, override_reply
+from redisgears import GB, configGet, execute, executeAsync, log, override_reply
 
 from keymiss.keys import Paragraph, model_key, parse_question_key
-from keymiss.qa import Encoder, Pieces, QuestionTooLong, Window, answer_of
+from keymiss.qa import Pieces, QuestionTooLong, Window, answer_of
 from keymiss.qa.deployed import NoTokenizer, deployed_encoder, text_of
 
 
@@ -38,10 +38,13 @@ async def answer(record: dict[str, Any]) -> None:
 
 async def find(paragraph: Paragraph, question: str) -> str:
     """Ask the model: once, or where the paragraph is too long for that, about each window of it."""
-    text = read_text(paragraph)
     encoder = deployed_encoder(execute, paragraph.tag)
+    text_asked = executeAsync("HGET", paragraph.hash_key, paragraph.number)
+    tokens_asked = redisAI.getTensorFromKeyAsync(paragraph.tokens_key)
+    await asyncio.sleep(0)  # both are on their way while the question is encoded
     ids = encoder.question(question)
-    pieces = read_pieces(paragraph, text, encoder)
+    text = await read_text(paragraph, text_asked)
+    pieces = await read_pieces(tokens_asked) or encoder.pieces(text)
     if not pieces:
         return ""
     windows = list(encoder.windows(ids, pieces))
@@ -52,28 +55,27 @@ async def find(paragraph: Paragraph, question: str) -> str:
     return best.text if best.margin > 0 else ""
 
 
-def read_text(paragraph: Paragraph) -> str:
+async def read_text(paragraph: Paragraph, asked: Awaitable[Any]) -> str:
     try:
-        text = execute("HGET", paragraph.hash_key, paragraph.number)
+        text = await asked
     except Exception as error:
         if "non local key" in str(error):
             raise Unanswerable("a replica of a cluster lets functions read nothing: ask its master") from None
         raise
     if text is not None:
         return text_of(text)
-    count = execute("HLEN", paragraph.hash_key)
+    count = await executeAsync("HLEN", paragraph.hash_key)
     if count == 0:
         raise Unanswerable(f"no article {paragraph.hash_key}: load it with `keymiss load`")
     raise Unanswerable(f"no paragraph {paragraph.number} in {paragraph.hash_key}, which has {count}")
 
 
-def read_pieces(paragraph: Paragraph, text: str, encoder: Encoder) -> Pieces:
-    """The paragraph's tokens; made on the spot where gears/tokenise.py has not come to it yet."""
+async def read_pieces(asked: Awaitable[Any]) -> Pieces | None:
+    """The paragraph's tokens; None where gears/tokenise.py has not come to it yet."""
     try:
-        tokens = redisAI.getTensorFromKey(paragraph.tokens_key)
+        return Pieces.from_blob(redisAI.tensorGetDataAsBlob(await asked))
     except Exception:
-        return encoder.pieces(text)
-    return Pieces.from_blob(redisAI.tensorGetDataAsBlob(tokens))
+        return None
 
 
 async def run_model(tag: str, window: Window) -> tuple[Sequence[float], Sequence[float]]:

@@ -1,1 +1,1 @@
-"""The functions worker: runs the functions that scripts register, one process per shard, beside the server."""
+"""The functions worker: runs the functions that scripts register, one process per shard beside the server."""

@@ -143,10 +143,12 @@ def setTensorInKey(*arguments: Any) -> None:
 
 def getTensorFromKey(*arguments: Any) -> PyTensor:
     """The tensor at a key."""
-    (key,) = _arguments("getTensorFromKey", arguments, 1)
-    if not isinstance(key, str):
-        raise GearsError("key name argument must be a string")
-    return _load(key)
+    return _tensor_of(context.shard().call(_get_tensor("getTensorFromKey", arguments)))
+
+
+def getTensorFromKeyAsync(*arguments: Any) -> Pending[PyTensor]:
+    """As `getTensorFromKey`, to be awaited: other coroutines run until the tensor is there."""
+    return context.shard().call_async(_get_tensor("getTensorFromKeyAsync", arguments)).then(_tensor_of)
 
 
 def msetTensorsInKeyspace(*arguments: Any) -> None:
@@ -272,8 +274,14 @@ def _store(key: str, tensor: PyTensor) -> None:
         raise
 
 
-def _load(key: str) -> PyTensor:
-    reply = context.shard().call([b"AI.TENSORGET", replies.argument(key), b"META", b"BLOB"])
+def _get_tensor(function: str, arguments: tuple[Any, ...]) -> list[bytes]:
+    (key,) = _arguments(function, arguments, 1)
+    if not isinstance(key, str):
+        raise GearsError("key name argument must be a string")
+    return [b"AI.TENSORGET", replies.argument(key), b"META", b"BLOB"]
+
+
+def _tensor_of(reply: bytes) -> PyTensor:
     try:
         _, dtype, _, shape, _, data = replies.bytes_from_resp(reply)
     except GearsError as error:

@@ -174,8 +174,11 @@ class Shard:
 
     def execute_async(self, *argv: Any) -> Pending[Any]:
         """As `execute`, for coroutines: the command is sent at once, its reply is to be awaited."""
-        asked = self._ask_async(b"CALL", self._job_id(), *[replies.argument(arg) for arg in argv])
-        return Pending(asked, lambda frame: _reply(self._result(frame)))
+        return self.call_async([replies.argument(arg) for arg in argv]).then(_reply)
+
+    def call_async(self, argv: Sequence[bytes]) -> Pending[bytes]:
+        """As `call`, for coroutines."""
+        return Pending(self._ask_async(b"CALL", self._job_id(), *argv), self._result)
 
     def begin(self) -> None:
         """From here to `end` the server serves nobody but the current context.

@@ -31,7 +31,7 @@ def test_a_job_ends_at_its_deadline(scripted: Callable[..., Server]) -> None:
 def test_misses_survive_workers_that_are_killed(shard: Server, scripts: Scripts) -> None:
     scripts.client.config_set("keymiss.restart-backoff-ms", 10)
     assert scripts("register answers q:* async_local keymiss get") == b"OK"
-    with Load(shard, lambda client, n: client.get(f"q:{n}"), clients=8) as load:
+    with Load(shard.client, lambda client, n: client.get(f"q:{n}"), clients=8) as load:
         for kill in range(5):
             load.wait_for_replies(200)
             os.kill(scripts("pid"), signal.SIGKILL)

@@ -33,6 +33,8 @@ async def answer(record: dict[str, Any]) -> None:
     except (ValueError, QuestionTooLong, NoTokenizer, Unanswerable) as error:
         override_reply(f"-ERR {error}")
     except Exception as error:  # of a command or of the model: it starts with a code of its own
+        if "non local key" in str(error):
+            error = Exception("ERR a replica of a cluster lets functions read nothing: ask its master")
         override_reply(f"-{error}")
 
 
@@ -56,12 +58,7 @@ async def find(paragraph: Paragraph, question: str) -> str:
 
 
 async def read_text(paragraph: Paragraph, asked: Awaitable[Any]) -> str:
-    try:
-        text = await asked
-    except Exception as error:
-        if "non local key" in str(error):
-            raise Unanswerable("a replica of a cluster lets functions read nothing: ask its master") from None
-        raise
+    text = await asked
     if text is not None:
         return text_of(text)
     count = await executeAsync("HLEN", paragraph.hash_key)

@@ -146,6 +146,19 @@ static void on_readable(int fd, void *arg, int mask) {
     channel_read(c);
 }
 
+/* False where no whole frame is there, or, after a malformed one, ever will be. */
+static bool take_frame(channel *c, inbox *in, frame *f, size_t *consumed) {
+    const char *error;
+    resp_status status = inbox_parse(in, f, consumed, &error);
+    if (status == RESP_BAD) {
+        in->start = in->len;
+        see_end(c, error);
+    }
+    if (status != RESP_FRAME) return false;
+    in->start += *consumed;
+    return true;
+}
+
 /* Parse what is there and hand it out; then, at the end of the stream, tell the owner. */
 static void serve(RedisModuleCtx *ctx, void *arg) {
     channel *c = arg;
@@ -155,15 +168,7 @@ static void serve(RedisModuleCtx *ctx, void *arg) {
         inbox *in = c->in;
         frame f;
         size_t consumed;
-        const char *error;
-        resp_status status = inbox_parse(in, &f, &consumed, &error);
-        if (status == RESP_MORE) break;
-        if (status == RESP_BAD) {
-            in->start = in->len;
-            see_end(c, error);
-            break;
-        }
-        in->start += consumed;
+        if (!take_frame(c, in, &f, &consumed)) break;
         in->pinned = true;
         c->events->frame(ctx, c->owner, &f);
         in->pinned = false;
@@ -346,16 +351,8 @@ void channel_serve_some(RedisModuleCtx *ctx, channel *c, channel_aside *aside,
         inbox *in = inbox_movable(c);
         frame f;
         size_t consumed;
-        const char *error;
         const char *at = in->data + in->start;
-        resp_status status = inbox_parse(in, &f, &consumed, &error);
-        if (status == RESP_MORE) break;
-        if (status == RESP_BAD) {
-            in->start = in->len;
-            see_end(c, error);
-            break;
-        }
-        in->start += consumed;
+        if (!take_frame(c, in, &f, &consumed)) break;
         if (!accept(arg, &f)) {
             aside_add(aside, at, consumed);
             continue;

@@ -69,6 +69,7 @@ static const struct backend_row {
     [BACKEND_ONNX] = {"ONNX", false, true},
     [BACKEND_TF] = {"TF", true, true},
     [BACKEND_TFLITE] = {"TFLITE", false, false},
+    [BACKEND_OPENVINO] = {"OPENVINO", false, true},
 };
 
 const char *model_backend_name(model_backend backend) {

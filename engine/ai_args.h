@@ -23,7 +23,14 @@ typedef struct tensorget_args {
 } tensorget_args;
 const char *parse_tensorget(const slice *argv, size_t argc, tensorget_args *out);
 
-typedef enum model_backend { BACKEND_TORCH, BACKEND_ONNX, BACKEND_TF, BACKEND_TFLITE, BACKENDS } model_backend;
+typedef enum model_backend {
+    BACKEND_TORCH,
+    BACKEND_ONNX,
+    BACKEND_TF,
+    BACKEND_TFLITE,
+    BACKEND_OPENVINO,
+    BACKENDS
+} model_backend;
 const char *model_backend_name(model_backend backend);
 bool model_backend_parse(slice name, model_backend *backend);
 bool model_device_is_known(slice device); /* CPU or GPU, with a number (CPU:0) or without */

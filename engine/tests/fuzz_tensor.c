@@ -12,8 +12,8 @@ enum { MAX_ARGUMENTS = 512, MAX_ZEROED = 1 << 16 };
 
 static const char *const WORDS[] = {
     "k", "FLOAT", "DOUBLE", "INT8", "INT64", "UINT16", "BOOL", "STRING", "BLOB", "VALUES", "META", "TORCH", "ONNX",
-    "TF", "TFLITE", "CPU", "GPU:0", "TAG", "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "INPUTS", "OUTPUTS", "TIMEOUT",
-    "1", "2", "0", "-1", "3037000500", "9223372036854775807", "inf", "1e400",
+    "TF", "TFLITE", "OPENVINO", "CPU", "GPU:0", "TAG", "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "INPUTS", "OUTPUTS",
+    "TIMEOUT", "1", "2", "0", "-1", "3037000500", "9223372036854775807", "inf", "1e400",
 };
 enum { WORD_COUNT = sizeof WORDS / sizeof *WORDS };
 

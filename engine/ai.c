@@ -9,6 +9,7 @@
 #include "info.h"
 #include "memory.h"
 #include "model_type.h"
+#include "runs.h"
 #include "stored_models.h"
 #include "tensor_type.h"
 #include "worker.h"
@@ -46,9 +47,9 @@ static void write_info(RedisModuleInfoCtx *ctx) {
     RedisModule_InfoAddFieldLongLong(ctx, "tensor_bytes", tensor_bytes);
     RedisModule_InfoAddFieldLongLong(ctx, "models", models);
     RedisModule_InfoAddFieldLongLong(ctx, "model_bytes", model_bytes);
-    RedisModule_InfoAddFieldLongLong(ctx, "runs_done", ai_runs.done);
-    RedisModule_InfoAddFieldLongLong(ctx, "runs_failed", ai_runs.failed);
-    RedisModule_InfoAddFieldLongLong(ctx, "runs_timed_out", ai_runs.timed_out);
+    RedisModule_InfoAddFieldLongLong(ctx, "runs_done", runs.done);
+    RedisModule_InfoAddFieldLongLong(ctx, "runs_failed", runs.failed);
+    RedisModule_InfoAddFieldLongLong(ctx, "runs_timed_out", runs.timed_out);
 }
 
 int ai_init(RedisModuleCtx *ctx) {

@@ -4,31 +4,16 @@
  * deleted. Outputs are stored when the answer comes, in the database that was the client's when it asked. */
 #include "ai_run.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "ai.h"
 #include "ai_command.h"
 #include "jobs.h"
 #include "memory.h"
 #include "model_type.h"
 #include "reply.h"
+#include "runs.h"
 #include "tensor_type.h"
 
-enum { MAX_TIMEOUT_MS = 24 * 3600 * 1000 }; /* as keymiss.job-timeout-ms; a longer TIMEOUT is taken as this */
-
-static const char MALFORMED[] = "ERR the models worker gave a malformed answer";
-
-ai_run_totals ai_runs;
-
 /* ---- the job, whoever asks ---- */
-
-/* NULL, or why the model cannot take so many. */
-static const char *check_counts(const model *m, size_t inputs, size_t outputs) {
-    if (inputs != m->inputs.count) return "Number of keys given as INPUTS here does not match model definition";
-    if (outputs != m->outputs.count) return "Number of keys given as OUTPUTS here does not match model definition";
-    return NULL;
-}
 
 /* <model> <outputs> <n>; the inputs follow. */
 static void begin_body(frame_writer *body, const model *m, size_t inputs) {
@@ -47,32 +32,18 @@ typedef struct answer {
 /* <reply> <duration_us> <calls> <samples> <errors> <n> (<dtype> <shape> <data>)*n. Adds to the model's counters.
  * False, nothing added, if it is malformed. */
 static bool read_answer(const frame *f, model *m, answer *out) {
-    enum { REPLY, DURATION, CALLS, SAMPLES, ERRORS, COUNT, FIRST };
-    long long numbers[COUNT + 1];
-    if (f->count < FIRST) return false;
+    enum { REPLY, COUNTERS, COUNT = COUNTERS + RUN_COUNTER_PARTS, FIRST };
+    run_counters counters;
+    long long count;
+    if (f->count < FIRST || !run_read_counters(f->parts + COUNTERS, &counters)) return false;
     out->reply = f->parts[REPLY];
-    for (int i = DURATION; i <= COUNT; i++) {
-        if (!slice_number(f->parts[i], &numbers[i]) || numbers[i] < 0) return false;
-    }
     out->parts = f->parts + FIRST;
     out->count = (f->count - FIRST) / 3;
-    if ((f->count - FIRST) % 3 != 0 || (unsigned long long)numbers[COUNT] != out->count) return false;
-    if (out->reply.len == 0 || resp_value_length(out->reply.data, out->reply.len) != out->reply.len) return false;
-    m->counters.duration_us += numbers[DURATION];
-    m->counters.calls += numbers[CALLS];
-    m->counters.samples += numbers[SAMPLES];
-    m->counters.errors += numbers[ERRORS];
+    if (!slice_number(f->parts[COUNT], &count) || count < 0) return false;
+    if ((f->count - FIRST) % 3 != 0 || (unsigned long long)count != out->count) return false;
+    if (!run_reply_is_whole(out->reply)) return false;
+    run_add_counters(&m->counters, &counters);
     return true;
-}
-
-static bool is_error(slice reply) {
-    return reply.data[0] == '-';
-}
-
-static void count_end(job_end end, bool ok) {
-    if (end == JOB_TIMED_OUT) ai_runs.timed_out++;
-    else if (end == JOB_DONE && ok) ai_runs.done++;
-    else ai_runs.failed++;
 }
 
 /* ---- AI.MODELEXECUTE and AI.MODELRUN ---- */
@@ -98,26 +69,23 @@ static void execution_free(execution *e) {
     memory.free(e);
 }
 
-/* Store the outputs in the order of their keys; at a key that may not be written it ends, and the error is
- * returned. All outputs are made before the first is stored: a bad one leaves the keys as they were. */
+/* All outputs are made before the first is stored: a bad one leaves the keys as they were. */
 static const char *store_outputs(RedisModuleCtx *ctx, const execution *e, const answer *a) {
     const char *error = NULL;
-    size_t made = 0, stored = 0;
+    size_t made = 0;
     tensor **tensors;
     if (a->count != e->count) return "ERR the model gave another number of outputs than its definition says";
     tensors = memory.alloc(a->count * sizeof *tensors);
     for (; made < a->count; made++) {
         const slice *part = a->parts + 3 * made;
         tensors[made] = tensor_from_wire(part[0], part[1], part[2], &error);
-        if (tensors[made] == NULL) goto done;
+        if (tensors[made] == NULL) break;
     }
-    for (; stored < made; stored++) {
-        RedisModuleString *key = e->outputs[stored];
-        if ((error = ai_refuse_write_to(ctx, key)) != NULL || (error = tensor_check_key(ctx, key)) != NULL) break;
-        tensor_store_and_replicate(ctx, key, tensors[stored]);
+    if (error == NULL) {
+        error = run_store_outputs(ctx, e->outputs, tensors, made);
+    } else {
+        for (size_t i = 0; i < made; i++) tensor_release(tensors[i]);
     }
-done:
-    for (size_t i = stored; i < made; i++) tensor_release(tensors[i]);
     memory.free(tensors);
     return error;
 }
@@ -127,11 +95,11 @@ static void on_executed(RedisModuleCtx *ctx, const job_result *result, void *arg
     const char *error = NULL;
     answer a = {{NULL, 0}, NULL, 0};
     if (result->end != JOB_DONE) error = result->error;
-    else if (!read_answer(&result->done, e->model, &a)) error = MALFORMED;
-    else if (!is_error(a.reply)) error = store_outputs(ctx, e, &a);
+    else if (!read_answer(&result->done, e->model, &a)) error = RUN_MALFORMED_ANSWER;
+    else if (!run_reply_is_error(a.reply)) error = store_outputs(ctx, e, &a);
 
-    count_end(result->end, error == NULL && !is_error(a.reply));
-    if (result->end == JOB_TIMED_OUT && e->has_timeout) waiter_finish_resp(e->waiter, "+TIMEDOUT\r\n", 11);
+    runs_count(result->end, error == NULL && !run_reply_is_error(a.reply));
+    if (result->end == JOB_TIMED_OUT && e->has_timeout) waiter_finish_resp(e->waiter, RUN_TIMED_OUT, sizeof RUN_TIMED_OUT - 1);
     else if (error != NULL) waiter_finish_error(e->waiter, error);
     else waiter_finish_resp(e->waiter, a.reply.data, a.reply.len);
     execution_free(e);
@@ -152,11 +120,11 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
     RedisModuleString **outputs = argv + args->first_output;
     job_request request = {.role = WORKER_MODELS,
                            .kind = JOB_RUN,
-                           .deadline_ms = args->timeout_ms < MAX_TIMEOUT_MS ? args->timeout_ms : MAX_TIMEOUT_MS,
+                           .deadline_ms = run_deadline_ms(args->timeout_ms),
                            .db = RedisModule_GetSelectedDb(ctx),
                            .repeatable = true,
                            .callback = on_executed};
-    const char *error = check_counts(m, args->input_count, args->output_count);
+    const char *error = run_check_counts(m, args->input_count, args->output_count);
     if (error != NULL) return RedisModule_ReplyWithError(ctx, error);
     if ((error = ai_refuse_writes(ctx)) != NULL) return RedisModule_ReplyWithError(ctx, error);
 
@@ -164,7 +132,7 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
     error = add_inputs(ctx, &request.body, argv + args->first_input, args->input_count);
     waiter *w = NULL;
     if (error != NULL) RedisModule_ReplyWithError(ctx, error);
-    else w = waiter_new(ctx, "ERR Cannot run RedisAI command within a transaction or a LUA script");
+    else w = waiter_new(ctx, RUN_REFUSED_HERE);
     if (w == NULL) {
         frame_free(&request.body);
         return REDISMODULE_OK;
@@ -175,7 +143,7 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
     request.arg = e;
     job_id job = job_submit(&request, &error);
     if (job == 0) {
-        count_end(JOB_FAILED, false);
+        runs_count(JOB_FAILED, false);
         waiter_finish_error(w, error);
         execution_free(e);
     } else {
@@ -245,10 +213,10 @@ static void on_run(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     answer a = {{NULL, 0}, NULL, 0};
     (void)ctx;
     if (result->end != JOB_DONE) error = result->error;
-    else if (!read_answer(&result->done, r->model, &a)) error = MALFORMED;
+    else if (!read_answer(&result->done, r->model, &a)) error = RUN_MALFORMED_ANSWER;
     else error = check_tensors(a.parts, a.count);
 
-    count_end(result->end, error == NULL && !is_error(a.reply));
+    runs_count(result->end, error == NULL && !run_reply_is_error(a.reply));
     if (error != NULL) asker_outputs_error(r->from, error);
     else asker_outputs(r->from, a.reply, a.parts, a.count);
     model_release(r->model);
@@ -258,7 +226,7 @@ static void on_run(RedisModuleCtx *ctx, const job_result *result, void *arg) {
 static const char *submit_for_function(RedisModuleCtx *ctx, const run_request *wanted) {
     job_request request = {.role = WORKER_MODELS,
                            .kind = JOB_RUN,
-                           .deadline_ms = wanted->deadline_ms < MAX_TIMEOUT_MS ? wanted->deadline_ms : MAX_TIMEOUT_MS,
+                           .deadline_ms = run_deadline_ms(wanted->deadline_ms),
                            .db = RedisModule_GetSelectedDb(ctx),
                            .repeatable = true,
                            .callback = on_run};
@@ -267,7 +235,7 @@ static const char *submit_for_function(RedisModuleCtx *ctx, const run_request *w
     model *m = model_at(ctx, key, &error);
     RedisModule_FreeString(NULL, key);
     if (m == NULL) return error;
-    if ((error = check_counts(m, wanted->count, m->outputs.count)) != NULL) return error;
+    if ((error = run_check_counts(m, wanted->count, m->outputs.count)) != NULL) return error;
     if ((error = check_tensors(wanted->inputs, wanted->count)) != NULL) return error;
 
     begin_body(&request.body, m, wanted->count);
@@ -277,7 +245,7 @@ static const char *submit_for_function(RedisModuleCtx *ctx, const run_request *w
     *r = (function_run){.from = wanted->from, .model = model_hold(m)};
     request.arg = r;
     if (job_submit(&request, &error) != 0) return NULL;
-    count_end(JOB_FAILED, false);
+    runs_count(JOB_FAILED, false);
     model_release(m);
     memory.free(r);
     return error;

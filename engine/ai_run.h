@@ -7,9 +7,4 @@
 /* RUN: the handler for calls_on_run. */
 void ai_run_for_function(RedisModuleCtx *ctx, const run_request *request);
 
-typedef struct ai_run_totals {
-    long long done, failed, timed_out; /* failed: refused by the model or its worker, or not stored */
-} ai_run_totals;
-extern ai_run_totals ai_runs;
-
 #endif

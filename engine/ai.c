@@ -10,7 +10,6 @@
 #include "memory.h"
 #include "model_type.h"
 #include "runs.h"
-#include "stored_models.h"
 #include "tensor_type.h"
 #include "worker.h"
 
@@ -42,7 +41,7 @@ static void sweep_at_start(RedisModuleCtx *ctx, void *arg) {
 static void write_info(RedisModuleInfoCtx *ctx) {
     long long tensors, tensor_bytes, models, model_bytes;
     tensor_type_totals(&tensors, &tensor_bytes);
-    stored_models_totals(&models, &model_bytes);
+    stored_values_totals(&stored_models, &models, &model_bytes);
     RedisModule_InfoAddFieldLongLong(ctx, "tensors", tensors);
     RedisModule_InfoAddFieldLongLong(ctx, "tensor_bytes", tensor_bytes);
     RedisModule_InfoAddFieldLongLong(ctx, "models", models);

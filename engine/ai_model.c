@@ -14,7 +14,8 @@
 #include "model_type.h"
 #include "reply.h"
 #include "settings.h"
-#include "stored_models.h"
+#include "typed_io.h"
+#include "typed_key.h"
 
 /* A large model on a slow disk: reading 1 GB at 10 MB/s takes 100 s. */
 enum { LOAD_TIMEOUT_MS = 5 * 60 * 1000 };
@@ -41,7 +42,7 @@ static storing *storing_new(RedisModuleString **argv, model *m, size_t first_chu
 static void storing_free(storing *s) {
     model_release(s->model);
     RedisModule_FreeString(NULL, s->key);
-    model_arguments_close(s->chunks, s->chunk_count);
+    arguments_free(s->chunks, s->chunk_count);
     memory.free(s->answer);
     memory.free(s);
 }
@@ -76,9 +77,9 @@ static bool read_names(const frame *f, size_t *at, const slice **items, size_t *
 
 static void replicate(RedisModuleCtx *ctx, const storing *s) {
     RedisModuleString **arguments;
-    size_t count = model_arguments_open(s->model, s->key, &arguments);
+    size_t count = model_arguments(s->model, s->key, &arguments);
     RedisModule_Replicate(ctx, "AI.MODELSTORE", "vv", arguments, count, s->chunks, s->chunk_count);
-    model_arguments_close(arguments, count);
+    arguments_free(arguments, count);
 }
 
 /* The models worker has loaded it, or not. */
@@ -276,14 +277,13 @@ int ai_modeldel(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     const char *error;
     if (argc != 2) return RedisModule_WrongArity(ctx);
     if (model_at(ctx, argv[1], &error) == NULL) return RedisModule_ReplyWithError(ctx, error);
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, argv[1], REDISMODULE_READ | REDISMODULE_WRITE);
-    RedisModule_DeleteKey(key);
-    RedisModule_CloseKey(key);
+    typed_key_delete(ctx, argv[1]);
     RedisModule_ReplicateVerbatim(ctx);
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }
 
-static void reply_model(RedisModuleCtx *ctx, RedisModuleString *key, const model *m, void *arg) {
+static void reply_model(RedisModuleCtx *ctx, RedisModuleString *key, const void *value, void *arg) {
+    const model *m = value;
     long *count = arg;
     ++*count;
     RedisModule_ReplyWithArray(ctx, 2);
@@ -297,7 +297,7 @@ int ai_modelscan(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     (void)argv;
     if (argc != 1) return RedisModule_WrongArity(ctx);
     RedisModule_ReplyWithArray(ctx, REDISMODULE_POSTPONED_LEN);
-    stored_models_each(ctx, reply_model, &count);
+    stored_values_each(ctx, &stored_models, reply_model, &count);
     RedisModule_ReplySetArrayLength(ctx, count);
     return REDISMODULE_OK;
 }

@@ -20,6 +20,7 @@
 #include "job_flags.h"
 #include "misses.h"
 #include "registrations.h"
+#include "users.h"
 
 #include <errno.h>
 #include <string.h>
@@ -122,23 +123,14 @@ static registration *find_taker(RedisModuleCtx *ctx, const hooked_command *comma
     return NULL;
 }
 
-/* The current user is there to be asked about; there is none where another module runs the command. */
-static bool has_user(RedisModuleCtx *ctx) {
-    errno = 0;
-    RedisModuleCallReply *reply = RedisModule_Call(ctx, "PING", "CE");
-    bool found = errno != ENOTSUP;
-    if (reply) RedisModule_FreeCallReply(reply);
-    return found;
-}
-
 static bool is_permitted(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
-    if (!has_user(ctx)) return true;
-    RedisModuleString *name = RedisModule_GetCurrentUserName(ctx);
-    RedisModuleUser *user = name ? RedisModule_GetModuleUserFromUserName(name) : NULL;
+    RedisModuleString *name = users_current_name(ctx);
+    if (!name) return true;
+    RedisModuleUser *user = RedisModule_GetModuleUserFromUserName(name);
     bool permitted = user && RedisModule_ACLCheckCommandPermissions(user, argv, argc) == REDISMODULE_OK;
     if (user && !permitted) RedisModule_ACLAddLogEntry(ctx, user, argv[0], REDISMODULE_ACL_LOG_CMD);
     if (user) RedisModule_FreeModuleUser(user);
-    if (name) RedisModule_FreeString(ctx, name);
+    RedisModule_FreeString(ctx, name);
     return permitted;
 }
 

@@ -25,6 +25,7 @@ typedef struct job {
     unsigned long long wait;            /* see job_facts */
     uint64_t submitted_us, deadline_us; /* monotonic; no deadline is 0 */
     RedisModuleTimerID timer;           /* if timed */
+    RedisModuleString *user;            /* NULL: none */
     frame_writer body;
     job_callback callback;
     void *arg;
@@ -51,8 +52,8 @@ static struct {
     kind_counters counters[JOB_KINDS];
 } jobs;
 
-static const char *const kind_names[JOB_KINDS] = {"COMMAND", "MISS", "EVENT", "HOOKED", "LOAD", "RUN"};
-static const char *const kind_fields[JOB_KINDS] = {"command", "miss", "event", "hooked", "load", "run"};
+static const char *const kind_names[JOB_KINDS] = {"COMMAND", "MISS", "EVENT", "HOOKED", "LOAD", "RUN", "COMPILE", "DAG"};
+static const char *const kind_fields[JOB_KINDS] = {"command", "miss", "event", "hooked", "load", "run", "compile", "dag"};
 
 static job **bucket_of(job_id id) {
     return &jobs.buckets[id & (jobs.bucket_count - 1)];
@@ -134,6 +135,7 @@ static void detach(job *j) {
 
 static void job_free(job *j) {
     frame_free(&j->body);
+    if (j->user) RedisModule_FreeString(NULL, j->user);
     memory.free(j);
 }
 
@@ -229,6 +231,7 @@ job_id job_submit(job_request *request, const char **error) {
     if (*error) {
         jobs.counters[request->kind].refused++;
         frame_free(&request->body);
+        if (request->user) RedisModule_FreeString(NULL, request->user);
         return 0;
     }
     job *j = memory.alloc(sizeof(*j));
@@ -241,6 +244,7 @@ job_id job_submit(job_request *request, const char **error) {
         .no_writes = request->no_writes,
         .wait = nested_wait(),
         .submitted_us = RedisModule_MonotonicMicroseconds(),
+        .user = request->user,
         .body = request->body,
         .callback = request->callback,
         .arg = request->arg,
@@ -356,7 +360,7 @@ bool jobs_waiting(void) {
 
 bool job_find(job_id id, job_facts *out) {
     job *j = table_find(id);
-    if (j && out) *out = (job_facts){j->db, j->no_writes, j->wait, j->deadline_us, j->kind};
+    if (j && out) *out = (job_facts){j->db, j->no_writes, j->wait, j->deadline_us, j->kind, j->user};
     return j != NULL;
 }
 

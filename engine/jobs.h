@@ -15,7 +15,7 @@
 
 typedef enum worker_role { WORKER_FUNCTIONS, WORKER_MODELS, WORKER_ROLES } worker_role;
 
-typedef enum job_kind { JOB_COMMAND, JOB_MISS, JOB_EVENT, JOB_HOOKED, JOB_LOAD, JOB_RUN, JOB_KINDS } job_kind;
+typedef enum job_kind { JOB_COMMAND, JOB_MISS, JOB_EVENT, JOB_HOOKED, JOB_LOAD, JOB_RUN, JOB_COMPILE, JOB_DAG, JOB_KINDS } job_kind;
 
 typedef enum job_end { JOB_DONE, JOB_TIMED_OUT, JOB_FAILED } job_end;
 
@@ -37,6 +37,7 @@ typedef struct job_request {
     bool repeatable;        /* may be sent once more when the worker dies */
     bool sync;              /* job_wait will be called at once */
     bool no_writes;         /* its CALLs may not write (it was fired inside a read command) */
+    RedisModuleString *user; /* by name: its CALLs have that user's rights; NULL: all; ownership passes to job_submit */
     frame_writer body;      /* elements after deadline_ms; ownership passes to job_submit */
     job_callback callback;
     void *arg;
@@ -66,6 +67,7 @@ typedef struct job_facts {
     unsigned long long wait; /* the wait (nested.h) inside which it was submitted; 0: none */
     uint64_t deadline_us;    /* monotonic; 0: none */
     job_kind kind;
+    RedisModuleString *user; /* as the request said; good while the job lives */
 } job_facts;
 bool job_find(job_id id, job_facts *out);      /* false if there is no such job any more */
 bool jobs_queued(worker_role role);            /* any that wait for their worker? */

@@ -1,35 +1,6 @@
 #include "model.h"
 
-#include <string.h>
-
 #include "memory.h"
-
-names names_copy(const slice *items, size_t count) {
-    names n = {NULL, count};
-    size_t size = count * sizeof *items;
-    char *at;
-    if (count == 0) return n;
-    for (size_t i = 0; i < count; i++) size += items[i].len;
-    n.items = memory.alloc(size);
-    at = (char *)(n.items + count);
-    for (size_t i = 0; i < count; i++) {
-        if (items[i].len > 0) memcpy(at, items[i].data, items[i].len);
-        n.items[i] = (slice){at, items[i].len};
-        at += items[i].len;
-    }
-    return n;
-}
-
-void names_free(names *n) {
-    memory.free(n->items);
-    *n = (names){NULL, 0};
-}
-
-size_t names_bytes(const names *n) {
-    size_t bytes = n->count * sizeof *n->items;
-    for (size_t i = 0; i < n->count; i++) bytes += n->items[i].len;
-    return bytes;
-}
 
 model *model_new(const model_args *args, blob *bytes) {
     model *m = memory.alloc(sizeof *m);
@@ -72,7 +43,7 @@ void model_release(model *m) {
     names_free(&m->words);
     names_free(&m->inputs);
     names_free(&m->outputs);
-    names_free(&m->stored.key);
+    stored_value_clear(&m->stored);
     memory.free(m);
 }
 
@@ -92,13 +63,8 @@ model *model_copy(const model *m) {
 
 size_t model_bytes(const model *m) {
     size_t said = names_bytes(&m->words) + names_bytes(&m->inputs) + names_bytes(&m->outputs) +
-                  names_bytes(&m->stored.key);
+                  stored_value_bytes(&m->stored);
     return sizeof *m + said + m->bytes->size;
-}
-
-static void add_names(frame_writer *out, const names *n) {
-    frame_add_number(out, (long long)n->count);
-    for (size_t i = 0; i < n->count; i++) frame_add(out, n->items[i].data, n->items[i].len);
 }
 
 void model_to_wire(const model *m, frame_writer *out) {
@@ -110,6 +76,6 @@ void model_to_wire(const model *m, frame_writer *out) {
     frame_add_number(out, m->batchsize);
     frame_add_number(out, m->minbatchsize);
     frame_add_number(out, m->minbatchtimeout_ms);
-    add_names(out, &m->inputs);
-    add_names(out, &m->outputs);
+    names_to_wire(&m->inputs, out);
+    names_to_wire(&m->outputs, out);
 }

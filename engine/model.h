@@ -4,7 +4,7 @@
  *    itself does not change after it was stored; its counters do, on the main thread.
  * 2. COPY and RESTORE make another model with the same blob and counters at 0.
  * 3. The server may free a key's value in its lazy-free thread: the count of references is atomic, and where the
- *    model is stored belongs to stored_models.c, which guards it. */
+ *    model is stored belongs to stored_values.c, which guards it. */
 #ifndef KEYMISS_MODEL_H
 #define KEYMISS_MODEL_H
 
@@ -12,18 +12,9 @@
 
 #include "ai_args.h"
 #include "blobs.h"
-
-typedef struct names { /* in one allocation */
-    slice *items;
-    size_t count;
-} names;
-names names_copy(const slice *items, size_t count);
-void names_free(names *n);
-size_t names_bytes(const names *n);
-
-typedef struct run_counters { /* as AI.INFO shows them */
-    long long duration_us, samples, calls, errors;
-} run_counters;
+#include "names.h"
+#include "run_counters.h"
+#include "stored_values.h"
 
 typedef struct model {
     atomic_uint refs;
@@ -33,11 +24,7 @@ typedef struct model {
     names inputs, outputs; /* for most backends, as the models worker told when it loaded the model */
     blob *bytes;
     run_counters counters;
-    struct { /* of stored_models.c */
-        struct model *next, **link;
-        int db;
-        names key; /* one name */
-    } stored;
+    stored_value stored;
 } model;
 
 /* From a command's arguments; takes over the reference to the blob. */

@@ -5,7 +5,8 @@
 
 #include "ai.h"
 #include "memory.h"
-#include "stored_models.h"
+#include "typed_io.h"
+#include "typed_key.h"
 
 enum {
     RDB_CHUNK_BYTES = 16 * 1024 * 1024, /* what saving and loading need beside the mapped file */
@@ -13,52 +14,36 @@ enum {
         1024 /* below the server's default proto-max-bulk-len, for those who feed the file to a client */
 };
 
-static const char NO_MODEL[] = "ERR model key is empty";
-
-static RedisModuleType *type;
-
-model *model_in(RedisModuleKey *key) {
-    return RedisModule_ModuleTypeGetType(key) == type ? RedisModule_ModuleTypeGetValue(key) : NULL;
+static void hold(void *value) {
+    model_hold(value);
 }
 
+static void release(void *value) {
+    model_release(value);
+}
+
+stored_values stored_models = {.hold = hold, .release = release};
+
 model *model_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error) {
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
-    model *m = model_in(key);
-    if (m == NULL)
-        *error = RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY ? NO_MODEL : REDISMODULE_ERRORMSG_WRONGTYPE;
-    RedisModule_CloseKey(key);
-    return m;
+    return typed_key_value(ctx, name, stored_models.type, "ERR model key is empty", error);
 }
 
 const char *model_check_key(RedisModuleCtx *ctx, RedisModuleString *name) {
-    /* Opened for writing, because opening to read an empty key is a key-miss event. */
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
-    bool fits = RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY || model_in(key) != NULL;
-    RedisModule_CloseKey(key);
-    return fits ? NULL : REDISMODULE_ERRORMSG_WRONGTYPE;
+    return typed_key_check(ctx, name, stored_models.type);
+}
+
+static model *listed(model *m, int db, const RedisModuleString *key) {
+    stored_values_add(&stored_models, &m->stored, m, m->bytes->size, db, key);
+    return m;
 }
 
 void model_store(RedisModuleCtx *ctx, RedisModuleString *name, model *m) {
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
-    RedisModule_ModuleTypeSetValue(key, type, stored_models_add(m, RedisModule_GetSelectedDb(ctx), name));
-    RedisModule_CloseKey(key);
+    typed_key_set(ctx, name, stored_models.type, listed(m, RedisModule_GetSelectedDb(ctx), name));
 }
 
 /* ---- the append-only file and replication ---- */
 
-static RedisModuleString *text_argument(const char *text) {
-    return RedisModule_CreateString(NULL, text, strlen(text));
-}
-
-static size_t add_name_arguments(RedisModuleString **out, const char *word, const names *n) {
-    size_t at = 0;
-    out[at++] = text_argument(word);
-    out[at++] = RedisModule_CreateStringFromLongLong(NULL, (long long)n->count);
-    for (size_t i = 0; i < n->count; i++) out[at++] = RedisModule_CreateString(NULL, n->items[i].data, n->items[i].len);
-    return at;
-}
-
-size_t model_arguments_open(const model *m, const RedisModuleString *key, RedisModuleString ***out) {
+size_t model_arguments(const model *m, const RedisModuleString *key, RedisModuleString ***out) {
     const struct {
         const char *word;
         long long value;
@@ -68,29 +53,24 @@ size_t model_arguments_open(const model *m, const RedisModuleString *key, RedisM
     RedisModuleString **arguments = memory.alloc((16 + m->inputs.count + m->outputs.count) * sizeof *arguments);
     arguments[at++] = RedisModule_CreateStringFromString(NULL, key);
     arguments[at++] = text_argument(model_backend_name(m->backend));
-    arguments[at++] = RedisModule_CreateString(NULL, model_device(m).data, model_device(m).len);
+    arguments[at++] = slice_argument(model_device(m));
     arguments[at++] = text_argument("TAG");
-    arguments[at++] = RedisModule_CreateString(NULL, model_tag(m).data, model_tag(m).len);
+    arguments[at++] = slice_argument(model_tag(m));
     for (size_t i = 0; i < sizeof options / sizeof *options && options[i].value > 0; i++) {
         arguments[at++] = text_argument(options[i].word);
         arguments[at++] = RedisModule_CreateStringFromLongLong(NULL, options[i].value);
     }
-    at += add_name_arguments(arguments + at, "INPUTS", &m->inputs);
-    at += add_name_arguments(arguments + at, "OUTPUTS", &m->outputs);
+    at += names_arguments(arguments + at, "INPUTS", &m->inputs);
+    at += names_arguments(arguments + at, "OUTPUTS", &m->outputs);
     arguments[at++] = text_argument("BLOB");
     *out = arguments;
     return at;
 }
 
-void model_arguments_close(RedisModuleString **arguments, size_t count) {
-    for (size_t i = 0; i < count; i++) RedisModule_FreeString(NULL, arguments[i]);
-    memory.free(arguments);
-}
-
 static void rewrite(RedisModuleIO *aof, RedisModuleString *key, void *value) {
     const model *m = value;
     RedisModuleString **arguments, **chunks;
-    size_t count = model_arguments_open(m, key, &arguments), chunk_count = 0;
+    size_t count = model_arguments(m, key, &arguments), chunk_count = 0;
     chunks = memory.alloc((m->bytes->size / AOF_CHUNK_BYTES + 1) * sizeof *chunks);
     for (size_t at = 0; at < m->bytes->size || chunk_count == 0; at += AOF_CHUNK_BYTES) {
         size_t left = m->bytes->size - at;
@@ -98,20 +78,11 @@ static void rewrite(RedisModuleIO *aof, RedisModuleString *key, void *value) {
                                                          left < AOF_CHUNK_BYTES ? left : AOF_CHUNK_BYTES);
     }
     RedisModule_EmitAOF(aof, "AI.MODELSTORE", "vv", arguments, count, chunks, chunk_count);
-    model_arguments_close(chunks, chunk_count);
-    model_arguments_close(arguments, count);
+    arguments_free(chunks, chunk_count);
+    arguments_free(arguments, count);
 }
 
 /* ---- RDB ---- */
-
-static void save_slice(RedisModuleIO *rdb, slice s) {
-    RedisModule_SaveStringBuffer(rdb, s.data, s.len);
-}
-
-static void save_names(RedisModuleIO *rdb, const names *n) {
-    RedisModule_SaveUnsigned(rdb, n->count);
-    for (size_t i = 0; i < n->count; i++) save_slice(rdb, n->items[i]);
-}
 
 /* Backend by name, device, tag, the three batching options, inputs, outputs, digest, size, and the bytes in chunks. */
 static void save(RedisModuleIO *rdb, void *value) {
@@ -133,32 +104,6 @@ static void save(RedisModuleIO *rdb, void *value) {
     }
 }
 
-/* A string that the caller frees with RedisModule_Free((char *)s.data); data is NULL where the payload ends early. */
-static slice load_slice(RedisModuleIO *rdb) {
-    slice s = {NULL, 0};
-    s.data = RedisModule_LoadStringBuffer(rdb, &s.len);
-    return s;
-}
-
-static void free_slices(slice *items, size_t count) {
-    for (size_t i = 0; i < count; i++) RedisModule_Free((char *)items[i].data);
-    memory.free(items);
-}
-
-/* False where the payload ends early; what was read is in *out in any case. */
-static bool load_names(RedisModuleIO *rdb, slice **out, size_t *count) {
-    uint64_t told = RedisModule_LoadUnsigned(rdb);
-    size_t room = 0;
-    *count = 0;
-    while (!RedisModule_IsIOError(rdb) && *count < told) { /* grows with what is there, not with what is told */
-        if (*count == room) *out = memory.realloc(*out, (room = room * 2 + 8) * sizeof **out);
-        slice s = load_slice(rdb);
-        if (s.data == NULL) return false;
-        (*out)[(*count)++] = s;
-    }
-    return !RedisModule_IsIOError(rdb);
-}
-
 static blob *load_bytes(RedisModuleIO *rdb, const char **error) {
     slice digest = load_slice(rdb);
     uint64_t size = RedisModule_LoadUnsigned(rdb), done = 0;
@@ -177,13 +122,13 @@ static blob *load_bytes(RedisModuleIO *rdb, const char **error) {
         if (chunk.data == NULL || chunk.len == 0) break;
         bool written = blob_writer_add(w, chunk.data, chunk.len);
         done += chunk.len;
-        RedisModule_Free((char *)chunk.data);
+        loaded_slice_free(chunk);
         if (!written) break;
     }
     b = blob_writer_close(w);
     *error = errno == 0 ? "the bytes do not have the digest that goes with them" : strerror(errno);
 done:
-    RedisModule_Free((char *)digest.data);
+    loaded_slice_free(digest);
     return b;
 }
 
@@ -212,14 +157,14 @@ static void *load(RedisModuleIO *rdb, int encoding) {
     if (args.batchsize < 0 || args.minbatchsize < 0 || args.minbatchtimeout_ms < 0) goto done;
     bytes = load_bytes(rdb, &error);
     if (bytes == NULL) goto done;
-    m = stored_models_add(model_new(&args, bytes), RedisModule_GetDbIdFromIO(rdb), RedisModule_GetKeyNameFromIO(rdb));
+    m = listed(model_new(&args, bytes), RedisModule_GetDbIdFromIO(rdb), RedisModule_GetKeyNameFromIO(rdb));
 done:
     if (m == NULL) RedisModule_LogIOError(rdb, REDISMODULE_LOGLEVEL_WARNING, "model refused: %s", error);
-    RedisModule_Free((char *)backend.data);
-    RedisModule_Free((char *)args.device.data);
-    RedisModule_Free((char *)args.tag.data);
-    free_slices(inputs, args.input_count);
-    free_slices(outputs, args.output_count);
+    loaded_slice_free(backend);
+    loaded_slice_free(args.device);
+    loaded_slice_free(args.tag);
+    loaded_names_free(inputs, args.input_count);
+    loaded_names_free(outputs, args.output_count);
     return m;
 }
 
@@ -231,8 +176,9 @@ static size_t mem_usage(RedisModuleKeyOptCtx *ctx, const void *value, size_t sam
 }
 
 static void free_value(void *value) {
-    stored_models_remove(value);
-    model_release(value);
+    model *m = value;
+    stored_values_remove(&stored_models, &m->stored);
+    model_release(m);
 }
 
 static void digest(RedisModuleDigest *md, void *value) {
@@ -249,8 +195,7 @@ static void digest(RedisModuleDigest *md, void *value) {
 }
 
 static void *copy(RedisModuleKeyOptCtx *ctx, const void *value) {
-    return stored_models_add(model_copy(value), RedisModule_GetToDbIdFromOptCtx(ctx),
-                             RedisModule_GetToKeyNameFromOptCtx(ctx));
+    return listed(model_copy(value), RedisModule_GetToDbIdFromOptCtx(ctx), RedisModule_GetToKeyNameFromOptCtx(ctx));
 }
 
 int model_type_init(RedisModuleCtx *ctx) {
@@ -264,6 +209,6 @@ int model_type_init(RedisModuleCtx *ctx) {
         .mem_usage2 = mem_usage,
         .copy2 = copy,
     };
-    type = RedisModule_CreateDataType(ctx, "AI__MODEL", AI_RDB_ENCODING, &methods);
-    return type == NULL ? REDISMODULE_ERR : REDISMODULE_OK;
+    stored_models.type = RedisModule_CreateDataType(ctx, "AI__MODEL", AI_RDB_ENCODING, &methods);
+    return stored_models.type == NULL ? REDISMODULE_ERR : REDISMODULE_OK;
 }

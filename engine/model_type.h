@@ -7,8 +7,6 @@
 
 int model_type_init(RedisModuleCtx *ctx); /* REDISMODULE_ERR if the server refuses the type */
 
-/* The model in an open key (NULL is fine), or NULL. */
-model *model_in(RedisModuleKey *key);
 /* The model at a key, good until the key is written to or the command ends. NULL with *error set when there is none. */
 model *model_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error);
 /* NULL where a model may be stored: the key is empty or holds one. Else the error. */
@@ -18,8 +16,10 @@ void model_store(RedisModuleCtx *ctx, RedisModuleString *name, model *m);
 
 /* The arguments of the AI.MODELSTORE that makes this model, up to BLOB: what follows are chunks. With the names of
  * inputs and outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to load
- * the model to know them. */
-size_t model_arguments_open(const model *m, const RedisModuleString *key, RedisModuleString ***out);
-void model_arguments_close(RedisModuleString **arguments, size_t count);
+ * the model to know them. For arguments_free (typed_io.h). */
+size_t model_arguments(const model *m, const RedisModuleString *key, RedisModuleString ***out);
+
+/* Those that keys hold; their bytes are those of the blobs, one that several models share counted for each. */
+extern stored_values stored_models;
 
 #endif

@@ -3,9 +3,7 @@
 #include <string.h>
 
 #include "ai.h"
-#include "memory.h"
-
-static const char NO_TENSOR[] = "ERR tensor key is empty or in a different shard";
+#include "typed_key.h"
 
 static RedisModuleType *type;
 static atomic_llong stored_tensors, stored_bytes; /* a value may be freed in the server's lazy-free thread */
@@ -132,27 +130,15 @@ int tensor_type_init(RedisModuleCtx *ctx) {
 }
 
 tensor *tensor_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error) {
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
-    tensor *t = NULL;
-    if (RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY) *error = NO_TENSOR;
-    else if (RedisModule_ModuleTypeGetType(key) != type) *error = REDISMODULE_ERRORMSG_WRONGTYPE;
-    else t = RedisModule_ModuleTypeGetValue(key);
-    RedisModule_CloseKey(key);
-    return t;
+    return typed_key_value(ctx, name, type, "ERR tensor key is empty or in a different shard", error);
 }
 
 const char *tensor_check_key(RedisModuleCtx *ctx, RedisModuleString *name) {
-    /* Opened for writing, because opening to read an empty key is a key-miss event. */
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
-    bool fits = RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY || RedisModule_ModuleTypeGetType(key) == type;
-    RedisModule_CloseKey(key);
-    return fits ? NULL : REDISMODULE_ERRORMSG_WRONGTYPE;
+    return typed_key_check(ctx, name, type);
 }
 
 void tensor_store(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
-    RedisModule_ModuleTypeSetValue(key, type, counted(t));
-    RedisModule_CloseKey(key);
+    typed_key_set(ctx, name, type, counted(t));
 }
 
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {

@@ -1,0 +1,18 @@
+/* typed_key.h: keys that hold a value of one of the module's types, or may. */
+#ifndef KEYMISS_TYPED_KEY_H
+#define KEYMISS_TYPED_KEY_H
+
+#include "redis_api.h"
+
+/* The value at a key, good until the key is written to or the command ends. NULL with *error set when there is none:
+ * `empty`, or that it is of another type. */
+void *typed_key_value(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type, const char *empty,
+                      const char **error);
+/* NULL where such a value may be stored: the key is empty or holds one. Else the error. */
+const char *typed_key_check(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type);
+/* Store a value at such a key; the key owns it from now on. */
+void typed_key_set(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleType *type, void *value);
+/* Delete a key that is there. */
+void typed_key_delete(RedisModuleCtx *ctx, RedisModuleString *name);
+
+#endif

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from keymiss.cli.options import folder_option, port_option, where
 
-from . import miss, overhead
+from . import ai, miss, overhead
 from .question import deployed_question
 from .report import Report
 
@@ -60,6 +60,16 @@ def miss_command(server: str | None, quick: bool, out: Path | None, folder: Path
         click.echo(
             "No deployed cluster was found: `./bootstrap.sh` makes one, to measure real questions too."
         )
+
+
+@bench.command("ai")
+@_server
+@_quick
+@_out
+def ai_command(server: str | None, quick: bool, out: Path | None) -> None:
+    """What AI.* costs: tensors beside strings of the same size, a tiny and a MiniLM-sized model beside the
+    same model called directly, at 1, 8 and 50 clients, alone and in batches."""
+    _finish(ai.measure(server, *_effort(quick)), out)
 
 
 def _effort(quick: bool) -> tuple[int, float]:

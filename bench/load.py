@@ -12,7 +12,8 @@ import redis
 
 CLIENTS = 50
 TIMEOUT_S = 300.0
-PROBE_REQUESTS = 2000
+PROBE_S = 0.05  # a run that takes so long tells how many requests fill a second
+MAX_ARGUMENT_BYTES = 128 << 10  # what Linux takes as one argument of a program
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Load:
     p99_ms: float
 
 
-def run(port: int, command: Sequence[str], clients: int, requests: int) -> Load:
-    """Send `command` `requests` times from `clients` connections; `__rand_int__` in it is a new number each.
+def run(port: int, command: Sequence[str], clients: int, requests: int, pipeline: int = 1) -> Load:
+    """Send `command` `requests` times from `clients` connections, each with `pipeline` of them on the way;
+    `__rand_int__` in it is a new number each. Only its last argument may be large.
 
     RuntimeError where redis-benchmark is missing, fails, or meets an error reply.
     """
@@ -34,25 +36,36 @@ def run(port: int, command: Sequence[str], clients: int, requests: int) -> Load:
         raise RuntimeError(
             "redis-benchmark is not installed: it comes with redis-server (package redis-tools)"
         )
-    options = ["-p", str(port), "-c", str(clients), "-n", str(requests), "-r", "1000000000", "--csv"]
+    options = ["-p", str(port), "-c", str(clients), "-n", str(requests), "-P", str(pipeline), "--csv"]
+    options += ["-r", "1000000000"]
+    large = len(command[-1]) >= MAX_ARGUMENT_BYTES
     done = subprocess.run(
-        [program, *options, *command], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        [program, *options, *(["-x", *command[:-1]] if large else command)],
+        input=command[-1] if large else "",
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
     )
     if done.returncode != 0 or "Error from server" in done.stdout + done.stderr:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
+        raise RuntimeError(f"{' '.join(command)[:200]}: {done.stderr or done.stdout}")
     lines = [line for line in done.stdout.splitlines() if line.startswith('"')]
     (row,) = csv.DictReader(lines)
     return Load(float(row["rps"]), float(row["p50_latency_ms"]), float(row["p99_latency_ms"]))
 
 
-def requests_for(port: int, command: Sequence[str], clients: int, seconds: float) -> int:
-    """How many requests take about `seconds`, found by a short run, which warms everything up as well."""
-    rate = run(port, command, clients, PROBE_REQUESTS).rate
-    return max(int(rate * seconds), 10 * clients)
+def requests_for(port: int, command: Sequence[str], clients: int, seconds: float, pipeline: int = 1) -> int:
+    """How many requests take about `seconds`, found by short runs, which warm everything up as well."""
+    requests = smallest = clients * pipeline
+    while requests / (rate := run(port, command, clients, requests, pipeline).rate) < min(PROBE_S, seconds):
+        requests *= 8
+    return max(int(rate * seconds), smallest)
 
 
-def loader(client: redis.Redis, command: Sequence[str], clients: int, seconds: float) -> Callable[[], Load]:
+def loader(
+    client: redis.Redis, command: Sequence[str], clients: int, seconds: float, pipeline: int = 1
+) -> Callable[[], Load]:
     """A function that loads this client's server with `command` for about `seconds`."""
     port = int(client.connection_pool.connection_kwargs["port"])
-    requests = requests_for(port, command, clients, seconds)
-    return lambda: run(port, command, clients, requests)
+    requests = requests_for(port, command, clients, seconds, pipeline)
+    return lambda: run(port, command, clients, requests, pipeline)

@@ -102,6 +102,6 @@ def _processor() -> str:
 def _cell(value: str | float | None) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
+    return str(value)

@@ -3,17 +3,18 @@ of the machine hurts them all alike. For the same reason ratios are taken within
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import median
 from typing import TypeVar
 
+N = TypeVar("N", bound=Hashable)
 S = TypeVar("S")
 
 
-def interleave(variants: Mapping[str, Callable[[], S]], rounds: int) -> dict[str, list[S]]:
+def interleave(variants: Mapping[N, Callable[[], S]], rounds: int) -> dict[N, list[S]]:
     """Name -> its sample of each round; each round starts with the next variant."""
     names = list(variants)
-    samples: dict[str, list[S]] = {name: [] for name in names}
+    samples: dict[N, list[S]] = {name: [] for name in names}
     for n in range(rounds):
         first = n % len(names)
         for name in names[first:] + names[:first]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from keymiss_deploy.bench.rounds import interleave, median_ratio, percentile
-from support.server import KINDS
+from support.server import KINDS, available_kinds
 
 TIMEOUT_S = 180.0
 
@@ -28,10 +28,13 @@ class Run:
 def run(request: pytest.FixtureRequest, server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One quick run of each benchmark on each server, looked at by several tests."""
     name, folder = request.param, tmp_path_factory.mktemp("bench")
+    more = ["--dir", str(folder / "no-cluster"), "--port", "1"] if name == "miss" else []
+    return _run(name, server_kind, folder, *more)
+
+
+def _run(name: str, server_kind: str, folder: Path, *more: str) -> Run:
     command = [str(Path(sys.executable).with_name("keymiss")), "bench", name, "--quick"]
-    command += ["--server", KINDS[server_kind], "--out", str(folder)]
-    if name == "miss":
-        command += ["--dir", str(folder / "no-cluster"), "--port", "1"]
+    command += ["--server", KINDS[server_kind], "--out", str(folder), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return Run(done.stdout, json.loads((folder / f"{name}.json").read_text()))
@@ -57,6 +60,25 @@ def test_the_conditions_are_stated(run: Run, server_kind: str) -> None:
     conditions = run.result["conditions"]
     assert conditions["server"].startswith(server_kind)
     assert {"processor", "cores", "system", "clients", "rounds"} <= set(conditions)
+
+
+@pytest.mark.slow
+def test_tensors_and_models_are_measured_beside_strings_and_direct_calls(tmp_path: Path) -> None:
+    """On one server only: models take their time."""
+    run = _run("ai", available_kinds()[0], tmp_path)
+    rows = {(row["request"], row["clients"]): row for row in run.result["rows"]}
+    assert all(value > 0 for row in rows.values() for value in list(row.values())[1:])
+    for plain, measured in (
+        (("SET 1 KB", 50), ("TENSORSET 1 KB", 50)),
+        (("GET 1 MB, pipelined", 8), ("TENSORGET 1 MB, pipelined", 8)),
+        (("tiny called directly", 1), ("tiny, BATCHSIZE 64", 50)),
+        (("MiniLM called directly", 1), ("MiniLM", 8)),
+    ):
+        assert rows[plain]["of plain"] == pytest.approx(1.0)
+        ratio = rows[measured]["requests/s"] / rows[plain]["requests/s"]
+        assert rows[measured]["of plain"] == pytest.approx(ratio)
+    assert len(run.result["promises"]) == 5
+    assert {"threads of a forward pass", "allocator of models", "MiniLM"} <= set(run.result["conditions"])
 
 
 def test_each_round_measures_every_variant_and_starts_with_the_next() -> None:

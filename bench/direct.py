@@ -1,0 +1,72 @@
+"""The same model, called directly: in a Python process of its own, as one would without a server.
+
+`python -m keymiss_deploy.bench.direct FILE DTYPE SHAPE INPUTS THREADS` reads seconds from its input, a number
+a line, calls the model one time after the other for so long, and answers each line by a Load as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from time import perf_counter
+
+from keymiss.inference.allocator import restart_with_jemalloc
+
+from .load import Load
+from .rounds import percentile
+from .subjects import Subject
+
+WARM_UP_CALLS = 5  # TorchScript compiles in the first ones
+
+
+@contextmanager
+def called_directly(subject: Subject, threads: int, seconds: float) -> Iterator[Callable[[], Load]]:
+    """A function that has the model called for `seconds`, in a process that is gone at the end."""
+    shape = "x".join(map(str, subject.shape))
+    arguments = [str(subject.file), subject.dtype, shape, str(subject.inputs), str(threads)]
+    command = [sys.executable, "-m", __spec__.name, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        asked, answers = process.stdin, process.stdout
+
+        def call() -> Load:
+            print(seconds, file=asked, flush=True)
+            answer = answers.readline()
+            if not answer:
+                raise RuntimeError(f"{subject.name} could not be called directly: see above")
+            return Load(**json.loads(answer))
+
+        try:
+            yield call
+        finally:
+            asked.close()  # which ends it
+
+
+def main(file: str, dtype: str, shape: str, inputs: str, threads: str) -> None:
+    restart_with_jemalloc()  # as the models worker: an allocator is no merit of the server's
+    import torch
+
+    torch.set_num_threads(int(threads))
+    model = torch.jit.load(file).eval()  # type: ignore[no-untyped-call]
+    kind = {"FLOAT": torch.float32, "INT64": torch.int64}[dtype]
+    given = [torch.ones([int(n) for n in shape.split("x")], dtype=kind) for _ in range(int(inputs))]
+    with torch.inference_mode():
+        for _ in range(WARM_UP_CALLS):
+            model(*given)
+        for line in sys.stdin:
+            took_ms: list[float] = []
+            began = now = perf_counter()
+            while now < began + float(line):
+                model(*given)
+                then, now = now, perf_counter()
+                took_ms.append((now - then) * 1e3)
+            load = Load(len(took_ms) / (now - began), percentile(took_ms, 50), percentile(took_ms, 99))
+            print(json.dumps(asdict(load)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

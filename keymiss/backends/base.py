@@ -29,23 +29,22 @@ _DEVICE = re.compile(r"(CPU|GPU)(?::([0-9]{1,4}))?", re.IGNORECASE)
 
 
 class Device(NamedTuple):
-    """Where a model runs: `kind` is CPU or GPU, `number` that of the GPU (0 for CPU and where none was
-    given)."""
+    """Where a model runs: `kind` is CPU or GPU, `number` that of the GPU, 0 where none was given. CPU:1 is the
+    same processor as CPU with a queue of its own, so that models on both run side by side."""
 
     kind: str
     number: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """CPU, CPU:n, GPU or GPU:n in any case. All CPUs are one device. BackendError for anything else."""
+        """CPU, CPU:n, GPU or GPU:n in any case. BackendError for anything else."""
         match = _DEVICE.fullmatch(text)
         if match is None:
-            raise BackendError(f"Invalid DEVICE {text!r}: CPU, GPU or GPU:<n> is known here")
-        kind = match[1].upper()
-        return cls(kind, int(match[2] or 0) if kind == "GPU" else 0)
+            raise BackendError(f"Invalid DEVICE {text!r}: CPU, CPU:<n>, GPU or GPU:<n> is known here")
+        return cls(match[1].upper(), int(match[2] or 0))
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "CPU" else f"{self.kind}:{self.number}"
+        return "CPU" if self == ("CPU", 0) else f"{self.kind}:{self.number}"
 
 
 class Model(ABC):
@@ -104,6 +103,6 @@ class Backend(ABC):
 
     def require(self, device: Device) -> None:
         """BackendError unless `device` is one of ours."""
-        if device not in self.devices():
+        if (Device("CPU") if device.kind == "CPU" else device) not in self.devices():
             have = ", ".join(map(str, self.devices()))
             raise BackendError(f"{device} requested but the {self.name} backend finds only {have} here")

@@ -89,11 +89,6 @@ def ran(outcome: Outcome) -> Answer:
     return Answer(reply, (*counters, *tensor_parts(outcome.outputs)))
 
 
-def refused(error: str) -> Answer:
-    """DONE of a RUN that never came to a forward pass; it counts nowhere. `error`: code first."""
-    return Answer(error_reply(error), (0, 0, 0, 0, 0))
-
-
 def error_reply(error: str) -> bytes:
     """A RESP error in one line."""
     return b"-%b\r\n" % " ".join(error.split()).encode("utf-8", "replace")

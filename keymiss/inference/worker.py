@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
-from keymiss.backends import Backends, Device, Model
+from keymiss.backends import Backends, Device
 from keymiss.channel import Channel, Frame, Hello, Job, JobTable, number
 from keymiss.errors import BackendError, ChannelError, ModelError
-from keymiss.inference.batcher import DeviceQueue, Outcome, Request
-from keymiss.inference.frames import Answer, ModelParts, RunParts, loaded, not_loaded, ran, refused
+from keymiss.inference.batcher import DeviceQueue
+from keymiss.inference.frames import Answer, ModelParts, RunParts, loaded, not_loaded, ran
+from keymiss.inference.runs import Run, Runner, refused
 from keymiss.inference.store import Identity, Store
 
 WATCH_INTERVAL_S = 1.0
@@ -44,7 +45,7 @@ class Worker:
         self._on_stuck = on_stuck
         self._hang_timeout_s = HANG_TIMEOUT_MS / 1000
         self.channels: set[ShardChannel] = set()
-        self.loads: Counter[Identity] = Counter()  # LOADs so far: see ShardChannel._run
+        self.loads: Counter[Identity] = Counter()  # LOADs so far: see Runner.model
         self._threads = threads
         self._store: Store | None = None
         self._devices: dict[Device, DeviceQueue] = {}
@@ -115,7 +116,7 @@ class ShardChannel:
         self._worker = worker
         self._on_end = on_end
         self._told = ""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._runner = Runner(worker, self)
         handlers = {b"JOB": self._job, b"CANCEL": self._cancel, b"UNLOAD": self._unload}
         self._channel = Channel(sock, worker.loop, handlers, worker.greet, self._ended)
         self._jobs = JobTable(self._channel, worker.loop)
@@ -153,8 +154,7 @@ class ShardChannel:
     def _ended(self, reason: Exception | None) -> None:
         for job_id in list(self._jobs.waiting):
             self._jobs.cancel(job_id)
-        for task in self._tasks:
-            task.cancel()
+        self._runner.close()
         self._worker.forget(self)
         self._on_end(reason)
 
@@ -167,7 +167,7 @@ class ShardChannel:
             _end(job, not_loaded(str(error)))
             return
         self._worker.loads[model.identity] += 1
-        self._with_model(
+        self._runner.with_model(
             model,
             lambda ready: _end(job, loaded(ready)),
             lambda error: _end(job, not_loaded(str(error))),
@@ -175,53 +175,13 @@ class ShardChannel:
 
     def _run(self, job: Job) -> None:
         try:
-            run = RunParts.parse(job.parts, 4)
+            parts = RunParts.parse(job.parts, 4)
         except BackendError as error:
-            _end(job, refused(f"ERR {error}"))
+            _end(job, ran(refused(f"ERR {error}")))
             return
-        # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
-        key = (run.model.identity, run.model.rule, self._worker.loads[run.model.identity])
-
-        def answer(outcome: Outcome) -> None:
-            _end(job, ran(outcome))
-
-        def submit(model: Model) -> None:
-            if job.finished:
-                return
-            if len(run.tensors) != len(model.inputs):
-                _end(job, refused("Number of keys given as INPUTS here does not match model definition"))
-            elif run.outputs != len(model.outputs):
-                _end(job, refused("Number of keys given as OUTPUTS here does not match model definition"))
-            else:
-                queue = self._worker.queue_of(run.model.identity.device)
-                request = Request(
-                    model, key, run.model.rule, run.tensors, job.deadline, answer, lambda: job.finished
-                )
-                job.on_cancel = lambda: queue.cancel(request)
-                queue.submit(request)
-
-        self._with_model(run.model, submit, lambda error: _end(job, refused(f"ERR {error}")))
-
-    def _with_model(
-        self, parts: ModelParts, ready: Callable[[Model], object], failed: Callable[[BackendError], object]
-    ) -> None:
-        """Call `ready` with the model, at once where it is loaded."""
-        model = self._worker.store.get(parts.identity, self)
-        if model is not None:
-            ready(model)
-            return
-
-        async def load() -> None:
-            try:
-                loaded_model = await self._worker.store.load(parts.identity, parts.path, self)
-            except BackendError as error:
-                failed(error)
-            else:
-                ready(loaded_model)
-
-        task = self._worker.loop.create_task(load())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        run = Run(job.deadline, lambda: job.finished, lambda outcome: _end(job, ran(outcome)))
+        job.on_cancel = lambda: run.cancel and run.cancel()
+        self._runner.model(parts.model, parts.outputs, parts.tensors, run)
 
 
 def _end(job: Job, answer: Answer) -> None:

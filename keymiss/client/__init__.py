@@ -1,12 +1,32 @@
-"""Talking to a running Keymiss from outside: where it is, which shards it has."""
+"""Talking to a running Keymiss from outside: AI.* with numpy arrays, where it is, which shards it has.
+
+    from keymiss.client import AI, AsyncAI
+
+    ai = AI(redis.Redis())                  # or AI(redis.RedisCluster(...))
+    ai = AsyncAI(redis.asyncio.Redis())     # or AsyncAI(redis.asyncio.RedisCluster(...))
+
+docs/client.md has examples.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .registrations import Registration, read_registrations
 from .shards import Shard, connect, read_shards, shard_of, text_of
 from .where import STATE_FILE, Address, find_server
 
+if TYPE_CHECKING:
+    from .ai import AI, AsyncAI, AsyncPipeline, Pipeline
+    from .dag import Dag
+
 __all__ = [
+    "AI",
     "STATE_FILE",
     "Address",
+    "AsyncAI",
+    "AsyncPipeline",
+    "Dag",
+    "Pipeline",
     "Registration",
     "Shard",
     "connect",
@@ -16,3 +36,12 @@ __all__ = [
     "shard_of",
     "text_of",
 ]
+
+_NEED_NUMPY = {"AI": "ai", "AsyncAI": "ai", "AsyncPipeline": "ai", "Dag": "dag", "Pipeline": "ai"}
+
+
+def __getattr__(name: str) -> Any:
+    """The clients are imported when they are asked for: the command line starts without numpy."""
+    if name not in _NEED_NUMPY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_NEED_NUMPY[name]}", __name__), name)

@@ -1,0 +1,138 @@
+"""A DAG: several operations on tensors as one command, AI.DAGEXECUTE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import ArrayLike, DTypeLike
+
+from . import commands, replies
+from .commands import Command, Key, Keys, Where
+
+R = TypeVar("R")
+
+_NEW, _OLD = "AI.DAGEXECUTE", "AI.DAGRUN"
+_ON_KEYS = ("AI.MODELEXECUTE", "AI.SCRIPTEXECUTE", "AI.MODELRUN", "AI.SCRIPTRUN")
+
+
+class Dag(Generic[R]):
+    """Operations that are run together, on tensors that only they see.
+
+    `load` names the tensors taken from the keyspace at first, `persist` those put there at the end, `routing`
+    any key or hash tag of the shard to run on; where none of the three is told, that is the first model's or
+    script's. `timeout` is in milliseconds. A `readonly` one persists nothing and runs on replicas too.
+
+    Each operation returns the DAG, so that they can be chained. ValueError where it is readonly and persists.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Command[list[Any]]], R],
+        load: Keys | None = None,
+        persist: Keys | None = None,
+        routing: Key | None = None,
+        timeout: int | None = None,
+        readonly: bool = False,
+    ) -> None:
+        if readonly and persist:
+            raise ValueError("a readonly DAG cannot persist tensors")
+        self._run = run
+        self._load, self._persist = commands.listed(load), commands.listed(persist)
+        self._routing, self._timeout, self._readonly = routing, timeout, readonly
+        self._operations: list[Command[Any]] = []
+
+    def tensorset(
+        self,
+        key: Key,
+        tensor: ArrayLike,
+        shape: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> Dag[R]:
+        """A tensor to work on, as AI.tensorset takes it; its result is "OK"."""
+        return self._add(commands.tensorset(key, tensor, shape, dtype))
+
+    def tensorget(
+        self, key: Key, as_numpy: bool = True, as_numpy_mutable: bool = False, meta_only: bool = False
+    ) -> Dag[R]:
+        """A tensor to give back, as AI.tensorget gives it."""
+        if meta_only:
+            return self._add(commands.tensorget(key, meta_only=True))
+        if as_numpy:
+            return self._add(commands.tensorget(key, as_numpy_mutable=as_numpy_mutable))
+        return self._add(commands.tensorget(key, as_numpy=False))
+
+    def modelexecute(self, key: Key, inputs: Keys, outputs: Keys) -> Dag[R]:
+        """Run a model, on tensors of the DAG; its result is "OK"."""
+        return self._add(commands.modelexecute(key, inputs, outputs))
+
+    def scriptexecute(
+        self,
+        key: Key,
+        function: str,
+        keys: Keys | None = None,
+        inputs: Keys | None = None,
+        args: Any = None,
+        outputs: Keys | None = None,
+    ) -> Dag[R]:
+        """Call an entry point of a script, on tensors of the DAG; its result is "OK"."""
+        return self._add(commands.scriptexecute(key, function, keys, inputs, args, outputs))
+
+    def modelrun(self, key: Key, inputs: Keys, outputs: Keys) -> Dag[R]:
+        """Deprecated: as `modelexecute`, and the DAG has to be sent by `run`."""
+        return self._add(commands.modelrun(key, inputs, outputs))
+
+    def scriptrun(self, key: Key, function: str, inputs: Keys, outputs: Keys) -> Dag[R]:
+        """Deprecated: as `scriptexecute`, and the DAG has to be sent by `run`."""
+        return self._add(commands.scriptrun(key, function, inputs, outputs))
+
+    def execute(self) -> R:
+        """Run it; the results of its operations, in order.
+
+        redis.ResponseError naming the operation that failed: then nothing is persisted. DeadlineError where
+        the timeout passed first.
+        """
+        return self._run(self._command(_NEW))
+
+    def run(self) -> R:
+        """Deprecated: as `execute`, for operations of the older names."""
+        commands.deprecated("run", "execute")
+        return self._run(self._command(_OLD))
+
+    def _add(self, operation: Command[Any]) -> Dag[R]:
+        self._operations.append(operation)
+        return self
+
+    def _command(self, name: str) -> Command[list[Any]]:
+        routing = self._routing
+        if not (self._load or self._persist) and routing is None:
+            routing = self._any_key()
+        options = commands.options(ROUTING=routing, TIMEOUT=self._timeout)
+        if self._persist:
+            options = ("PERSIST", len(self._persist), *self._persist, *options)
+        if self._load:
+            options = ("LOAD", len(self._load), *self._load, *options)
+        operations = tuple(part for operation in self._operations for part in ("|>", *operation.args))
+        keys = [key for key in (routing, *self._load, *self._persist) if key is not None]
+        return Command(
+            (name + ("_RO" if self._readonly else ""), *options, *operations),
+            self._results,
+            Where.TOLD_KEY if keys else Where.ANY,
+            keys[0] if keys else b"",
+        )
+
+    def _any_key(self) -> Key | None:
+        """The first key of the keyspace that an operation names; else any tensor's name."""
+        named = [operation.args for operation in self._operations]
+        first = next((args for args in named if args[0] in _ON_KEYS), named[0] if named else None)
+        return first[1] if first else None
+
+    def _results(self, reply: Any) -> list[Any]:
+        if not isinstance(reply, list):
+            replies.ok(reply)  # it was not run in time
+        results: list[Any] = []
+        for number, (operation, told) in enumerate(zip(self._operations, reply, strict=True), start=1):
+            if isinstance(told, Exception):
+                replies.raise_of(told, f"operation {number} of the DAG, {operation.name}")
+            results.append(operation.parse(told))
+        return results

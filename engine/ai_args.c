@@ -98,8 +98,7 @@ bool model_device_is_known(slice device) {
     return slice_is_word(device, "CPU") || slice_is_word(device, "GPU");
 }
 
-/* Is the next argument this word? Then step over it. */
-static bool take_word(const slice *argv, size_t argc, size_t *at, const char *word) {
+bool args_take_word(const slice *argv, size_t argc, size_t *at, const char *word) {
     if (*at >= argc || !slice_is_word(argv[*at], word)) return false;
     (*at)++;
     return true;
@@ -136,13 +135,13 @@ static const char *take_counted_names(const slice *argv, size_t argc, size_t *at
 static const char *take_names(const slice *argv, size_t argc, size_t *at, args_from from, model_args *out) {
     const char *error;
     bool wanted = BACKEND[out->backend].names_wanted;
-    if (!take_word(argv, argc, at, "INPUTS")) return wanted ? "ERR INPUTS not specified for TF" : NULL;
+    if (!args_take_word(argv, argc, at, "INPUTS")) return wanted ? "ERR INPUTS not specified for TF" : NULL;
     if (!wanted && from == ARGS_FROM_USER) return "ERR INPUTS argument should not be specified for this backend";
     error = take_counted_names(argv, argc, at, from, &out->inputs, &out->input_count,
                                "ERR Invalid argument for input_count",
                                "ERR number of model inputs does not match the number of given arguments");
     if (error != NULL) return error;
-    if (!take_word(argv, argc, at, "OUTPUTS")) return "ERR OUTPUTS not specified for TF";
+    if (!args_take_word(argv, argc, at, "OUTPUTS")) return "ERR OUTPUTS not specified for TF";
     return take_counted_names(argv, argc, at, from, &out->outputs, &out->output_count,
                               "ERR Invalid argument for output_count",
                               "ERR number of model outputs does not match the number of given arguments");
@@ -156,18 +155,18 @@ const char *parse_modelstore(const slice *argv, size_t argc, args_from from, mod
     if (!model_backend_parse(argv[2], &out->backend)) return "ERR unsupported backend";
     if (!model_device_is_known(argv[3])) return "ERR Invalid DEVICE";
     out->device = argv[3];
-    if (at + 1 < argc && take_word(argv, argc, &at, "TAG")) out->tag = argv[at++];
-    if (take_word(argv, argc, &at, "BATCHSIZE") && (at >= argc || !parse_count(argv[at++], &out->batchsize)))
+    if (at + 1 < argc && args_take_word(argv, argc, &at, "TAG")) out->tag = argv[at++];
+    if (args_take_word(argv, argc, &at, "BATCHSIZE") && (at >= argc || !parse_count(argv[at++], &out->batchsize)))
         return "ERR Invalid argument for BATCHSIZE";
-    if (take_word(argv, argc, &at, "MINBATCHSIZE") && (at >= argc || !parse_count(argv[at++], &out->minbatchsize)))
+    if (args_take_word(argv, argc, &at, "MINBATCHSIZE") && (at >= argc || !parse_count(argv[at++], &out->minbatchsize)))
         return "ERR Invalid argument for MINBATCHSIZE";
-    if (take_word(argv, argc, &at, "MINBATCHTIMEOUT") &&
+    if (args_take_word(argv, argc, &at, "MINBATCHTIMEOUT") &&
         (at >= argc || !parse_count(argv[at++], &out->minbatchtimeout_ms)))
         return "ERR Invalid argument for MINBATCHTIMEOUT";
     if ((error = check_batching(out)) != NULL) return error;
     if (at >= argc) return "ERR Insufficient arguments, missing model BLOB";
     if ((error = take_names(argv, argc, &at, from, out)) != NULL) return error;
-    if (at < argc && !take_word(argv, argc, &at, "BLOB")) return "ERR Invalid argument, expected BLOB";
+    if (at < argc && !args_take_word(argv, argc, &at, "BLOB")) return "ERR Invalid argument, expected BLOB";
     return take_chunks(argv, argc, at, out);
 }
 
@@ -197,15 +196,15 @@ const char *parse_modelset(const slice *argv, size_t argc, model_args *out) {
     if (argv[3].len > MAX_DEVICE_CHARS || is_modelset_word(argv[3])) return "ERR Invalid DEVICE";
     if (!model_device_is_known(argv[3])) return "ERR unsupported device";
     out->device = argv[3];
-    if (at + 1 < argc && take_word(argv, argc, &at, "TAG")) out->tag = argv[at++];
-    if ((batchsize = take_word(argv, argc, &at, "BATCHSIZE")) &&
+    if (at + 1 < argc && args_take_word(argv, argc, &at, "TAG")) out->tag = argv[at++];
+    if ((batchsize = args_take_word(argv, argc, &at, "BATCHSIZE")) &&
         (at >= argc || !parse_count(argv[at++], &out->batchsize)))
         return "ERR Invalid argument for BATCHSIZE";
-    if ((minbatchsize = take_word(argv, argc, &at, "MINBATCHSIZE"))) {
+    if ((minbatchsize = args_take_word(argv, argc, &at, "MINBATCHSIZE"))) {
         if (!batchsize) return "ERR MINBATCHSIZE specified without BATCHSIZE";
         if (at >= argc || !parse_count(argv[at++], &out->minbatchsize)) return "ERR Invalid argument for MINBATCHSIZE";
     }
-    if ((minbatchtimeout = take_word(argv, argc, &at, "MINBATCHTIMEOUT"))) {
+    if ((minbatchtimeout = args_take_word(argv, argc, &at, "MINBATCHTIMEOUT"))) {
         if (!batchsize) return "ERR MINBATCHTIMEOUT specified without BATCHSIZE";
         if (!minbatchsize) return "ERR MINBATCHTIMEOUT specified without MINBATCHSIZE";
         if (at >= argc || !parse_count(argv[at++], &out->minbatchtimeout_ms))
@@ -214,11 +213,11 @@ const char *parse_modelset(const slice *argv, size_t argc, model_args *out) {
     const char *error = check_batching(out);
     if (error != NULL) return error;
     if (BACKEND[out->backend].names_wanted) {
-        if (!take_word(argv, argc, &at, "INPUTS")) return "ERR INPUTS not specified";
+        if (!args_take_word(argv, argc, &at, "INPUTS")) return "ERR INPUTS not specified";
         out->inputs = argv + at;
         out->input_count = count_until(argv, argc, at, "OUTPUTS");
         at += out->input_count;
-        if (!take_word(argv, argc, &at, "OUTPUTS")) return "ERR OUTPUTS not specified";
+        if (!args_take_word(argv, argc, &at, "OUTPUTS")) return "ERR OUTPUTS not specified";
         out->outputs = argv + at;
         out->output_count = count_until(argv, argc, at, "BLOB");
     }
@@ -227,7 +226,7 @@ const char *parse_modelset(const slice *argv, size_t argc, model_args *out) {
 }
 
 static const char *take_timeout(const slice *argv, size_t argc, size_t *at, run_args *out) {
-    if (!take_word(argv, argc, at, "TIMEOUT")) return NULL;
+    if (!args_take_word(argv, argc, at, "TIMEOUT")) return NULL;
     if (*at >= argc) return "ERR No value provided for TIMEOUT";
     if (!slice_number(argv[(*at)++], &out->timeout_ms) || out->timeout_ms <= 0) return "ERR Invalid value for TIMEOUT";
     return NULL;
@@ -250,13 +249,13 @@ const char *parse_modelexecute(const slice *argv, size_t argc, run_args *out) {
     size_t at = 2;
     *out = (run_args){0};
     if (argc < 8) return "ERR wrong number of arguments for 'AI.MODELEXECUTE' command";
-    if (!take_word(argv, argc, &at, "INPUTS")) return "ERR INPUTS not specified";
+    if (!args_take_word(argv, argc, &at, "INPUTS")) return "ERR INPUTS not specified";
     error = take_counted_keys(
         argv, argc, &at, &out->first_input, &out->input_count, "ERR Invalid argument for input_count",
         "ERR Input count must be a positive integer",
         "ERR number of input keys to AI.MODELEXECUTE command does not match the number of given arguments");
     if (error != NULL) return error;
-    if (!take_word(argv, argc, &at, "OUTPUTS")) return "ERR OUTPUTS not specified";
+    if (!args_take_word(argv, argc, &at, "OUTPUTS")) return "ERR OUTPUTS not specified";
     error = take_counted_keys(
         argv, argc, &at, &out->first_output, &out->output_count, "ERR Invalid argument for output_count",
         "ERR Output count must be a positive integer",
@@ -276,11 +275,11 @@ const char *parse_modelrun(const slice *argv, size_t argc, run_args *out) {
     *out = (run_args){0};
     if (argc < 6) return "ERR wrong number of arguments for 'AI.MODELRUN' command";
     if ((error = take_timeout(argv, argc, &at, out)) != NULL) return error;
-    if (!take_word(argv, argc, &at, "INPUTS")) return "ERR INPUTS not specified";
+    if (!args_take_word(argv, argc, &at, "INPUTS")) return "ERR INPUTS not specified";
     out->first_input = at;
     out->input_count = count_until(argv, argc, at, "OUTPUTS");
     at += out->input_count;
-    if (take_word(argv, argc, &at, "OUTPUTS")) {
+    if (args_take_word(argv, argc, &at, "OUTPUTS")) {
         out->first_output = at;
         out->output_count = argc - at;
     }

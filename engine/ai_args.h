@@ -14,6 +14,9 @@ typedef enum args_from { ARGS_FROM_USER, ARGS_FROM_SERVER } args_from;
 /* Returned where the number of arguments itself is wrong, for the command to answer as its server does. */
 extern const char ARGS_WRONG_ARITY[];
 
+/* Is argument *at this word, in any case? Then step over it. */
+bool args_take_word(const slice *argv, size_t argc, size_t *at, const char *word);
+
 /* AI.TENSORSET key type shape ... [BLOB blob | VALUES value ...] */
 tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, const char **error);
 

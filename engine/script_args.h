@@ -1,4 +1,4 @@
-/* script_args.h: the arguments of AI.SCRIPTSTORE, AI.SCRIPTSET and AI.SCRIPTGET, as ai_args.h does it. Pure. */
+/* script_args.h: the arguments of AI.SCRIPTSTORE and AI.SCRIPTSET, as ai_args.h does it. Pure. */
 #ifndef KEYMISS_SCRIPT_ARGS_H
 #define KEYMISS_SCRIPT_ARGS_H
 
@@ -16,10 +16,10 @@ typedef struct script_args {
     const slice *entry_points;
     size_t entry_point_count;
 } script_args;
-const char *parse_scriptstore(const slice *argv, size_t argc, args_from from, script_args *out);
+const char *parse_scriptstore(const slice *argv, size_t argc, script_args *out);
 const char *parse_scriptset(const slice *argv, size_t argc, script_args *out);
 
-/* NULL, or what is wrong with it as it was parsed or loaded: its device, or its size. */
+/* NULL, or why there can be no such script, however it came: its device or its size. */
 const char *script_check(const script_args *args);
 
 #endif

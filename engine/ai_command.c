@@ -45,6 +45,10 @@ const char *ai_refuse_write_to(RedisModuleCtx *ctx, RedisModuleString *key) {
     return reply == NULL && errno == EPERM ? "ERR the key was moved to another shard meanwhile" : NULL;
 }
 
+void ai_tell_keys(RedisModuleCtx *ctx, size_t first, size_t count, int flags) {
+    for (size_t i = 0; i < count; i++) RedisModule_KeyAtPosWithFlags(ctx, (int)(first + i), flags);
+}
+
 int ai_reply_error(RedisModuleCtx *ctx, const char *error) {
     return error == ARGS_WRONG_ARITY ? RedisModule_WrongArity(ctx) : RedisModule_ReplyWithError(ctx, error);
 }

@@ -35,14 +35,14 @@ static bool read_answer(const frame *f, model *m, answer *out) {
     enum { REPLY, COUNTERS, COUNT = COUNTERS + RUN_COUNTER_PARTS, FIRST };
     run_counters counters;
     long long count;
-    if (f->count < FIRST || !run_read_counters(f->parts + COUNTERS, &counters)) return false;
+    if (f->count < FIRST || !run_counters_read(f->parts + COUNTERS, &counters)) return false;
     out->reply = f->parts[REPLY];
     out->parts = f->parts + FIRST;
     out->count = (f->count - FIRST) / 3;
     if (!slice_number(f->parts[COUNT], &count) || count < 0) return false;
     if ((f->count - FIRST) % 3 != 0 || (unsigned long long)count != out->count) return false;
     if (!run_reply_is_whole(out->reply)) return false;
-    run_add_counters(&m->counters, &counters);
+    run_counters_add(&m->counters, &counters);
     return true;
 }
 
@@ -51,21 +51,13 @@ static bool read_answer(const frame *f, model *m, answer *out) {
 typedef struct execution {
     waiter *waiter;
     model *model;
-    bool has_timeout; /* the client said TIMEOUT: too late is an answer, not an error */
-    size_t count;
-    RedisModuleString *outputs[];
+    bool has_timeout; /* the client said TIMEOUT */
+    run_keys outputs;
 } execution;
-
-static execution *execution_new(model *m, RedisModuleString **outputs, size_t count) {
-    execution *e = memory.alloc(sizeof *e + count * sizeof *e->outputs);
-    *e = (execution){.model = model_hold(m), .count = count};
-    for (size_t i = 0; i < count; i++) e->outputs[i] = RedisModule_HoldString(NULL, outputs[i]);
-    return e;
-}
 
 static void execution_free(execution *e) {
     model_release(e->model);
-    for (size_t i = 0; i < e->count; i++) RedisModule_FreeString(NULL, e->outputs[i]);
+    run_keys_release(&e->outputs);
     memory.free(e);
 }
 
@@ -74,7 +66,7 @@ static const char *store_outputs(RedisModuleCtx *ctx, const execution *e, const 
     const char *error = NULL;
     size_t made = 0;
     tensor **tensors;
-    if (a->count != e->count) return "ERR the model gave another number of outputs than its definition says";
+    if (a->count != e->outputs.count) return "ERR the model gave another number of outputs than its definition says";
     tensors = memory.alloc(a->count * sizeof *tensors);
     for (; made < a->count; made++) {
         const slice *part = a->parts + 3 * made;
@@ -82,7 +74,7 @@ static const char *store_outputs(RedisModuleCtx *ctx, const execution *e, const 
         if (tensors[made] == NULL) break;
     }
     if (error == NULL) {
-        error = run_store_outputs(ctx, e->outputs, tensors, made);
+        error = run_store_outputs(ctx, &e->outputs, tensors);
     } else {
         for (size_t i = 0; i < made; i++) tensor_release(tensors[i]);
     }
@@ -97,11 +89,7 @@ static void on_executed(RedisModuleCtx *ctx, const job_result *result, void *arg
     if (result->end != JOB_DONE) error = result->error;
     else if (!read_answer(&result->done, e->model, &a)) error = RUN_MALFORMED_ANSWER;
     else if (!run_reply_is_error(a.reply)) error = store_outputs(ctx, e, &a);
-
-    runs_count(result->end, error == NULL && !run_reply_is_error(a.reply));
-    if (result->end == JOB_TIMED_OUT && e->has_timeout) waiter_finish_resp(e->waiter, RUN_TIMED_OUT, sizeof RUN_TIMED_OUT - 1);
-    else if (error != NULL) waiter_finish_error(e->waiter, error);
-    else waiter_finish_resp(e->waiter, a.reply.data, a.reply.len);
+    run_answer(e->waiter, result->end, e->has_timeout, error, a.reply);
     execution_free(e);
 }
 
@@ -117,7 +105,6 @@ static const char *add_inputs(RedisModuleCtx *ctx, frame_writer *body, RedisModu
 }
 
 static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, const run_args *args) {
-    RedisModuleString **outputs = argv + args->first_output;
     job_request request = {.role = WORKER_MODELS,
                            .kind = JOB_RUN,
                            .deadline_ms = run_deadline_ms(args->timeout_ms),
@@ -137,14 +124,15 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
         frame_free(&request.body);
         return REDISMODULE_OK;
     }
-    execution *e = execution_new(m, outputs, args->output_count);
-    e->waiter = w;
-    e->has_timeout = args->timeout_ms > 0;
+    execution *e = memory.alloc(sizeof *e);
+    *e = (execution){.waiter = w,
+                     .model = model_hold(m),
+                     .has_timeout = args->timeout_ms > 0,
+                     .outputs = run_keys_hold(argv + args->first_output, args->output_count)};
     request.arg = e;
     job_id job = job_submit(&request, &error);
     if (job == 0) {
-        runs_count(JOB_FAILED, false);
-        waiter_finish_error(w, error);
+        run_answer(w, JOB_FAILED, false, error, (slice){NULL, 0});
         execution_free(e);
     } else {
         waiter_set_job(w, job);
@@ -154,13 +142,9 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
 
 /* The server asks which keys the command has. Wrong arguments are told by running it. */
 static int tell_keys(RedisModuleCtx *ctx, const run_args *args) {
-    RedisModule_KeyAtPosWithFlags(ctx, 1, REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS);
-    for (size_t i = 0; i < args->input_count; i++)
-        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_input + i),
-                                      REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS);
-    for (size_t i = 0; i < args->output_count; i++)
-        RedisModule_KeyAtPosWithFlags(ctx, (int)(args->first_output + i),
-                                      REDISMODULE_CMD_KEY_OW | REDISMODULE_CMD_KEY_UPDATE);
+    ai_tell_keys(ctx, 1, 1, AI_KEY_READ);
+    ai_tell_keys(ctx, args->first_input, args->input_count, AI_KEY_READ);
+    ai_tell_keys(ctx, args->first_output, args->output_count, AI_KEY_STORED);
     return REDISMODULE_OK;
 }
 

@@ -59,6 +59,17 @@ static void reply_meta(RedisModuleCtx *ctx, const tensor *t) {
     for (unsigned i = 0; i < t->dims; i++) RedisModule_ReplyWithLongLong(ctx, t->shape[i]);
 }
 
+void ai_reply_tensor(RedisModuleCtx *ctx, const tensor *t, const tensorget_args *parts) {
+    if (parts->meta) {
+        RedisModule_ReplyWithArray(ctx, parts->blob || parts->values ? 6 : 4);
+        reply_meta(ctx, t);
+        if (parts->blob) RedisModule_ReplyWithCString(ctx, "blob");
+        if (parts->values) RedisModule_ReplyWithCString(ctx, "values");
+    }
+    if (parts->blob) RedisModule_ReplyWithStringBuffer(ctx, t->data, t->size);
+    if (parts->values) reply_values(ctx, t);
+}
+
 /* AI.TENSORGET key [META] [BLOB | VALUES]: with META dtype and shape as an array of names and values, in it or,
  * without META, alone the data: one bulk string, or an array of numbers or strings. Nothing asked for is META BLOB. */
 int ai_tensorget(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
@@ -74,13 +85,6 @@ int ai_tensorget(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     ai_arguments_close(&args);
     if (error != NULL) return ai_reply_error(ctx, error);
 
-    if (parts.meta) {
-        RedisModule_ReplyWithArray(ctx, parts.blob || parts.values ? 6 : 4);
-        reply_meta(ctx, t);
-        if (parts.blob) RedisModule_ReplyWithCString(ctx, "blob");
-        if (parts.values) RedisModule_ReplyWithCString(ctx, "values");
-    }
-    if (parts.blob) RedisModule_ReplyWithStringBuffer(ctx, t->data, t->size);
-    if (parts.values) reply_values(ctx, t);
+    ai_reply_tensor(ctx, t, &parts);
     return REDISMODULE_OK;
 }

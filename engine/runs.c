@@ -1,6 +1,8 @@
 #include "runs.h"
 
 #include "ai_command.h"
+#include "memory.h"
+#include "run_counters.h"
 #include "tensor_type.h"
 
 enum { MAX_TIMEOUT_MS = 24 * 3600 * 1000 }; /* as keymiss.job-timeout-ms; a longer TIMEOUT is taken as this */
@@ -17,33 +19,29 @@ void runs_count(job_end end, bool ok) {
     else runs.failed++;
 }
 
+void run_answer(waiter *w, job_end end, bool has_timeout, const char *error, slice reply) {
+    static const char TIMED_OUT[] = "+TIMEDOUT\r\n";
+    runs_count(end, error == NULL && !run_reply_is_error(reply));
+    if (end == JOB_TIMED_OUT && has_timeout) waiter_finish_resp(w, TIMED_OUT, sizeof TIMED_OUT - 1);
+    else if (error != NULL) waiter_finish_error(w, error);
+    else waiter_finish_resp(w, reply.data, reply.len);
+}
+
 const char *run_check_counts(const model *m, size_t inputs, size_t outputs) {
     if (inputs != m->inputs.count) return "Number of keys given as INPUTS here does not match model definition";
     if (outputs != m->outputs.count) return "Number of keys given as OUTPUTS here does not match model definition";
     return NULL;
 }
 
-bool run_read_counters(const slice *parts, run_counters *out) {
-    long long *const fields[RUN_COUNTER_PARTS] = {&out->duration_us, &out->calls, &out->samples, &out->errors};
-    for (int i = 0; i < RUN_COUNTER_PARTS; i++) {
-        if (!slice_number(parts[i], fields[i]) || *fields[i] < 0) return false;
-    }
-    return true;
+run_keys run_keys_hold(RedisModuleString **items, size_t count) {
+    run_keys keys = {memory.alloc(count * sizeof *keys.items), count};
+    for (size_t i = 0; i < count; i++) keys.items[i] = RedisModule_HoldString(NULL, items[i]);
+    return keys;
 }
 
-void run_add_counters(run_counters *to, const run_counters *more) {
-    to->duration_us += more->duration_us;
-    to->calls += more->calls;
-    to->samples += more->samples;
-    to->errors += more->errors;
-}
-
-bool run_reply_is_whole(slice reply) {
-    return reply.len > 0 && resp_value_length(reply.data, reply.len) == reply.len;
-}
-
-bool run_reply_is_error(slice reply) {
-    return reply.data[0] == '-';
+void run_keys_release(run_keys *keys) {
+    for (size_t i = 0; i < keys->count; i++) RedisModule_FreeString(NULL, keys->items[i]);
+    memory.free(keys->items);
 }
 
 const char *run_check_output(RedisModuleCtx *ctx, RedisModuleString *key) {
@@ -51,11 +49,11 @@ const char *run_check_output(RedisModuleCtx *ctx, RedisModuleString *key) {
     return error != NULL ? error : tensor_check_key(ctx, key);
 }
 
-const char *run_store_outputs(RedisModuleCtx *ctx, RedisModuleString *const *keys, tensor **tensors, size_t count) {
+const char *run_store_outputs(RedisModuleCtx *ctx, const run_keys *keys, tensor **tensors) {
     const char *error = NULL;
     size_t stored = 0;
-    for (; stored < count && (error = run_check_output(ctx, keys[stored])) == NULL; stored++)
-        tensor_store_and_replicate(ctx, keys[stored], tensors[stored]);
-    for (size_t i = stored; i < count; i++) tensor_release(tensors[i]);
+    for (; stored < keys->count && (error = run_check_output(ctx, keys->items[stored])) == NULL; stored++)
+        tensor_store_and_replicate(ctx, keys->items[stored], tensors[stored]);
+    for (size_t i = stored; i < keys->count; i++) tensor_release(tensors[i]);
     return error;
 }

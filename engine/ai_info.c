@@ -4,7 +4,8 @@
 
 #include "ai.h"
 #include "ai_command.h"
-#include "memory.h"
+#include "ai_options.h"
+#include "ai_report.h"
 #include "model_type.h"
 #include "settings.h"
 
@@ -41,11 +42,14 @@ static void reply_version(RedisModuleCtx *ctx, const char *name, const char *ver
 
 static int reply_versions(RedisModuleCtx *ctx) {
     char encoding[16];
+    slice tensorflow = ai_report_backend_version("TF"), onnx = ai_report_backend_version("ONNX");
     snprintf(encoding, sizeof encoding, "%d", AI_RDB_ENCODING);
-    RedisModule_ReplyWithArray(ctx, 6);
+    RedisModule_ReplyWithArray(ctx, 6 + 2 * ((tensorflow.data != NULL) + (onnx.data != NULL)));
     reply_version(ctx, "Version", AI_COMPATIBLE_VERSION);
     reply_version(ctx, "Low level API Version", AI_COMPATIBLE_LOW_LEVEL_API);
     reply_version(ctx, "RDB Encoding version", encoding);
+    if (tensorflow.data != NULL) reply_text(ctx, "TensorFlow version", tensorflow);
+    if (onnx.data != NULL) reply_text(ctx, "ONNX version", onnx);
     return REDISMODULE_OK;
 }
 
@@ -63,15 +67,12 @@ int ai_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }
 
-/* Kept for clients that set it: a backend is a module of the models worker, and no path leads to it. */
-static char *backends_path;
-
 static int config_get(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (argc != 3) return RedisModule_WrongArity(ctx);
     slice name = ai_slice(argv[2]);
     if (slice_is_word(name, "MODEL_CHUNK_SIZE")) return RedisModule_ReplyWithLongLong(ctx, settings.model_chunk_size);
     if (slice_is_word(name, "BACKENDSPATH"))
-        return RedisModule_ReplyWithCString(ctx, backends_path == NULL ? "" : backends_path);
+        return RedisModule_ReplyWithCString(ctx, ai_options.backends_path == NULL ? "" : ai_options.backends_path);
     return RedisModule_ReplyWithNull(ctx);
 }
 
@@ -87,11 +88,7 @@ static int config_chunk_size(RedisModuleCtx *ctx, RedisModuleString **argv, int 
 
 static int config_backends_path(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (argc < 3) return RedisModule_ReplyWithError(ctx, "ERR BACKENDSPATH: missing path argument");
-    slice path = ai_slice(argv[2]);
-    memory.free(backends_path);
-    backends_path = memory.alloc(path.len + 1);
-    memcpy(backends_path, path.data, path.len);
-    backends_path[path.len] = '\0';
+    ai_options_set_backends_path(ai_slice(argv[2]));
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "ai_report.h"
 #include "memory.h"
 #include "worker.h"
 
@@ -45,7 +46,7 @@ void info_histogram(RedisModuleInfoCtx *ctx, const char *name, const histogram *
     }
 }
 
-/* INFO <text> of the models worker: INFO's lines must not be broken, so it is kept on one. */
+/* INFO <text> ... of the models worker: INFO's lines must not be broken, so the text is kept on one. */
 static void on_models_info(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     (void)ctx;
     (void)role;
@@ -57,6 +58,7 @@ static void on_models_info(RedisModuleCtx *ctx, worker_role role, const frame *f
         models_said[i] = c < ' ' ? ' ' : text.data[i];
     }
     models_said[text.len] = 0;
+    ai_report_learn(f->parts + 2, f->count - 2);
 }
 
 static void write_models(RedisModuleInfoCtx *ctx) {

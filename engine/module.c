@@ -1,5 +1,7 @@
 /* module.c: what the server learns of Keymiss when it loads the module: settings, parts and commands. */
 #include "ai.h"
+#include "ai_module.h"
+#include "ai_options.h"
 #include "calls.h"
 #include "events.h"
 #include "hooks.h"
@@ -12,9 +14,8 @@
 #include "rg.h"
 #include "settings.h"
 #include "unit.h"
+#include "version.h"
 #include "worker.h"
-
-enum { KEYMISS_VERSION = 100 }; /* 0.1.0, as MODULE LIST shows it */
 
 typedef struct command {
     const char *name;
@@ -26,7 +27,7 @@ typedef struct command {
 
 static const command commands[] = {
     {WAITER_ANSWER_COMMAND, waiter_answer_command, "fast allow-stale allow-loading", 0, 0, 0, "dangerous"},
-    /* The numbers of AI.MODELEXECUTE and AI.MODELRUN are the original's, for COMMAND INFO; they tell their keys when asked. */
+    /* Where keys are told when asked (getkeys-api), the numbers are the original's, for COMMAND INFO. */
     {"ai.tensorset", ai_tensorset, "write deny-oom", 1, 1, 1, "write slow"},
     {"ai.tensorget", ai_tensorget, "readonly", 1, 1, 1, "read slow"},
     {"ai.modelstore", ai_modelstore, "write deny-oom", 1, 1, 1, "write slow blocking"},
@@ -36,6 +37,12 @@ static const command commands[] = {
     {"ai._modelscan", ai_modelscan, "readonly", 0, 0, 0, "read slow"},
     {"ai.modelexecute", ai_modelexecute, "write deny-oom getkeys-api", 4, 4, 1, "write slow blocking"},
     {"ai.modelrun", ai_modelrun, "write deny-oom getkeys-api", 3, 3, 1, "write slow blocking"},
+    {"ai.scriptexecute", ai_scriptexecute, "write deny-oom getkeys-api", 5, 5, 1, "write slow blocking"},
+    {"ai.scriptrun", ai_scriptrun, "write deny-oom getkeys-api", 4, 4, 1, "write slow blocking"},
+    {"ai.dagexecute", ai_dagexecute, "write deny-oom getkeys-api", 3, 3, 1, "write slow blocking"},
+    {"ai.dagexecute_ro", ai_dagexecute_ro, "readonly getkeys-api", 3, 3, 1, "read slow blocking"},
+    {"ai.dagrun", ai_dagrun, "write deny-oom getkeys-api", 3, 3, 1, "write slow blocking"},
+    {"ai.dagrun_ro", ai_dagrun_ro, "readonly getkeys-api", 3, 3, 1, "read slow blocking"},
     {"ai.info", ai_info, "readonly", 1, 1, 1, "read slow"},
     {"ai.config", ai_config, "readonly", 0, 0, 0, "admin slow dangerous"},
 };
@@ -57,8 +64,9 @@ static int create_commands(RedisModuleCtx *ctx) {
 }
 
 /* Parts that can be refused by the server, each with its line in the log. */
-static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, create_commands, ai_init,   registrations_init,
-                                                    events_init,   hooks_init,      peers_init, rg_init};
+static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init,  ai_options_init,    create_commands, ai_init,
+                                                    ai_module_init, registrations_init, events_init,     hooks_init,
+                                                    peers_init,     rg_init};
 
 static void use_server_memory(void) {
     memory.alloc = RedisModule_Alloc;
@@ -70,7 +78,8 @@ static void use_server_memory(void) {
 __attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
-    (void)argv;
+    static bool loaded;
+    if (loaded) return ai_module_load(ctx, argv, argc);
     const char *missing = redis_api_load(ctx);
     if (RedisModule_SetModuleAttribs) {
         RedisModule_SetModuleAttribs(ctx, "keymiss", KEYMISS_VERSION, REDISMODULE_APIVER);
@@ -82,12 +91,6 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
         }
         return REDISMODULE_ERR;
     }
-    if (argc > 0) {
-        RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING,
-                        "not loaded: it takes no arguments; settings are keymiss.<name> <value> in the server's "
-                        "configuration, or CONFIG SET keymiss.<name>");
-        return REDISMODULE_ERR;
-    }
     if (RedisModule_IsModuleNameBusy && RedisModule_IsModuleNameBusy("keymiss")) {
         RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "not loaded: there is a module called keymiss already");
         return REDISMODULE_ERR;
@@ -95,6 +98,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
     /* A payload that ends early is for the loader to refuse: else the server stops, whoever sent the RESTORE. */
     RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
     use_server_memory();
+    if (ai_options_read(ctx, argv, argc) != REDISMODULE_OK) return REDISMODULE_ERR;
     unit_init(ctx);
     worker_init(ctx);
     jobs_init(ctx);
@@ -103,5 +107,6 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         if (parts[i](ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
     }
+    loaded = true;
     return REDISMODULE_OK;
 }

@@ -174,6 +174,13 @@ void settings_each(void (*visit)(void *arg, const char *name, const char *value)
     }
 }
 
+int settings_suggest(RedisModuleCtx *ctx, const char *name, const char *value) {
+    for (size_t i = 0; i < NUMBERS; i++) {
+        if (strcmp(numbers[i].name, name) == 0 && *numbers[i].value != numbers[i].standard) return REDISMODULE_OK;
+    }
+    return settings_set(ctx, name, value);
+}
+
 int settings_set(RedisModuleCtx *ctx, const char *name, const char *value) {
     char full[64];
     snprintf(full, sizeof(full), "keymiss.%s", name);

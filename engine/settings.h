@@ -36,5 +36,7 @@ void settings_each(void (*visit)(void *arg, const char *name, const char *value)
 
 /* What CONFIG SET keymiss.<name> does, for a command that changes a setting. REDISMODULE_ERR if the value is refused. */
 int settings_set(RedisModuleCtx *ctx, const char *name, const char *value);
+/* The same for a number that the server's configuration says nothing of; what it says stays. */
+int settings_suggest(RedisModuleCtx *ctx, const char *name, const char *value);
 
 #endif

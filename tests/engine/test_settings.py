@@ -67,11 +67,3 @@ def test_a_server_with_a_wrong_setting_says_so_and_does_not_start(
     with pytest.raises(AssertionError, match="ended while starting"):
         server.start()
     wait_until(lambda: line in server.log, 5.0, "the log says so")
-
-
-def test_arguments_of_the_module_are_refused(make_server: Callable[..., Server]) -> None:
-    server = make_server(start=False)
-    server.settings = {"loadmodule": f"{server.module} argument"}
-    with pytest.raises(AssertionError, match="ended while starting"):
-        server.start()
-    assert "it takes no arguments" in server.log

@@ -13,6 +13,12 @@ int ai_modeldel(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_modelscan(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_modelexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_run.c */
 int ai_modelrun(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_scriptexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_script_run.c */
+int ai_scriptrun(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_dagexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_dag.c */
+int ai_dagexecute_ro(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_dagrun(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_dagrun_ro(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_info.c */
 int ai_config(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 

@@ -202,12 +202,24 @@ static const char *parse_ops(dag_form form, const slice *argv, size_t argc, size
     return NULL;
 }
 
+static void count_tensors(dag_args *args) {
+    size_t outputs = 0;
+    args->local_count = args->load_count;
+    for (const dag_op *op = args->ops; op < args->ops + args->op_count; op++) {
+        if (op->kind == DAG_TENSORSET) args->local_count++;
+        else outputs += op->output_count;
+        args->run_count += op->kind == DAG_MODEL || op->kind == DAG_SCRIPT;
+    }
+    args->tensor_count = args->local_count + outputs;
+}
+
 void parse_dag(dag_form form, const slice *argv, size_t argc, dag_args *out) {
     size_t at = 1;
     *out = (dag_args){0};
     if (argc < FORMS[form].least) out->error = FORMS[form].too_few;
     else if ((out->error = parse_head(form, argv, argc, &at, out)) == NULL)
         out->error = parse_ops(form, argv, argc, at, out);
+    count_tensors(out);
 }
 
 void dag_args_free(dag_args *args) {
@@ -293,19 +305,12 @@ static const char *resolve_names(dag_args *args, const slice *argv, const bindin
 }
 
 const char *dag_resolve(dag_args *args, const slice *argv) {
-    size_t reads = args->persist_count, made = 0;
+    size_t reads = args->persist_count;
     bindings names;
-    args->local_count = args->load_count;
-    for (size_t i = 0; i < args->op_count; i++) {
-        const dag_op *op = &args->ops[i];
-        reads += op->input_count;
-        if (op->kind == DAG_TENSORSET) args->local_count++;
-        else made += op->output_count;
-    }
-    args->tensor_count = args->local_count + made;
+    for (size_t i = 0; i < args->op_count; i++) reads += args->ops[i].input_count;
     args->numbers = memory.alloc(reads * sizeof *args->numbers);
     args->wanted = memory.alloc(args->tensor_count * sizeof *args->wanted);
-    if (args->tensor_count > 0) memset(args->wanted, 0, args->tensor_count * sizeof *args->wanted);
+    for (size_t i = 0; i < args->tensor_count; i++) args->wanted[i] = false;
     collect_names(args, argv, &names);
     const char *error = resolve_names(args, argv, &names);
     memory.free(names.all);

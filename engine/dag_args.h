@@ -42,8 +42,10 @@ typedef struct dag_args {
     size_t op_count;
     const char *error; /* NULL: none */
     slice unexpected;  /* if not empty, what the error ends with */
-    /* Of dag_resolve. Tensors are numbered: first LOAD's, then those set, then the outputs of each op in turn. */
+    /* Tensors are numbered: first LOAD's, then those set, then the outputs of each op in turn. */
     size_t local_count, tensor_count; /* local: LOAD's and those set */
+    size_t run_count;                 /* of models and scripts */
+    /* Of dag_resolve: */
     const size_t *persisted;          /* the tensor of each name */
     bool *wanted;                     /* by number: an output that is read by TENSORGET or persisted */
     size_t *numbers;                  /* what `inputs` and `persisted` point into */

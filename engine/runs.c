@@ -4,6 +4,7 @@
 #include "memory.h"
 #include "run_counters.h"
 #include "tensor_type.h"
+#include "users.h"
 
 enum { MAX_TIMEOUT_MS = 24 * 3600 * 1000 }; /* as keymiss.job-timeout-ms; a longer TIMEOUT is taken as this */
 
@@ -56,4 +57,31 @@ const char *run_store_outputs(RedisModuleCtx *ctx, const run_keys *keys, tensor 
         tensor_store_and_replicate(ctx, keys->items[stored], tensors[stored]);
     for (size_t i = stored; i < keys->count; i++) tensor_release(tensors[i]);
     return error;
+}
+
+job_id run_graph(RedisModuleCtx *ctx, const graph *g, long long timeout_ms, job_callback callback, void *arg,
+                 const char **error) {
+    bool repeatable = graph_repeatable(g);
+    job_request request = {.role = WORKER_MODELS,
+                           .kind = JOB_DAG,
+                           .deadline_ms = run_deadline_ms(timeout_ms),
+                           .db = RedisModule_GetSelectedDb(ctx),
+                           .repeatable = repeatable,
+                           .user = repeatable ? NULL : users_current_name(ctx),
+                           .callback = callback,
+                           .arg = arg};
+    frame_init(&request.body);
+    graph_encode(g, &request.body);
+    return job_submit(&request, error);
+}
+
+const char *run_graph_ended(graph *g, const job_result *result, slice *reply) {
+    static const slice OK = {"+OK\r\n", 5};
+    if (result->end != JOB_DONE) return result->error;
+    switch (graph_decode(g, &result->done, reply)) {
+    case GRAPH_MALFORMED: return RUN_MALFORMED_ANSWER;
+    case GRAPH_FAILED: return NULL;
+    case GRAPH_DONE: *reply = OK;
+    }
+    return NULL;
 }

@@ -2,6 +2,7 @@
 #ifndef KEYMISS_RUNS_H
 #define KEYMISS_RUNS_H
 
+#include "graph.h"
 #include "jobs.h"
 #include "model.h"
 #include "reply.h"
@@ -39,5 +40,12 @@ const char *run_check_output(RedisModuleCtx *ctx, RedisModuleString *key);
 /* Store a tensor at each key in their order, told to replicas and the AOF; takes the references over. At a key that may
  * not be written it ends: what was stored before it stays, and the error is returned. */
 const char *run_store_outputs(RedisModuleCtx *ctx, const run_keys *keys, tensor **tensors);
+
+/* Have the models worker run a graph, with the rights of the command's user where a script might call commands. Returns
+ * 0 with *error set if it cannot be asked. */
+job_id run_graph(RedisModuleCtx *ctx, const graph *g, long long timeout_ms, job_callback callback, void *arg,
+                 const char **error);
+/* For the callback: NULL, with *reply +OK and the graph decoded, or *reply the error of the whole; or an error. */
+const char *run_graph_ended(graph *g, const job_result *result, slice *reply);
 
 #endif

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import hiredis
 
@@ -79,6 +79,20 @@ class FrameReader:
             yield frame
         if self._unparsed > self.max_frame_bytes:
             raise ChannelError(f"malformed frame: longer than {self.max_frame_bytes} bytes")
+
+
+def parse_reply(reply: bytes) -> Any:
+    """A reply inside a frame: bytes for every string, int, None, list, hiredis.ReplyError for an error.
+    ChannelError where it is no RESP2 value."""
+    reader = hiredis.Reader()
+    try:
+        reader.feed(reply)
+        value = reader.gets()
+    except hiredis.ProtocolError as error:
+        raise ChannelError(f"malformed reply: {error}") from None
+    if value is False:
+        raise ChannelError("malformed reply: it is cut short")
+    return value
 
 
 def number(part: bytes) -> int:

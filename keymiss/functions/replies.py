@@ -19,7 +19,8 @@ from typing import Any
 
 import hiredis
 
-from keymiss.errors import GearsError
+from keymiss.channel import parse_reply
+from keymiss.errors import ChannelError, GearsError
 
 NIL = b"$-1\r\n"
 OK = b"+OK\r\n"
@@ -53,14 +54,10 @@ def from_resp(reply: bytes) -> Any:
 
 def bytes_from_resp(reply: bytes) -> Any:
     """As `from_resp`, with every string as bytes; an error inside an array is a hiredis.ReplyError."""
-    reader = hiredis.Reader()
     try:
-        reader.feed(reply)
-        value = reader.gets()
-    except hiredis.ProtocolError as error:
-        raise GearsError(f"malformed reply: {error}") from None
-    if value is False:
-        raise GearsError("malformed reply: it is cut short")
+        value = parse_reply(reply)
+    except ChannelError as error:
+        raise GearsError(str(error)) from None
     if isinstance(value, hiredis.ReplyError):
         raise GearsError(str(value))
     return value

@@ -241,7 +241,7 @@ tests() {
     STEPS=5
     set_up ,test
     step "What the tests need: valkey, clang" test_packages
-    # Two processes a core, since many tests wait; the tests of a file stay together, so that what they share is made once.
+    # Two processes a core, since many tests wait; what shares a server stays together (tests/support/scheduling.py).
     exec .venv/bin/python -m pytest -n "$((2 * $(nproc)))" --dist loadscope "$@"
 }
 

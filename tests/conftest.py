@@ -7,6 +7,13 @@
     make_cluster      makes clusters: make_cluster(shards=3, replicas=1)
     cluster           three masters that tests share, empty at the start of each test
     client            a redis-py client of `server`
+    host_models       the setting that joins a server to the models worker which the tests share
+
+Servers of a replicated pair or of a cluster share one models worker, as `keymiss up` has it; `server` and
+those of `make_server` start their own, unless told `settings=host_models`: for a test that needs a new server
+but not a new models worker, which would import torch again.
+
+The unit that pytest-xdist hands out is a file on one kind of server; files with a slow test go first.
 
 `KEYMISS_SERVERS=redis` narrows the servers, `KEYMISS_SO` names the module, and
 `KEYMISS_TEST_PORTS=25000-25999` the ports.
@@ -20,14 +27,18 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from redis.exceptions import ResponseError
 from support.cluster import Cluster
+from support.models_worker import ModelsWorker
 from support.server import Server, available_kinds, wait_for_replica
 from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 LOG_LINES_SHOWN = 120
 
@@ -69,13 +80,54 @@ def make_server(server_kind: str, tmp_path: Path) -> Iterator[Callable[..., Serv
         yield maker
 
 
+class _Shared:
+    """What tests share, one for each kind of server, whichever order the kinds come in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._makers: dict[str, _Maker] = {}
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def maker(self, kind: str) -> _Maker:
+        """Makes servers that live until the last test."""
+        if kind not in self._makers:
+            self._makers[kind] = _Maker(kind, self._folder / kind)
+        return self._makers[kind]
+
+    def get(self, name: str, kind: str, make: Callable[[], Any]) -> Any:
+        """`make()`, once."""
+        if (name, kind) not in self._made:
+            self._made[name, kind] = make()
+        return self._made[name, kind]
+
+    def close(self) -> None:
+        for maker in self._makers.values():
+            maker.close()
+
+
 @pytest.fixture(scope="session")
-def make_shared_server(
-    server_kind: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Server]]:
-    """Makes servers that live until the last test of this kind of server."""
-    with contextlib.closing(_Maker(server_kind, tmp_path_factory.mktemp(server_kind))) as maker:
-        yield maker
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shared]:
+    with contextlib.closing(_Shared(tmp_path_factory.mktemp("shared"))) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def make_shared_server(server_kind: str, _shared: _Shared) -> Callable[..., Server]:
+    """Makes servers that live until the last test."""
+    return _shared.maker(server_kind)
+
+
+@pytest.fixture(scope="session")
+def _models_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelsWorker]:
+    with contextlib.closing(ModelsWorker(tmp_path_factory.mktemp("models"))) as worker:
+        yield worker
+
+
+@pytest.fixture
+def host_models(_models_worker: ModelsWorker) -> dict[str, object]:
+    """Settings of a server that shares one models worker with all others told so."""
+    _models_worker.ensure()
+    return {"keymiss.models": f"unix:{_models_worker.socket}"}
 
 
 @pytest.fixture
@@ -85,18 +137,22 @@ def fresh_server(make_server: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture
-def replicated(make_server: Callable[..., Server]) -> tuple[Server, Server]:
+def replicated(make_server: Callable[..., Server], host_models: dict[str, object]) -> tuple[Server, Server]:
     """A primary and its replica, in sync."""
-    primary = make_server()
-    replica = make_server(settings={"replicaof": f"127.0.0.1 {primary.port}"})
+    primary = make_server(settings=host_models)
+    replica = make_server(settings={**host_models, "replicaof": f"127.0.0.1 {primary.port}"})
     wait_for_replica(primary, replica)
     return primary, replica
 
 
 @pytest.fixture
-def make_cluster(make_server: Callable[..., Server]) -> Callable[..., Cluster]:
+def make_cluster(
+    make_server: Callable[..., Server], host_models: dict[str, object]
+) -> Callable[..., Cluster]:
     """Makes clusters that are this test's own: make_cluster(shards=3, replicas=1)."""
-    return lambda shards=3, replicas=0, **settings: Cluster(make_server, shards, replicas, **settings)
+    return lambda shards=3, replicas=0, **settings: Cluster(
+        make_server, shards, replicas, {**host_models, **settings}
+    )
 
 
 class _Lender:
@@ -117,11 +173,11 @@ class _Lender:
             self.server.close()
             self._start()
         with contextlib.closing(self.server.client(decode_responses=True)) as client:
-            clean(client)
             now = _settings(client)
             for name, value in self._first_settings.items():
                 if now.get(name) != value:
                     client.config_set(name, value)
+            clean(client)
         return self.server
 
     def _answers(self) -> bool:
@@ -151,8 +207,9 @@ def _has_no_registration(client: redis.Redis) -> bool:
 
 
 @pytest.fixture(scope="session")
-def _server_lender(make_shared_server: Callable[..., Server]) -> _Lender:
-    return _Lender(make_shared_server)
+def _server_lender(server_kind: str, _shared: _Shared) -> _Lender:
+    lender: _Lender = _shared.get("server", server_kind, lambda: _Lender(_shared.maker(server_kind)))
+    return lender
 
 
 @pytest.fixture
@@ -170,22 +227,35 @@ def client(server: Server) -> Iterator[redis.Redis]:
         yield connected
 
 
-@pytest.fixture(scope="session")
-def _shared_cluster(make_shared_server: Callable[..., Server]) -> Cluster:
-    return Cluster(make_shared_server)
-
-
 @pytest.fixture
-def cluster(_shared_cluster: Cluster) -> Iterator[Cluster]:
+def cluster(server_kind: str, _shared: _Shared, host_models: dict[str, object]) -> Iterator[Cluster]:
     """Three masters that tests share, empty, without registrations. A test that brings one down fails."""
-    for master in _shared_cluster.masters:
+    make = _shared.maker(server_kind)
+    shared: Cluster = _shared.get("cluster", server_kind, lambda: Cluster(make, settings=host_models))
+    for master in shared.masters:
         with contextlib.closing(master.client()) as connected:
             clean(connected)
-    for master in _shared_cluster.masters:
+    for master in shared.masters:
         with contextlib.closing(master.client()) as connected:
             wait_until(partial(_has_no_registration, connected), 10.0, "no shard has a registration")
-    yield _shared_cluster
-    assert all(master.alive for master in _shared_cluster.masters), "the test brought a shared shard down"
+    yield shared
+    assert all(master.alive for master in shared.masters), "the test brought a shared shard down"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test first: nothing long is left to a single process at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """With --dist loadscope, a unit of work is a file on one kind of server, in the order collected."""
+    from support.scheduling import FileAndServerScheduling
+
+    if config.getvalue("dist") != "loadscope":
+        return None
+    return FileAndServerScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

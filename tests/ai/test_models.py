@@ -82,10 +82,10 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(server: Server, cli
 
 
 def test_two_servers_share_a_folder_and_each_keeps_the_other_s_files(
-    make_server: Callable[..., Server], tmp_path: Path
+    make_server: Callable[..., Server], host_models: dict[str, object], tmp_path: Path
 ) -> None:
     shared = tmp_path / "shared-models"
-    servers = [make_server(settings={"keymiss.models-dir": shared}) for _ in range(2)]
+    servers = [make_server(settings={**host_models, "keymiss.models-dir": shared}) for _ in range(2)]
     blob = torch_models.doubler()
     with contextlib.closing(servers[0].client()) as one, contextlib.closing(servers[1].client()) as two:
         _store(one, "m", blob)
@@ -103,9 +103,9 @@ def test_two_servers_share_a_folder_and_each_keeps_the_other_s_files(
 
 
 def test_files_that_a_killed_server_left_are_swept_at_the_next_start(
-    make_server: Callable[..., Server],
+    make_server: Callable[..., Server], host_models: dict[str, object]
 ) -> None:
-    server = make_server()
+    server = make_server(settings=host_models)
     with contextlib.closing(server.client()) as client:
         _store(client, "m", torch_models.doubler())
     stale = server.folder / "models" / f".{'0' * 64}.abcdef"
@@ -117,8 +117,10 @@ def test_files_that_a_killed_server_left_are_swept_at_the_next_start(
     wait_until(lambda: _files(server) == ["README"], 5.0, "only what is no model's file is left")
 
 
-def test_a_file_that_was_cut_short_is_written_again(make_server: Callable[..., Server]) -> None:
-    server = make_server()
+def test_a_file_that_was_cut_short_is_written_again(
+    make_server: Callable[..., Server], host_models: dict[str, object]
+) -> None:
+    server = make_server(settings=host_models)
     blob = torch_models.doubler()
     path = server.folder / "models" / _name(blob)
     path.parent.mkdir()

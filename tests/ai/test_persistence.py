@@ -41,9 +41,11 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_key_is_back_as_it_was(make_server: Callable[..., Server], way: str) -> None:
+def test_every_key_is_back_as_it_was(
+    make_server: Callable[..., Server], host_models: dict[str, object], way: str
+) -> None:
     settings, persist = WAYS[way]
-    server = make_server(settings=settings)
+    server = make_server(settings={**host_models, **settings})
     with contextlib.closing(server.client()) as client:
         _fill(client)
         client.execute_command("AI.TENSORSET", "gone", "INT8", 1)
@@ -55,13 +57,16 @@ def test_every_key_is_back_as_it_was(make_server: Callable[..., Server], way: st
     with contextlib.closing(server.client()) as client:
         assert {key: (_digest(client, key), client.execute_command("DUMP", key)) for key in KEYS} == before
         assert not client.exists("gone")
-        assert server.worker_pid("models") == 0, "a model is loaded when it is first run"
+        worker = client.info("keymiss")["keymiss_models_worker"]
+        assert worker["state"] == "off", "a model is loaded when it is first run"
         assert torch_models.execute(client, "plain", "numbers", "y") == b"OK"
         assert torch_models.get_tensor(client, "y") == [-2, 254]
 
 
-def test_the_files_are_not_written_again_at_a_restart(make_server: Callable[..., Server]) -> None:
-    server = make_server()
+def test_the_files_are_not_written_again_at_a_restart(
+    make_server: Callable[..., Server], host_models: dict[str, object]
+) -> None:
+    server = make_server(settings=host_models)
     with contextlib.closing(server.client()) as client:
         torch_models.store(client, "m", torch_models.doubler())
         client.save()
@@ -74,8 +79,10 @@ def test_the_files_are_not_written_again_at_a_restart(make_server: Callable[...,
     assert path.stat().st_ino == inode
 
 
-def test_the_files_may_be_lost_because_the_rdb_holds_the_bytes(make_server: Callable[..., Server]) -> None:
-    server = make_server()
+def test_the_files_may_be_lost_because_the_rdb_holds_the_bytes(
+    make_server: Callable[..., Server], host_models: dict[str, object]
+) -> None:
+    server = make_server(settings=host_models)
     with contextlib.closing(server.client()) as client:
         torch_models.store(client, "m", torch_models.doubler())
         client.save()

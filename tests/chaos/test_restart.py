@@ -45,9 +45,11 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_everything_is_back_after_a_kill_and_a_start(make_server: Any, way: str) -> None:
+def test_everything_is_back_after_a_kill_and_a_start(
+    make_server: Any, host_models: dict[str, object], way: str
+) -> None:
     settings, persist = WAYS[way]
-    server: Server = make_server(settings=settings)
+    server: Server = make_server(settings={**host_models, **settings})
     _fill(server, persist)
     server.kill()
     server.start()
@@ -62,9 +64,11 @@ def test_everything_is_back_after_an_orderly_restart_twice(make_server: Any) -> 
         _check(server)
 
 
-def test_keys_are_back_from_an_append_only_file_rewritten_as_commands(make_server: Any) -> None:
+def test_keys_are_back_from_an_append_only_file_rewritten_as_commands(
+    make_server: Any, host_models: dict[str, object]
+) -> None:
     """Without registrations: a server asks modules for commands to write for keys only (docs/hooks.md)."""
-    server: Server = make_server(settings={**AOF, "aof-use-rdb-preamble": "no"})
+    server: Server = make_server(settings={**host_models, **AOF, "aof-use-rdb-preamble": "no"})
     _fill(server, _rewrite)
     server.kill()
     server.start()

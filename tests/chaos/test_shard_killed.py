@@ -49,13 +49,15 @@ def test_a_replica_answers_questions_without_being_promoted(replicated: tuple[Se
         assert client.get("q:1") == b"answer for q:1"
 
 
-def test_registrations_reach_a_replica_by_a_full_resync(make_server: Any) -> None:
-    primary: Server = make_server()
+def test_registrations_reach_a_replica_by_a_full_resync(
+    make_server: Any, host_models: dict[str, object]
+) -> None:
+    primary: Server = make_server(settings=host_models)
     with contextlib.closing(primary.client()) as client:
         register(client, answering_misses("q:"))
         torch_models.store(client, "model", torch_models.doubler())
         torch_models.set_tensor(client, "tensor", 1.0)
-    replica: Server = make_server(settings={"replicaof": f"127.0.0.1 {primary.port}"})
+    replica: Server = make_server(settings={**host_models, "replicaof": f"127.0.0.1 {primary.port}"})
     wait_for_replica(primary, replica)
     primary.kill()
     with contextlib.closing(replica.client(socket_timeout=60.0)) as client:

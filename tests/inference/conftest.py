@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from inference import small_models
-from inference.shard import Shard, StoredModel, start_worker
+from inference.shard import Shard, StoredModel
+from support.models_worker import start_worker
 
 
 def end(worker: subprocess.Popen[str]) -> None:

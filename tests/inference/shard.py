@@ -6,14 +6,10 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from support.paths import worker_pythonpath
 
 from keymiss.channel import Frame, FrameReader, Tensor, encode, parse_tensors, tensor_parts
 
@@ -124,20 +120,3 @@ class Shard:
 
 def floats(*shape: int, values: Sequence[float]) -> Tensor:
     return Tensor.from_values("FLOAT", shape, values)
-
-
-_MOVE = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
-)
-
-
-def start_worker(*arguments: str, fd: int | None = None, **environment: str) -> subprocess.Popen[str]:
-    """A worker process; with `fd`, that descriptor is its descriptor 3."""
-    start = ["-c", _MOVE, str(fd)] if fd is not None else []
-    return subprocess.Popen(
-        [sys.executable, *start, "-m", "keymiss.inference", *arguments],
-        pass_fds=() if fd is None else (fd,),
-        env={**os.environ, "PYTHONPATH": worker_pythonpath(), **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack
@@ -11,8 +12,10 @@ from struct import pack
 import pytest
 import torch
 from inference import small_models
+from inference.conftest import end
 from inference.shard import Shard, StoredModel, floats
 from onnx import TensorProto
+from support.models_worker import start_worker
 
 from keymiss.channel import Tensor
 
@@ -207,11 +210,6 @@ def test_weights_are_pages_of_the_file(shard: Shard, model: Make) -> None:
 
 
 def test_a_frame_that_is_malformed_ends_the_channel(model: Make) -> None:
-    import socket
-
-    from inference.conftest import end
-    from inference.shard import start_worker
-
     ours, its = socket.socketpair()
     worker = start_worker(fd=its.fileno())
     its.close()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from inference.conftest import end
-from inference.shard import PATIENCE_S, Shard, StoredModel, floats, start_worker
+from inference.shard import PATIENCE_S, Shard, StoredModel, floats
+from support.models_worker import dial, start_worker
 from support.waiting import wait_until
 
 from keymiss.inference.allocator import find_jemalloc
@@ -49,12 +50,6 @@ def connect(worker: subprocess.Popen[str], path: Path) -> Iterator[Connect]:
     yield make
     for shard in opened:
         shard.sock.close()
-
-
-def dial(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(path))
-    return sock
 
 
 def told(shard: Shard, wanted: Callable[[dict[str, int]], bool]) -> dict[str, int]:

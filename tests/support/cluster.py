@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -44,14 +44,18 @@ class Cluster:
     """Forms itself from servers made by `make(name, settings)`, which starts them and owns their end."""
 
     def __init__(
-        self, make: Callable[..., Server], shards: int = 3, replicas: int = 0, **settings: object
+        self,
+        make: Callable[..., Server],
+        shards: int = 3,
+        replicas: int = 0,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         options = {
             "cluster-enabled": "yes",
             "cluster-node-timeout": 2000,
             "cluster-require-full-coverage": "no",
+            **(settings or {}),
         }
-        options |= settings
         self.shards: list[Shard] = []
         for n in range(shards):
             master = make(settings=options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from redis.retry import Retry
 from support import sanitized
 from support.paths import module_path, worker_pythonpath
 from support.ports import ports
+from support.processes import die_with_parent
 from support.waiting import wait_until
 
 START_DEADLINE_S = 30.0
@@ -29,14 +29,6 @@ STOP_DEADLINE_S = 15.0
 CLIENT_TIMEOUT_S = 30.0
 
 KINDS = {"redis": "redis-server", "valkey": "valkey-server"}
-
-_libc = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """Runs in the child before exec: a test process that is killed leaves no server behind."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def available_kinds() -> list[str]:
@@ -138,7 +130,7 @@ class Server:
                 cwd=self.folder,
                 env=environment,
                 start_new_session=True,  # its own process group, ended with it
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         wait_until(self._answers_or_dead, START_DEADLINE_S, f"{self.kind} on port {self.port} answers")
         if not self.alive:

@@ -1,0 +1,24 @@
+"""How pytest-xdist hands out the tests: what shares a server stays together, the long files come first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from support.server import KINDS
+
+
+class FileAndServerScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """As `--dist loadscope`, but the tests of a file are one unit for each kind of server, and the order is that
+    in which they were collected: xdist would take the units of most tests first, which are not the longest."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        parameters = test.partition("[")[2].rstrip("]").split("-")
+        return " ".join([file, *(kind for kind in KINDS if kind in parameters)])

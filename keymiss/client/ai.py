@@ -333,6 +333,6 @@ def _targets(cluster: Any, command: Command[Any]) -> list[dict[str, Any]]:
     if command.where is Where.TOLD_KEY:
         return [{"target_nodes": cluster.get_node_from_key(command.key)}]
     if command.where is Where.ANY:
-        return [{"target_nodes": cluster.RANDOM}]
+        return [{"target_nodes": cluster.get_random_node()}]
     nodes = cluster.get_primaries() if command.where is Where.SHARDS else cluster.get_nodes()
     return [{"target_nodes": node} for node in nodes]

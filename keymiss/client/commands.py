@@ -215,7 +215,7 @@ def scriptget(key: Key, meta_only: Literal[False] = False) -> Command[Script]: .
 def scriptget(key: Key, meta_only: Literal[True]) -> Command[ScriptMeta]: ...
 def scriptget(key: Key, meta_only: bool = False) -> Command[Any]:
     """The script's device, tag and entry points, as a dict; its "source" too, unless `meta_only`."""
-    return Command(("AI.SCRIPTGET", key, *(("META",) if meta_only else ())), replies.fields)
+    return Command(("AI.SCRIPTGET", key, "META", *(() if meta_only else ("SOURCE",))), replies.fields)
 
 
 def scriptdel(key: Key) -> Command[str]:

@@ -12,8 +12,7 @@ from .commands import Command, Key, Keys, Where
 
 R = TypeVar("R")
 
-_NEW, _OLD = "AI.DAGEXECUTE", "AI.DAGRUN"
-_ON_KEYS = ("AI.MODELEXECUTE", "AI.SCRIPTEXECUTE", "AI.MODELRUN", "AI.SCRIPTRUN")
+_ON_KEYS = ("AI.MODELEXECUTE", "AI.SCRIPTEXECUTE")
 
 
 class Dag(Generic[R]):
@@ -79,12 +78,9 @@ class Dag(Generic[R]):
         return self._add(commands.scriptexecute(key, function, keys, inputs, args, outputs))
 
     def modelrun(self, key: Key, inputs: Keys, outputs: Keys) -> Dag[R]:
-        """Deprecated: as `modelexecute`, and the DAG has to be sent by `run`."""
-        return self._add(commands.modelrun(key, inputs, outputs))
-
-    def scriptrun(self, key: Key, function: str, inputs: Keys, outputs: Keys) -> Dag[R]:
-        """Deprecated: as `scriptexecute`, and the DAG has to be sent by `run`."""
-        return self._add(commands.scriptrun(key, function, inputs, outputs))
+        """Deprecated: as `modelexecute`."""
+        commands.deprecated("modelrun", "modelexecute")
+        return self.modelexecute(key, inputs, outputs)
 
     def execute(self) -> R:
         """Run it; the results of its operations, in order.
@@ -92,18 +88,18 @@ class Dag(Generic[R]):
         redis.ResponseError naming the operation that failed: then nothing is persisted. DeadlineError where
         the timeout passed first.
         """
-        return self._run(self._command(_NEW))
+        return self._run(self._command())
 
     def run(self) -> R:
-        """Deprecated: as `execute`, for operations of the older names."""
+        """Deprecated: as `execute`."""
         commands.deprecated("run", "execute")
-        return self._run(self._command(_OLD))
+        return self.execute()
 
     def _add(self, operation: Command[Any]) -> Dag[R]:
         self._operations.append(operation)
         return self
 
-    def _command(self, name: str) -> Command[list[Any]]:
+    def _command(self) -> Command[list[Any]]:
         routing = self._routing
         if not (self._load or self._persist) and routing is None:
             routing = self._any_key()
@@ -115,7 +111,7 @@ class Dag(Generic[R]):
         operations = tuple(part for operation in self._operations for part in ("|>", *operation.args))
         keys = [key for key in (routing, *self._load, *self._persist) if key is not None]
         return Command(
-            (name + ("_RO" if self._readonly else ""), *options, *operations),
+            ("AI.DAGEXECUTE_RO" if self._readonly else "AI.DAGEXECUTE", *options, *operations),
             self._results,
             Where.TOLD_KEY if keys else Where.ANY,
             keys[0] if keys else b"",

@@ -225,11 +225,15 @@ const char *parse_modelset(const slice *argv, size_t argc, model_args *out) {
     return take_chunks(argv, argc, at, out);
 }
 
+const char *parse_timeout(const slice *argv, size_t argc, size_t *at, const char *no_value, long long *timeout_ms) {
+    if (*at >= argc) return no_value;
+    if (!slice_number(argv[(*at)++], timeout_ms) || *timeout_ms <= 0) return "ERR Invalid value for TIMEOUT";
+    return NULL;
+}
+
 static const char *take_timeout(const slice *argv, size_t argc, size_t *at, run_args *out) {
     if (!args_take_word(argv, argc, at, "TIMEOUT")) return NULL;
-    if (*at >= argc) return "ERR No value provided for TIMEOUT";
-    if (!slice_number(argv[(*at)++], &out->timeout_ms) || out->timeout_ms <= 0) return "ERR Invalid value for TIMEOUT";
-    return NULL;
+    return parse_timeout(argv, argc, at, "ERR No value provided for TIMEOUT", &out->timeout_ms);
 }
 
 static const char *take_counted_keys(const slice *argv, size_t argc, size_t *at, size_t *first, size_t *count,

@@ -61,5 +61,7 @@ typedef struct run_args {
 extern const char ARGS_UNEXPECTED[];
 const char *parse_modelexecute(const slice *argv, size_t argc, run_args *out);
 const char *parse_modelrun(const slice *argv, size_t argc, run_args *out);
+/* The value of a TIMEOUT, which is due at argv[*at]: above 0. */
+const char *parse_timeout(const slice *argv, size_t argc, size_t *at, const char *no_value, long long *timeout_ms);
 
 #endif

@@ -230,7 +230,8 @@ static void tell_keys(RedisModuleCtx *ctx, const dag_args *args) {
     ai_tell_keys(ctx, args->first_load, args->load_count, AI_KEY_READ);
     ai_tell_keys(ctx, args->first_persist, args->persist_count, AI_KEY_STORED);
     if (args->routing != 0) ai_tell_keys(ctx, args->routing, 1, AI_KEY_ANY_USE);
-    for (const dag_op *op = args->ops; op < args->ops + args->op_count; op++) {
+    for (size_t i = 0; i < args->op_count; i++) {
+        const dag_op *op = &args->ops[i];
         if (op->has_key) ai_tell_keys(ctx, op->first + 1, 1, AI_KEY_READ);
         if (op->kind == DAG_SCRIPT)
             ai_tell_keys(ctx, op->first + op->args.script.first_key, op->args.script.key_count, AI_KEY_ANY_USE);

@@ -83,7 +83,7 @@ static const char *take_persist(const slice *argv, size_t argc, size_t *at, dag_
 }
 
 /* A TIMEOUT of 0 or less is none, as it always was here. */
-static const char *take_timeout(const slice *argv, size_t argc, size_t *at, dag_args *out) {
+static const char *take_dag_timeout(const slice *argv, size_t argc, size_t *at, dag_args *out) {
     if (++*at >= argc) return "ERR No value provided for TIMEOUT";
     if (!slice_number(argv[(*at)++], &out->timeout_ms)) return "ERR Invalid value for TIMEOUT";
     if (out->timeout_ms < 0) out->timeout_ms = 0;
@@ -108,7 +108,7 @@ static const char *parse_head(dag_form form, const slice *argv, size_t argc, siz
             error = NULL;
         } else if (slice_is_word(argv[*at], "TIMEOUT") && !timeout_seen) {
             timeout_seen = true;
-            error = take_timeout(argv, argc, at, out);
+            error = take_dag_timeout(argv, argc, at, out);
         } else {
             out->unexpected = argv[*at];
             error = "ERR Invalid DAG command. Unexpected argument:  ";
@@ -205,7 +205,8 @@ static const char *parse_ops(dag_form form, const slice *argv, size_t argc, size
 static void count_tensors(dag_args *args) {
     size_t outputs = 0;
     args->local_count = args->load_count;
-    for (const dag_op *op = args->ops; op < args->ops + args->op_count; op++) {
+    for (size_t i = 0; i < args->op_count; i++) {
+        const dag_op *op = &args->ops[i];
         if (op->kind == DAG_TENSORSET) args->local_count++;
         else outputs += op->output_count;
         args->run_count += op->kind == DAG_MODEL || op->kind == DAG_SCRIPT;
@@ -286,15 +287,16 @@ static const char *resolve_names(dag_args *args, const slice *argv, const bindin
     size_t next_set = args->load_count, next_output = args->local_count;
     size_t *number = args->numbers;
     for (size_t i = 0; i < args->load_count; i++) find_name(names, argv[args->first_load + i])->number = i;
-    for (dag_op *op = args->ops; op < args->ops + args->op_count; op++) {
+    for (size_t i = 0; i < args->op_count; i++) {
+        dag_op *op = &args->ops[i];
         op->inputs = number;
-        for (size_t i = 0; i < op->input_count; i++, number++) {
-            if (!read_name(names, input_name(op, i), number)) return "ERR INPUT key cannot be found in DAG";
+        for (size_t j = 0; j < op->input_count; j++, number++) {
+            if (!read_name(names, input_name(op, j), number)) return "ERR INPUT key cannot be found in DAG";
             if (op->kind == DAG_TENSORGET && *number >= args->local_count) args->wanted[*number] = true;
         }
         size_t *next = op->kind == DAG_TENSORSET ? &next_set : &next_output;
         op->first_output = *next;
-        for (size_t i = 0; i < op->output_count; i++) find_name(names, output_name(op, i))->number = (*next)++;
+        for (size_t j = 0; j < op->output_count; j++) find_name(names, output_name(op, j))->number = (*next)++;
     }
     args->persisted = number;
     for (size_t i = 0; i < args->persist_count; i++, number++) {

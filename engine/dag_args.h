@@ -9,7 +9,6 @@
 #ifndef KEYMISS_DAG_ARGS_H
 #define KEYMISS_DAG_ARGS_H
 
-#include "ai_args.h"
 #include "script_run_args.h"
 
 typedef enum dag_form { DAG_EXECUTE, DAG_EXECUTE_RO, DAG_RUN, DAG_RUN_RO, DAG_FORMS } dag_form;

@@ -29,14 +29,6 @@ static const char *take_scope(const slice *argv, size_t argc, size_t *at, scope 
     return NULL;
 }
 
-/* The value of TIMEOUT, which stands at *at. */
-static const char *take_timeout(const slice *argv, size_t argc, size_t *at, const char *no_value,
-                                script_run_args *out) {
-    if (++*at >= argc) return no_value;
-    if (!slice_number(argv[(*at)++], &out->timeout_ms) || out->timeout_ms <= 0) return "ERR Invalid value for TIMEOUT";
-    return NULL;
-}
-
 const char *parse_scriptexecute(const slice *argv, size_t argc, script_run_args *out) {
     static const char NO_COUNT[] = "ERR Invalid arguments provided to AI.SCRIPTEXECUTE";
     enum { KEYS, INPUTS, ARGS, OUTPUTS, SCOPES };
@@ -69,8 +61,9 @@ const char *parse_scriptexecute(const slice *argv, size_t argc, script_run_args 
     while (at < argc) {
         const char *error;
         size_t i = 0;
-        if (slice_is_word(argv[at], "TIMEOUT")) {
-            error = take_timeout(argv, argc, &at, "ERR No value provided for TIMEOUT in AI.SCRIPTEXECUTE", out);
+        if (args_take_word(argv, argc, &at, "TIMEOUT")) {
+            error = parse_timeout(argv, argc, &at, "ERR No value provided for TIMEOUT in AI.SCRIPTEXECUTE",
+                                  &out->timeout_ms);
             if (error == NULL && at < argc) error = "ERR Encountered problem parsing AI.SCRIPTEXECUTE";
             return error;
         }
@@ -90,11 +83,12 @@ const char *parse_scriptrun(const slice *argv, size_t argc, script_run_args *out
     *out = (script_run_args){.list_at = SCRIPT_NO_LIST};
     if (argc < FIRST_SCOPE + 1) return "ERR wrong number of arguments for 'AI.SCRIPTRUN' command";
     out->function = argv[2];
-    if (slice_is_word(argv[at], "TIMEOUT") &&
-        (error = take_timeout(argv, argc, &at, "ERR No value provided for TIMEOUT", out)) != NULL)
-        return error;
-    if (at < argc && slice_is_word(argv[at], "INPUTS")) {
-        out->first_input = ++at;
+    if (args_take_word(argv, argc, &at, "TIMEOUT")) {
+        error = parse_timeout(argv, argc, &at, "ERR No value provided for TIMEOUT", &out->timeout_ms);
+        if (error != NULL) return error;
+    }
+    if (args_take_word(argv, argc, &at, "INPUTS")) {
+        out->first_input = at;
         for (; at < argc && !slice_is_word(argv[at], "OUTPUTS"); at++) {
             if (!slice_is(argv[at], "$")) out->input_count++;
             else if (out->list_at == SCRIPT_NO_LIST) out->list_at = (long)out->input_count;

@@ -2,7 +2,7 @@
 #ifndef KEYMISS_SCRIPT_RUN_ARGS_H
 #define KEYMISS_SCRIPT_RUN_ARGS_H
 
-#include "resp.h"
+#include "ai_args.h"
 
 enum { SCRIPT_NO_LIST = -1 };
 

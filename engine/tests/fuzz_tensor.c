@@ -1,14 +1,14 @@
-/* Any bytes as the arguments of every AI.* command with a parser, and as a tensor of a frame. The bytes are cut
- * into arguments at each 0xff; byte 0xfe followed by another stands for a word of the grammar, so that the fuzzer
- * gets past the keywords. */
+/* Any bytes as the arguments of every AI.* command about tensors and models, and as a tensor of a frame. */
 #include "../ai_args.c"
 #include "../memory.c"
 #include "../resp.c"
 #include "../tensor.c"
 
+#include "fuzz_arguments.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_ARGUMENTS = 512, MAX_ZEROED = 1 << 16 };
+enum { MAX_ZEROED = 1 << 16 };
 
 static const char *const WORDS[] = {
     "k", "FLOAT", "DOUBLE", "INT8", "INT64", "UINT16", "BOOL", "STRING", "BLOB", "VALUES", "META", "TORCH", "ONNX",
@@ -20,10 +20,6 @@ enum { WORD_COUNT = sizeof WORDS / sizeof *WORDS };
 /* A fuzzer's memory is small: what the limits allow is not what is tested. */
 static void *small_alloc(size_t size) {
     return size > MAX_ZEROED ? NULL : malloc(size);
-}
-
-static void check(bool ok) {
-    if (!ok) __builtin_trap();
 }
 
 static void check_inside(const slice *some, size_t count, const slice *all, size_t all_count) {
@@ -48,21 +44,12 @@ static void check_tensor(tensor *t) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     slice argv[MAX_ARGUMENTS];
-    size_t argc = 0, start = 0;
+    size_t argc = cut_arguments(data, size, WORDS, WORD_COUNT, argv);
     const char *error = NULL;
     model_args stored;
     run_args run;
     tensorget_args get;
     memory.try_alloc = small_alloc;
-    for (size_t i = 0; i <= size && argc < MAX_ARGUMENTS; i++) {
-        if (i < size && data[i] != 0xff && !(data[i] == 0xfe && i + 1 < size)) continue;
-        if (i > start || (i < size && data[i] == 0xff)) argv[argc++] = (slice){(const char *)data + start, i - start};
-        if (i < size && data[i] == 0xfe && argc < MAX_ARGUMENTS) {
-            const char *word = WORDS[data[++i] % WORD_COUNT];
-            argv[argc++] = (slice){word, strlen(word)};
-        }
-        start = i + 1;
-    }
     check_tensor(parse_tensorset(argv, argc, ARGS_FROM_USER, &error));
     check_tensor(parse_tensorset(argv, argc, ARGS_FROM_SERVER, &error));
     if (argc >= 3) {

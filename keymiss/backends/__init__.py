@@ -5,6 +5,7 @@ Adding one: a file beside this one with a `Backend`, and its line in `_BACKENDS`
 
 from __future__ import annotations
 
+from collections import defaultdict
 from importlib import import_module
 from threading import Lock
 
@@ -16,6 +17,9 @@ __all__ = ["Array", "Backend", "Backends", "Device", "Model", "backend_class"]
 _BACKENDS = {
     "TORCH": ("keymiss.backends.torch", "TorchBackend"),
     "ONNX": ("keymiss.backends.onnx", "OnnxBackend"),
+    "TF": ("keymiss.backends.tensorflow", "TensorFlowBackend"),
+    "TFLITE": ("keymiss.backends.tflite", "TfliteBackend"),
+    "OPENVINO": ("keymiss.backends.openvino", "OpenVinoBackend"),
 }
 
 
@@ -38,12 +42,13 @@ class Backends:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._made: dict[type[Backend], Backend] = {}
-        self._lock = Lock()  # loads run on several threads, and an import must happen once
+        # Loads run on several threads, and a library is set up once. Some take seconds: a lock for each.
+        self._locks: defaultdict[type[Backend], Lock] = defaultdict(Lock)
 
     def __getitem__(self, name: str) -> Backend:
         """The backend called `name`. BackendMissing where it or its library is not there."""
         kind = backend_class(name)
-        with self._lock:
+        with self._locks[kind]:
             if kind not in self._made:
                 self._made[kind] = self._make(kind)
             return self._made[kind]

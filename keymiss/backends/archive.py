@@ -74,7 +74,7 @@ def map_weights(torch: Any, module: Any, path: Path) -> int:
         ]
         if not entries:
             return 0
-        spans = [(_data_offset(file, entry), entry.file_size) for entry in entries]
+        spans = [(data_offset(file, entry), entry.file_size) for entry in entries]
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # lives as long as a tensor made from it
     by_size: dict[int, list[Any]] = {}
     for offset, size in spans:
@@ -102,7 +102,7 @@ def map_weights(torch: Any, module: Any, path: Path) -> int:
     return sum(len(view) for view in mapped.values())
 
 
-def _data_offset(file: Any, entry: ZipInfo) -> int:
+def data_offset(file: Any, entry: ZipInfo) -> int:
     """Where the bytes of a stored entry begin: behind its local header, whose extra field only the header
     tells."""
     file.seek(entry.header_offset)

@@ -29,8 +29,8 @@ _DEVICE = re.compile(r"(CPU|GPU)(?::([0-9]{1,4}))?", re.IGNORECASE)
 
 
 class Device(NamedTuple):
-    """Where a model runs: `kind` is CPU or GPU, `number` that of the GPU, 0 where none was given. CPU:1 is the
-    same processor as CPU with a queue of its own, so that models on both run side by side."""
+    """Where a model runs: `kind` is CPU or GPU, `number` that of the GPU, 0 where none was given. CPU:1 is
+    the same processor as CPU with a queue of its own, so that models on both run side by side."""
 
     kind: str
     number: int = 0
@@ -68,12 +68,55 @@ def object_array(values: Sequence[object], shape: tuple[int, ...]) -> Array:
     return array.reshape(shape)
 
 
-def unsupported_output(position: int, dtype: object) -> ModelError:
-    """The error for an output that no tensor key can hold."""
+class TensorInfo(NamedTuple):
+    """What a model says about one of its inputs or outputs."""
+
+    name: str
+    dtype: object  # of ARRAY_DTYPES, that of objects for STRING, or one that no tensor key can hold
+    shape: tuple[int | None, ...] | None = None  # None where any will do
+
+    def check(self, tensor: Array) -> None:
+        """ModelError where the model does not take `tensor` as this input."""
+        if tensor.dtype != self.dtype:
+            takes, is_ = (_dtype_name(dtype) for dtype in (self.dtype, tensor.dtype))
+            raise ModelError(f"input {self.name!r} of the model takes {takes}, and the tensor is {is_}")
+        if self.shape is not None and (
+            tensor.ndim != len(self.shape)
+            or any(want not in (None, have) for want, have in zip(self.shape, tensor.shape, strict=True))
+        ):
+            takes, is_ = map(_shape_text, (self.shape, tensor.shape))
+            raise ModelError(
+                f"input {self.name!r} of the model takes the shape {takes}, and the tensor has {is_}"
+            )
+
+
+def require_dtypes(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> None:
+    """BackendError where a tensor key cannot hold one of them."""
+    for side, some in (("input", inputs), ("output", outputs)):
+        for position, info in enumerate(some):
+            if info.dtype != np.dtype(object) and info.dtype not in ARRAY_DTYPES:
+                raise unsupported(side, position, info.dtype)
+
+
+def unsupported(side: str, position: int, dtype: object, of: str = "model") -> ModelError:
+    """The error for an input or output that no tensor key can hold."""
     return ModelError(
-        f"output {position + 1} of the model is {dtype}, which no tensor key can hold; "
+        f"{side} {position + 1} of the {of} is {dtype}, which no tensor key can hold; "
         f"convert it to one of {', '.join(map(str, ARRAY_DTYPES))}"
     )
+
+
+def one_line(message: object) -> str:
+    """An error, or its text, in one line."""
+    return " ".join(str(message).split()) or type(message).__name__
+
+
+def _dtype_name(dtype: object) -> str:
+    return "strings" if dtype == np.dtype(object) else str(dtype)
+
+
+def _shape_text(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 class Backend(ABC):

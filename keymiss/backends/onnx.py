@@ -15,16 +15,28 @@ from keymiss.backends.base import (
     Backend,
     Device,
     Model,
+    TensorInfo,
     object_array,
-    unsupported_output,
+    one_line,
+    require_dtypes,
 )
+from keymiss.backends.onnx_file import check_onnx
 from keymiss.errors import BackendError, ModelError
 
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?")
 _PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider"}
 _FATAL = (
     4  # the runtime's log level: what goes wrong is told to the client, not to the worker's standard error
 )
+
+
+# The runtime's names of what a tensor key can hold.
+_DTYPES = {
+    "tensor(float)": np.dtype("float32"),
+    "tensor(double)": np.dtype("float64"),
+    "tensor(string)": np.dtype(object),
+    **{f"tensor({dtype})": dtype for dtype in ARRAY_DTYPES if dtype.kind in "biu"},
+}
 
 
 class OnnxBackend(Backend):
@@ -47,6 +59,7 @@ class OnnxBackend(Backend):
 
     def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
         self.require(Device(device.kind))
+        check_onnx(path)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -69,8 +82,10 @@ class OnnxModel(Model):
 
     def __init__(self, session: Any, size: int) -> None:
         self._session = session
-        self.inputs = tuple(x.name for x in session.get_inputs())
-        self.outputs = tuple(x.name for x in session.get_outputs())
+        inputs, outputs = map(_infos, (session.get_inputs(), session.get_outputs()))
+        require_dtypes(inputs, outputs)
+        self.inputs = tuple(info.name for info in inputs)
+        self.outputs = tuple(info.name for info in outputs)
         self.weight_bytes = size
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
@@ -79,7 +94,12 @@ class OnnxModel(Model):
             results = self._session.run(None, feed)
         except Exception as error:  # see load
             raise ModelError(f"the model failed: {_useful(error)}") from None
-        return [_output(n, value) for n, value in enumerate(results)]
+        return [_output(value) for value in results]
+
+
+def _infos(arguments: Sequence[Any]) -> list[TensorInfo]:
+    """Inputs or outputs as the session tells them."""
+    return [TensorInfo(one.name, _DTYPES.get(one.type, one.type)) for one in arguments]
 
 
 def _as_text(tensor: Array) -> Array:
@@ -93,16 +113,12 @@ def _as_text(tensor: Array) -> Array:
     return object_array(text, tensor.shape)
 
 
-def _output(position: int, value: Any) -> Array:
-    if not isinstance(value, np.ndarray):
-        raise ModelError(f"output {position + 1} of the model is a {type(value).__name__}, not a tensor")
+def _output(value: Array) -> Array:
     if value.dtype == object:
         return object_array([text.encode() for text in value.flat], value.shape)
-    if value.dtype not in ARRAY_DTYPES:
-        raise unsupported_output(position, value.dtype)
-    return np.ascontiguousarray(value)
+    return np.asarray(value, order="C")
 
 
 def _useful(error: Exception) -> str:
     """The runtime's message in one line, without its prefix."""
-    return " ".join(_PREFIX.sub("", str(error)).split()) or type(error).__name__
+    return one_line(_PREFIX.sub("", str(error)))

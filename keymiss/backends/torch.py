@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from keymiss.backends.archive import check_archive, map_weights
-from keymiss.backends.base import ARRAY_DTYPES, Array, Backend, Device, Model, unsupported_output
+from keymiss.backends.base import ARRAY_DTYPES, Array, Backend, Device, Model, unsupported
 from keymiss.errors import BackendError, ModelError
+
+_DTYPES = {dtype.name for dtype in ARRAY_DTYPES}  # torch has the names of NumPy
 
 
 class TorchBackend(Backend):
@@ -27,24 +29,28 @@ class TorchBackend(Backend):
     def __init__(self, threads: int) -> None:
         import torch
 
-        self._torch: Any = torch
+        self.torch: Any = torch
         torch.set_num_threads(threads)
 
     def devices(self) -> tuple[Device, ...]:
-        gpus = self._torch.cuda.device_count() if self._torch.cuda.is_available() else 0
+        gpus = self.torch.cuda.device_count() if self.torch.cuda.is_available() else 0
         return (Device("CPU"), *(Device("GPU", n) for n in range(gpus)))
+
+    def target(self, device: Device) -> Any:
+        """The device as torch names it."""
+        return self.torch.device("cpu" if device.kind == "CPU" else f"cuda:{device.number}")
 
     def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
         self.require(device)
         check_archive(path)
-        target = self._torch.device("cpu" if device.kind == "CPU" else f"cuda:{device.number}")
+        target = self.target(device)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is what the blobs are
-                module = self._torch.jit.load(str(path), map_location=target)
+                module = self.torch.jit.load(str(path), map_location=target)
         except (RuntimeError, ValueError) as error:
-            raise BackendError(f"the blob is no TorchScript model: {_useful(error)}") from None
-        return TorchModel(self._torch, module.eval(), target, path)
+            raise BackendError(f"the blob is no TorchScript model: {useful(error)}") from None
+        return TorchModel(self.torch, module.eval(), target, path)
 
 
 class TorchModel(Model):
@@ -60,7 +66,6 @@ class TorchModel(Model):
         weights = {t.untyped_storage().data_ptr(): t for t in (*module.parameters(), *module.buffers())}
         self.weight_bytes = sum(t.untyped_storage().nbytes() for t in weights.values())
         self.mapped_bytes = map_weights(torch, module, path) if device.type == "cpu" else 0
-        self._dtypes = {getattr(torch, dtype.name) for dtype in ARRAY_DTYPES}
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         torch = self._torch
@@ -70,7 +75,7 @@ class TorchModel(Model):
             try:
                 result = self._module(*(torch.from_numpy(tensor).to(self._device) for tensor in tensors))
             except (RuntimeError, torch.jit.Error) as error:
-                raise ModelError(f"the model failed: {_useful(error)}") from None
+                raise ModelError(f"the model failed: {useful(error)}") from None
             results = result if isinstance(result, tuple) else (result,)
             return [self._output(n, value) for n, value in enumerate(results)]
 
@@ -78,10 +83,19 @@ class TorchModel(Model):
         torch = self._torch
         if not isinstance(value, torch.Tensor):
             raise ModelError(f"output {position + 1} of the model is a {type(value).__name__}, not a tensor")
-        if value.dtype not in self._dtypes:
-            raise unsupported_output(position, str(value.dtype).removeprefix("torch."))
-        array: Array = value.detach().to("cpu").resolve_conj().resolve_neg().contiguous().numpy()
-        return array
+        return array_of(value, "output", position)
+
+
+def array_of(tensor: Any, side: str, position: int, of: str = "model") -> Array:
+    """The values of a tensor of torch, which is the output or input `position` (`side`) of a model or script
+    (`of`). ModelError where no tensor key can hold them."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in _DTYPES:
+        raise unsupported(side, position, dtype, of)
+    if str(tensor.layout) != "torch.strided":
+        raise unsupported(side, position, f"a sparse tensor ({tensor.layout})", of)
+    array: Array = tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous().numpy()
+    return array
 
 
 def _count_outputs(kind: Any) -> int:
@@ -99,7 +113,7 @@ def _count_outputs(kind: Any) -> int:
     return 0
 
 
-def _useful(error: Exception) -> str:
+def useful(error: Exception) -> str:
     """The one line of torch's message that says what was wrong: the last of a TorchScript traceback, else
     the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

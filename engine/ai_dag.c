@@ -1,7 +1,7 @@
 /* ai_dag.c: AI.DAGEXECUTE, AI.DAGRUN and their read-only forms.
  *
- * 1. Names, keys, AI.TENSORSET and AI.TENSORGET are the module's: only models and scripts go to the worker, as one graph
- *    (graph.h). A DAG without any is answered at once.
+ * 1. Names, keys, AI.TENSORSET and AI.TENSORGET are the module's: only models and scripts go to the worker, as one
+ *    graph (graph.h). A DAG without any is answered at once.
  * 2. The keyspace is read before anything runs, and written after everything did: PERSIST stores all of its tensors or
  *    none, and is what replicas and the AOF hear of a DAG.
  * 3. A key that is looked up was told to the server before (tell_keys), which checks the user's rights and the slot. */

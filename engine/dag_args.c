@@ -73,11 +73,10 @@ static const char *take_keys(const slice *argv, size_t argc, size_t *at, size_t 
 }
 
 static const char *take_persist(const slice *argv, size_t argc, size_t *at, dag_args *out) {
-    const char *error = take_keys(argv, argc, at, &out->first_persist, &out->persist_count,
-                                  "ERR Missing arguments after PERSIST keyword",
-                                  "ERR invalid or negative value found in number of keys to PERSIST",
-                                  "ERR number of keys to PERSIST after DAG execution does not match the number of given "
-                                  "arguments");
+    const char *error = take_keys(
+        argv, argc, at, &out->first_persist, &out->persist_count, "ERR Missing arguments after PERSIST keyword",
+        "ERR invalid or negative value found in number of keys to PERSIST",
+        "ERR number of keys to PERSIST after DAG execution does not match the number of given arguments");
     if (has_twice(argv + out->first_persist, out->persist_count)) return "ERR PERSIST keys must be unique";
     return error;
 }
@@ -116,8 +115,8 @@ static const char *parse_head(dag_form form, const slice *argv, size_t argc, siz
         if (error != NULL) return error;
     }
     if (!FORMS[form].deprecated && out->first_load == 0 && out->first_persist == 0 && out->routing == 0)
-        return "ERR AI.DAGEXECUTE and AI.DAGEXECUTE_RO commands must contain at least one out of ROUTING, LOAD, PERSIST "
-               "keywords";
+        return "ERR AI.DAGEXECUTE and AI.DAGEXECUTE_RO commands must contain at least one out of ROUTING, LOAD, "
+               "PERSIST keywords";
     return *at == argc ? "ERR DAG is empty" : NULL;
 }
 
@@ -266,7 +265,8 @@ static void collect_names(const dag_args *args, const slice *argv, bindings *out
     out->all = memory.alloc(args->tensor_count * sizeof *out->all);
     for (size_t i = 0; i < args->load_count; i++) out->all[out->count++].name = argv[args->first_load + i];
     for (size_t i = 0; i < args->op_count; i++) {
-        for (size_t j = 0; j < args->ops[i].output_count; j++) out->all[out->count++].name = output_name(&args->ops[i], j);
+        const dag_op *op = &args->ops[i];
+        for (size_t j = 0; j < op->output_count; j++) out->all[out->count++].name = output_name(op, j);
     }
     if (out->count > 0) qsort(out->all, out->count, sizeof *out->all, compare_slices);
     for (size_t i = 0; i < out->count; i++) {

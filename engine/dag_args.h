@@ -1,7 +1,7 @@
 /* dag_args.h: the arguments of AI.DAGEXECUTE, AI.DAGRUN and their read-only forms. Pure, so that it is fuzzed.
  *
- * 1. What is parsed points into argv, and costs memory in proportion to it: no number in it is believed before that many
- *    arguments are seen.
+ * 1. What is parsed points into argv, and costs memory in proportion to it: no number in it is believed before that
+ *    many arguments are seen.
  * 2. Parsing stops at the first error, but says what was found before it: keys are looked up in the order in which they
  *    stand, so a key that is missing is told before a mistake behind it.
  * 3. Names exist only here. dag_resolve gives every tensor a number of its own: a later tensor of the same name is

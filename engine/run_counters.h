@@ -1,4 +1,5 @@
-/* run_counters.h: what runs add up to, of a model or a script, as AI.INFO shows it; and what an answer says of one. Pure. */
+/* run_counters.h: what runs add up to, of a model or a script, as AI.INFO shows it; and what an answer says of one.
+ * Pure. */
 #ifndef KEYMISS_RUN_COUNTERS_H
 #define KEYMISS_RUN_COUNTERS_H
 

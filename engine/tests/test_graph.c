@@ -125,6 +125,7 @@ static void test_only_what_is_read_is_sent_and_only_what_is_wanted_is_asked_for(
 
 #define OK "+OK\r\n"
 #define SCALAR "INT8", "", "\x05"
+#define NONE "", "", ""
 enum { MOST_PARTS = 32 };
 
 typedef struct answer {
@@ -132,7 +133,8 @@ typedef struct answer {
     size_t count;
 } answer;
 
-#define ANSWER(...) answer_of((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+#define ANSWER(...)                                                                                                    \
+    answer_of((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
 static answer answer_of(const char *const *texts, size_t count) {
     answer a = {.count = count};
@@ -163,7 +165,7 @@ static void test_an_answer_brings_replies_tensors_and_counters(void) {
 
 static void test_an_op_that_failed_made_nothing(void) {
     graph *g = sample();
-    answer a = ANSWER(OK, "2", "-no\r\n", "0", "1", "0", "1", "+NA\r\n", "0", "0", "0", "0", "2", "", "", "", "", "", "");
+    answer a = ANSWER(OK, "2", "-no\r\n", "0", "1", "0", "1", "+NA\r\n", "0", "0", "0", "0", "2", NONE, NONE);
     slice error;
     check(decode(g, &a, &error) == GRAPH_DONE && !graph_succeeded(g), "done, but failed");
     check(slice_is(g->ops[0].reply, "-no\r\n") && slice_is(g->ops[1].reply, "+NA\r\n"), "replies");
@@ -207,7 +209,7 @@ static void test_a_damaged_answer_is_no_danger(void) {
 
 static void test_a_success_without_its_tensor_is_malformed(void) {
     graph *g = sample();
-    answer a = ANSWER(OK, "2", OK, "1", "1", "1", "0", OK, "1", "1", "0", "0", "2", SCALAR, "", "", "");
+    answer a = ANSWER(OK, "2", OK, "1", "1", "1", "0", OK, "1", "1", "0", "0", "2", SCALAR, NONE);
     slice error;
     check(decode(g, &a, &error) == GRAPH_MALFORMED, "a success without its tensor");
     graph_free(g);

@@ -7,7 +7,8 @@ KeymissError
  ├─ TensorError      a dtype, a shape and data that do not fit together
  ├─ BackendError     a model, or the tensors given to it, are at fault: one line, fit for a client
  │   ├─ BackendMissing   the backend's library is not installed: the text names the command that installs it
- │   └─ ModelError       a forward pass failed
+ │   ├─ ModelError       a forward pass failed
+ │   └─ ScriptError      a script, or what a client asks of it, is at fault: its text is the whole reply
  └─ GearsError       what functions see as `redisgears.GearsError` (its repr is `gears.error`)
      └─ GearsFlatError   raised by `flat_error()`: reported by its text alone, without a traceback
 """
@@ -24,6 +25,7 @@ __all__ = [
     "GearsFlatError",
     "KeymissError",
     "ModelError",
+    "ScriptError",
     "TensorError",
 ]
 
@@ -51,6 +53,11 @@ class TensorError(KeymissError, ValueError):
 class BackendError(KeymissError):
     """A model or its tensors are at fault; the text is one line for the client."""
 
+    @property
+    def reply(self) -> str:
+        """What the client is told, code first."""
+        return f"ERR {self}"
+
 
 class BackendMissing(BackendError):
     """The backend or its library is not there."""
@@ -58,6 +65,14 @@ class BackendMissing(BackendError):
 
 class ModelError(BackendError):
     """A forward pass failed."""
+
+
+class ScriptError(BackendError):
+    """A script is at fault. Its errors have always been sent without a code, so the text is the reply."""
+
+    @property
+    def reply(self) -> str:
+        return str(self)
 
 
 class GearsError(KeymissError):

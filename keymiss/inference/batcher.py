@@ -1,12 +1,15 @@
 """A device and the jobs that wait for it.
 
 Threads
-1. `submit` and `cancel` are for the loop's thread; the device's own thread chooses (see policy), runs and
-   answers. One forward pass at a time; the next one starts without a turn through the loop.
-2. Everything in here that both touch is guarded by one lock, which is never held during a forward pass or a
-   write.
-3. A request is answered exactly once, by the device's thread, unless it was cancelled while it waited. One
+1. `submit` and `cancel` are for the loop's thread; the thread that has the device chooses (see policy), runs
+   and answers. One forward pass at a time; the next one starts without a turn through the loop.
+2. Everything in here that several threads touch is guarded by one lock, which is never held during a forward
+   pass or a write.
+3. A request is answered exactly once, by the thread that ran it, unless it was cancelled while it waited. One
    that is cancelled while it runs is answered too; its channel drops the answer.
+4. One thread has the device at a time. A script that waits for its shard lends it (`lent`): a spare thread
+   goes on with what waits, and gives the device back between two batches when the script has its answer.
+   Were it kept, a shard whose main thread itself waits for this device would never answer the script.
 """
 
 from __future__ import annotations
@@ -14,17 +17,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
 from keymiss.backends import Model
 from keymiss.channel import NEVER, Tensor
-from keymiss.errors import BackendError
+from keymiss.errors import BackendError, BusyError
 from keymiss.inference.forward import joinable, likeness, rows_of, run_together
 from keymiss.inference.policy import Group, Rule, Shares, Waiting, next_batch
 
 log = logging.getLogger("keymiss.inference")
+
+_MAX_THREADS = 256  # of a device: one serves, the others are in scripts that wait for their shards
+_KEPT_SPARES = 2  # threads that wait for the next script to lend the device
 
 
 @dataclass(frozen=True)
@@ -55,18 +62,22 @@ class Request:
 
 
 class DeviceQueue:
-    """One device: what waits for it, and the thread that runs it, which ends with the process."""
+    """One device: what waits for it, and the threads that run it, which end with the process."""
 
     def __init__(self, name: str) -> None:
         self.batches = 0  # forward passes
         self.requests = 0  # answered
+        self._name = name
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)  # for the thread that has the device
+        self._free = threading.Condition(self._lock)  # for those that want it
+        self._held = False  # a thread has the device
+        self._threads = self._spares = 0
+        self._returning = 0  # scripts that want it back
         self._waiting: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
         self._shares = Shares()
         self._running: tuple[Sequence[Request], float] = ((), 0.0)  # the batch, and since when
-        self._thread = threading.Thread(target=self._serve, name=f"device {name}", daemon=True)
-        self._thread.start()
+        self._start_thread()
 
     @property
     def depth(self) -> int:
@@ -105,18 +116,69 @@ class DeviceQueue:
                         break
                 self._drop_empty()
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """For a thread that runs a batch: let others have the device inside the `with`, and wait for it at
+        its end. BusyError where too many scripts wait already."""
+        with self._lock:
+            if not self._spares:
+                if self._threads >= _MAX_THREADS:
+                    raise BusyError("too many scripts wait for their shards")
+                self._start_thread()
+            batch, began_s = self._running
+            lent_s = monotonic()
+            self._let_go()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._returning += 1
+                self._changed.notify()
+                while self._held:
+                    self._free.wait()
+                self._returning -= 1
+                self._held = True
+                self._running = batch, began_s + monotonic() - lent_s  # what was lent is not used
+
+    def _let_go(self) -> None:
+        """The lock is held."""
+        self._held = False
+        self._running = (), 0.0
+        self._free.notify_all()
+
+    def _start_thread(self) -> None:
+        """The lock is held, or nobody else knows this object yet."""
+        self._threads += 1
+        threading.Thread(target=self._serve, name=f"device {self._name}", daemon=True).start()
+
+    def _wait_as_spare(self) -> bool:
+        """Wait for the device, behind the scripts that want it back. False where there are spares enough. The
+        lock is held."""
+        if self._spares == _KEPT_SPARES:
+            self._threads -= 1
+            return False
+        self._spares += 1
+        while self._held or self._returning:
+            self._free.wait()
+        self._spares -= 1
+        self._held = True
+        return True
+
     def _serve(self) -> None:
-        while True:
-            batch = self._take()
+        with self._lock:
+            if not self._wait_as_spare():
+                return
+        while batch := self._take():
             began_s = monotonic()
             self._running = batch, began_s
             try:
                 self._run(batch, began_s)
-            except Exception:  # this thread is the only one that the device has
+            except Exception:  # the next batch is served
                 log.exception("an answer was lost")
+            used_s = monotonic() - self._running[1]
             self._running = (), 0.0
             with self._lock:
-                self._shares.charge(batch[0].model_key, monotonic() - began_s)
+                self._shares.charge(batch[0].model_key, used_s)
                 self.batches += 1
                 self.requests += len(batch)
 
@@ -129,9 +191,13 @@ class DeviceQueue:
             self._answer(batch, outputs, monotonic() - began_s)
 
     def _take(self) -> tuple[Request, ...]:
-        """Wait for a batch and take it out of its group."""
+        """Wait for a batch and take it out of its group. Empty where another thread has the device now."""
         with self._lock:
             while True:
+                if self._returning:
+                    self._let_go()
+                    if not self._wait_as_spare():
+                        return ()
                 now_s = monotonic()
                 decision = next_batch(
                     (group for group, _ in self._waiting.values()), now_s, self._shares.used_s
@@ -156,12 +222,12 @@ class DeviceQueue:
     def _fail(batch: Sequence[Request], error: Exception) -> None:
         """An error of a batch is every request's error, and counts for each."""
         text = (
-            str(error)
+            error.reply
             if isinstance(error, BackendError)
-            else f"the model failed: {type(error).__name__}: {error}"
+            else f"ERR the model failed: {type(error).__name__}: {error}"
         )
         for request in batch:
-            request.answer(Outcome((), f"ERR {text}", duration_us=0, calls=1, samples=0, errors=1))
+            request.answer(Outcome((), text, duration_us=0, calls=1, samples=0, errors=1))
 
     @staticmethod
     def _answer(batch: Sequence[Request], outputs: Sequence[Sequence[Tensor]], duration_s: float) -> None:

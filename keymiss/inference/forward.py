@@ -32,12 +32,18 @@ def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[lis
     them."""
     arrays = [[to_array(tensor) for tensor in tensors] for tensors in requests]
     columns = zip(*arrays, strict=True)
-    outputs = model.run(arrays[0] if len(arrays) == 1 else [np.concatenate(column) for column in columns])
-    if len(outputs) != len(model.outputs):
-        raise ModelError(f"the model gave {len(outputs)} outputs where it promised {len(model.outputs)}")
+    outputs = run_model(model, arrays[0] if len(arrays) == 1 else [np.concatenate(c) for c in columns])
     if len(arrays) == 1:
         return [[to_tensor(output) for output in outputs]]
     return _split(outputs, [rows_of(tensors) for tensors in requests])
+
+
+def run_model(model: Model, arrays: Sequence[Array]) -> list[Array]:
+    """One forward pass, which gives as many outputs as the model has."""
+    outputs = model.run(arrays)
+    if len(outputs) != len(model.outputs):
+        raise ModelError(f"the model gave {len(outputs)} outputs where it promised {len(model.outputs)}")
+    return outputs
 
 
 def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Tensor]]:

@@ -1,4 +1,4 @@
-"""What LOAD, RUN and UNLOAD frames hold (docs/channel.md, "Models worker"). Pure."""
+"""What the frames of the models worker hold (docs/channel.md). Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keymiss.inference.batcher import Outcome
 from keymiss.inference.policy import Rule
 from keymiss.inference.store import Identity
 
-OK = b"+OK\r\n"
+OK, NA = b"+OK\r\n", b"+NA\r\n"
 _MODEL_FIXED_PARTS = (
     8  # <path> <digest> <backend> <device> <tag> <batchsize> <minbatchsize> <minbatchtimeout_ms>
 )
@@ -73,6 +73,124 @@ class RunParts:
         return cls(model, number(parts[at]), tensors)
 
 
+class ScriptParts(NamedTuple):
+    """A script as a frame names it."""
+
+    digest: str
+    device: Device
+    source: str
+    entry_points: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, parts: Frame, start: int) -> tuple[ScriptParts, int]:
+        """The script at parts[start], and the index behind it. Errors as ModelParts."""
+        entry_points, at = _counted(parts, start + 3)
+        digest, device, source = map(_text, parts[start : start + 3])
+        return cls(digest, Device.parse(device), source, tuple(map(_text, entry_points))), at
+
+
+class Call(NamedTuple):
+    """One call of a function. `list_at` is where in the inputs its list begins; -1: wherever it takes one.
+    Keys and arguments are bytes: a str of TorchScript holds any."""
+
+    function: str
+    is_entry_point: bool
+    outputs: int
+    list_at: int
+    keys: tuple[bytes, ...]
+    args: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class OpParts:
+    """An op of a DAG: a model, or a call of a script. `inputs` are numbers of tensors."""
+
+    what: ModelParts | tuple[ScriptParts, Call]
+    outputs: int
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GraphParts:
+    """A DAG. Tensors have numbers: those given from 0 on, then the outputs of each op in turn."""
+
+    tensors: Sequence[Tensor]
+    ops: Sequence[OpParts]
+    wanted: Sequence[int]
+
+    @classmethod
+    def parse(cls, parts: Frame, start: int) -> GraphParts:
+        """ChannelError where it is malformed, as an op is that needs what comes after it. BackendError: see
+        ModelParts."""
+        tensors, at = parse_tensors(parts, start)
+        (count,), at = _numbers(parts, at, 1)
+        ops: list[OpParts] = []
+        known = len(tensors)
+        for _ in range(count):
+            op, at = _parse_op(parts, at)
+            if any(not 0 <= n < known for n in op.inputs):
+                raise ChannelError("malformed DAG: an op needs a tensor that is not made before it")
+            known += op.outputs
+            ops.append(op)
+        wanted, _ = _counted_numbers(parts, at)
+        if any(not 0 <= n < known for n in wanted):
+            raise ChannelError("malformed DAG: a tensor is wanted that nothing makes")
+        return cls(tensors, ops, wanted)
+
+
+def _parse_op(parts: Frame, start: int) -> tuple[OpParts, int]:
+    kind = parts[start] if start < len(parts) else b""
+    if kind == b"MODEL":
+        model, at = ModelParts.parse(parts, start + 1)
+        (outputs,), at = _numbers(parts, at, 1)
+        inputs, at = _counted_numbers(parts, at)
+        return OpParts(model, outputs, inputs), at
+    if kind != b"SCRIPT":
+        raise ChannelError(f"malformed DAG: unknown op {kind[:32]!r}")
+    script, at = ScriptParts.parse(parts, start + 1)
+    if at >= len(parts):
+        raise ChannelError("malformed DAG: too short")
+    function = _text(parts[at])
+    (outputs,), at = _numbers(parts, at + 1, 1)
+    inputs, at = _counted_numbers(parts, at)
+    (list_at,), at = _numbers(parts, at, 1)
+    keys, at = _counted(parts, at)
+    args, at = _counted(parts, at)
+    call = Call(function, function in script.entry_points, outputs, list_at, tuple(keys), tuple(args))
+    return OpParts((script, call), outputs, inputs), at
+
+
+def _numbers(parts: Frame, start: int, count: int) -> tuple[tuple[int, ...], int]:
+    """`count` numbers at parts[start], and the index behind them."""
+    if start + count > len(parts):
+        raise ChannelError("malformed frame: too short")
+    return tuple(map(number, parts[start : start + count])), start + count
+
+
+def _counted_numbers(parts: Frame, start: int) -> tuple[tuple[int, ...], int]:
+    found, at = _counted(parts, start)
+    return tuple(map(number, found)), at
+
+
+def _counted(parts: Frame, start: int) -> tuple[Frame, int]:
+    """What `<n> <part>*n` at parts[start] holds, and the index behind it."""
+    end = _skip_names(parts, start)
+    return parts[start + 1 : end], end
+
+
+def ran_all(outcomes: Sequence[Outcome | None], wanted: Sequence[Tensor | None]) -> Answer:
+    """What DONE of a DAG says: of each op what became of it, None where it lacked an input; and the wanted
+    tensors, None for one that was never made."""
+    ops = [part for outcome in outcomes for part in (_op(outcome) if outcome else (NA, 0, 0, 0, 0))]
+    tensors = [part for tensor in wanted for part in (tensor.parts() if tensor else (b"", b"", b""))]
+    return Answer(OK, (len(outcomes), *ops, len(wanted), *tensors))
+
+
+def ran_nothing(error: str) -> Answer:
+    """DONE of a DAG that was not begun. `error`: code first."""
+    return Answer(error_reply(error), (0, 0))
+
+
 def loaded(model: Model) -> Answer:
     """What DONE of a LOAD says."""
     return Answer(OK, (len(model.inputs), *model.inputs, len(model.outputs), *model.outputs))
@@ -84,9 +202,14 @@ def not_loaded(error: str) -> Answer:
 
 def ran(outcome: Outcome) -> Answer:
     """What DONE of a RUN says."""
-    reply = OK if outcome.error is None else error_reply(outcome.error)
-    counters = (outcome.duration_us, outcome.calls, outcome.samples, outcome.errors)
+    reply, *counters = _op(outcome)
     return Answer(reply, (*counters, *tensor_parts(outcome.outputs)))
+
+
+def _op(outcome: Outcome) -> tuple[bytes, int, int, int, int]:
+    """`<reply> <duration_us> <calls> <samples> <errors>`"""
+    reply = OK if outcome.error is None else error_reply(outcome.error)
+    return reply, outcome.duration_us, outcome.calls, outcome.samples, outcome.errors
 
 
 def error_reply(error: str) -> bytes:
@@ -97,7 +220,7 @@ def error_reply(error: str) -> bytes:
 def _skip_names(parts: Frame, start: int) -> int:
     """The index behind `<n> <name>*n` at parts[start]."""
     if start >= len(parts) or not 0 <= (count := number(parts[start])) < len(parts) - start:
-        raise ChannelError("malformed model in a frame: names are missing")
+        raise ChannelError("malformed frame: fewer elements than announced")
     return start + 1 + count
 
 

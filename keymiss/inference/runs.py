@@ -6,18 +6,24 @@ Everything here runs on the loop's thread; a run's `answer` is called there or o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from keymiss.backends import Model
 from keymiss.channel import Tensor
 from keymiss.errors import BackendError
-from keymiss.inference.batcher import Outcome, Request
-from keymiss.inference.frames import ModelParts
+from keymiss.inference.asking import Asker
+from keymiss.inference.batcher import DeviceQueue, Outcome, Request
+from keymiss.inference.frames import Call, ModelParts, ScriptParts
+from keymiss.inference.operators import Host
+from keymiss.inference.policy import Rule
+from keymiss.inference.scripts import Script, ScriptCall
 
 if TYPE_CHECKING:
     from keymiss.inference.worker import ShardChannel, Worker
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -33,9 +39,10 @@ class Run:
 class Runner:
     """Starts the runs of one channel."""
 
-    def __init__(self, worker: Worker, owner: ShardChannel) -> None:
-        self._worker = worker
-        self._owner = owner
+    def __init__(self, worker: Worker, owner: ShardChannel, asker: Asker) -> None:
+        self.worker = worker
+        self.owner = owner
+        self.asker = asker
         self._tasks: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
@@ -46,45 +53,100 @@ class Runner:
     def model(self, parts: ModelParts, outputs: int, tensors: Sequence[Tensor], run: Run) -> None:
         """Run a model, joined with other requests as its rule allows."""
         # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
-        key = (parts.identity, parts.rule, self._worker.loads[parts.identity])
+        key = (parts.identity, parts.rule, self.worker.loads[parts.identity])
 
         def submit(model: Model) -> None:
-            if run.abandoned():
-                return
-            if len(tensors) != len(model.inputs):
-                run.answer(refused("Number of keys given as INPUTS here does not match model definition"))
-            elif outputs != len(model.outputs):
-                run.answer(refused("Number of keys given as OUTPUTS here does not match model definition"))
-            else:
-                queue = self._worker.queue_of(parts.identity.device)
+            if wrong := mismatch(model, len(tensors), outputs):
+                run.answer(refused(wrong))
+            elif not run.abandoned():
+                queue = self.worker.queue_of(parts.identity.device)
                 request = Request(model, key, parts.rule, tensors, run.deadline_s, run.answer, run.abandoned)
                 run.cancel = lambda: queue.cancel(request)
                 queue.submit(request)
 
-        self.with_model(parts, submit, lambda error: run.answer(refused(f"ERR {error}")))
+        self.with_model(parts, submit, lambda error: run.answer(refused(error.reply)))
+
+    def script(
+        self,
+        parts: ScriptParts,
+        call: Call,
+        tensors: Sequence[Tensor],
+        host_on: Callable[[DeviceQueue], Host],
+        run: Run,
+    ) -> None:
+        """Call a function of a script, served by the host that `host_on` gives for its device's queue."""
+
+        def submit(script: Script) -> None:
+            if run.abandoned():
+                return
+            queue = self.worker.queue_of(parts.device)
+            key = ("script", parts.digest, parts.device, call.function)
+            called = ScriptCall(script, call, host_on(queue))
+            request = Request(called, key, Rule(), tensors, run.deadline_s, run.answer, run.abandoned)
+            run.cancel = lambda: queue.cancel(request)
+            queue.submit(request)
+
+        self.with_script(parts, submit, lambda error: run.answer(failed(error.reply)))
 
     def with_model(
-        self, parts: ModelParts, ready: Callable[[Model], object], failed: Callable[[BackendError], object]
+        self, parts: ModelParts, ready: Callable[[Model], object], fail: Callable[[BackendError], object]
     ) -> None:
         """Call `ready` with the model, at once where it is loaded."""
-        model = self._worker.store.get(parts.identity, self._owner)
-        if model is not None:
-            ready(model)
-            return
+        store = self.worker.store
+        self._with(
+            store.get(parts.identity, self.owner),
+            lambda: store.load(parts.identity, parts.path, self.owner),
+            ready,
+            fail,
+        )
 
-        async def load() -> None:
+    def with_script(
+        self, parts: ScriptParts, ready: Callable[[Script], object], fail: Callable[[BackendError], object]
+    ) -> None:
+        """Call `ready` with the script, at once where it is compiled."""
+        scripts = self.worker.scripts
+        self._with(scripts.get(parts), lambda: scripts.compile(parts), ready, fail)
+
+    def _with(
+        self,
+        there: T | None,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        ready: Callable[[T], object],
+        fail: Callable[[BackendError], object],
+    ) -> None:
+        """Call `ready` with what is there, or else has been made."""
+
+        async def wait() -> None:
             try:
-                loaded = await self._worker.store.load(parts.identity, parts.path, self._owner)
+                ready(await make())
             except BackendError as error:
-                failed(error)
-            else:
-                ready(loaded)
+                fail(error)
 
-        task = self._worker.loop.create_task(load())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if there is None:
+            task = self.worker.loop.create_task(wait())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        try:
+            ready(there)
+        except BackendError as error:
+            fail(error)
+
+
+def mismatch(model: Model, inputs: int, outputs: int) -> str | None:
+    """What is wrong with these numbers of tensors for that model."""
+    if inputs != len(model.inputs):
+        return "Number of keys given as INPUTS here does not match model definition"
+    if outputs != len(model.outputs):
+        return "Number of keys given as OUTPUTS here does not match model definition"
+    return None
 
 
 def refused(error: str) -> Outcome:
     """What became of a run that never came to its device: it counts nowhere. `error`: code first."""
     return Outcome((), error, duration_us=0, calls=0, samples=0, errors=0)
+
+
+def failed(error: str) -> Outcome:
+    """What became of a run that counts as a call that failed."""
+    return Outcome((), error, duration_us=0, calls=1, samples=0, errors=1)

@@ -16,14 +16,30 @@ from contextlib import suppress
 from keymiss.backends import Backends, Device
 from keymiss.channel import Channel, Frame, Hello, Job, JobTable, number
 from keymiss.errors import BackendError, ChannelError, ModelError
+from keymiss.inference.asking import Asker
 from keymiss.inference.batcher import DeviceQueue
-from keymiss.inference.frames import Answer, ModelParts, RunParts, loaded, not_loaded, ran
+from keymiss.inference.frames import (
+    OK,
+    Answer,
+    GraphParts,
+    ModelParts,
+    RunParts,
+    ScriptParts,
+    error_reply,
+    loaded,
+    not_loaded,
+    ran,
+    ran_nothing,
+)
+from keymiss.inference.graph import Graph
 from keymiss.inference.runs import Run, Runner, refused
+from keymiss.inference.scripts import Script, Scripts
 from keymiss.inference.store import Identity, Store
 
 WATCH_INTERVAL_S = 1.0
 HANG_TIMEOUT_MS = 30_000  # until HELLO says otherwise
 _MAX_JOBS = 65536  # of one channel, until HELLO says otherwise
+_MAX_DEVICES = 64
 
 
 def cores() -> int:
@@ -48,6 +64,7 @@ class Worker:
         self.loads: Counter[Identity] = Counter()  # LOADs so far: see Runner.model
         self._threads = threads
         self._store: Store | None = None
+        self._scripts: Scripts | None = None
         self._devices: dict[Device, DeviceQueue] = {}
 
     def attach(self, sock: socket.socket, on_end: Callable[[Exception | None], None]) -> None:
@@ -59,7 +76,8 @@ class Worker:
         if self._store is None:
             wanted = self._threads or hello.setting("models-threads", 0)
             self._threads = min(wanted, cores()) if wanted > 0 else cores()
-            self._store = Store(Backends(self._threads))
+            backends = Backends(self._threads)
+            self._store, self._scripts = Store(backends), Scripts(backends)
             self._hang_timeout_s = hello.setting("hang-timeout-ms", HANG_TIMEOUT_MS) / 1000
 
     @property
@@ -68,6 +86,12 @@ class Worker:
             raise ChannelError("a job came before HELLO")
         return self._store
 
+    @property
+    def scripts(self) -> Scripts:
+        if self._scripts is None:
+            raise ChannelError("a job came before HELLO")
+        return self._scripts
+
     def forget(self, channel: ShardChannel) -> None:
         """The channel has ended."""
         self.channels.discard(channel)
@@ -75,7 +99,12 @@ class Worker:
             self._store.forget(channel)
 
     def queue_of(self, device: Device) -> DeviceQueue:
+        """The queue of a device. BackendError where there are too many: each has a thread."""
         if device not in self._devices:
+            if len(self._devices) >= _MAX_DEVICES:
+                raise BackendError(
+                    f"{device} is one device too many: at most {_MAX_DEVICES} are used at once"
+                )
             self._devices[device] = DeviceQueue(str(device))
         return self._devices[device]
 
@@ -116,10 +145,17 @@ class ShardChannel:
         self._worker = worker
         self._on_end = on_end
         self._told = ""
-        self._runner = Runner(worker, self)
-        handlers = {b"JOB": self._job, b"CANCEL": self._cancel, b"UNLOAD": self._unload}
+        handlers = {
+            b"JOB": self._job,
+            b"CANCEL": self._cancel,
+            b"UNLOAD": self._unload,
+            b"RESULT": self._result,
+        }
         self._channel = Channel(sock, worker.loop, handlers, worker.greet, self._ended)
         self._jobs = JobTable(self._channel, worker.loop)
+        self._asker = Asker(self._channel)
+        self._runner = Runner(worker, self, self._asker)
+        self._kinds = {b"RUN": self._run, b"LOAD": self._load, b"COMPILE": self._compile, b"DAG": self._dag}
 
     def tell(self, info: str) -> None:
         if info != self._told and not self._channel.closed and self._channel.hello.role:
@@ -134,10 +170,9 @@ class ShardChannel:
             job.fail("BUSY too many jobs wait for the models worker")
             return
         self._jobs.add(job)
-        if job.kind == b"RUN":
-            self._run(job)
-        elif job.kind == b"LOAD":
-            self._load(job)
+        start = self._kinds.get(job.kind)
+        if start is not None:
+            start(job)
         else:
             job.fail(f"ERR the models worker knows no job of kind {job.kind[:32]!r}")
 
@@ -150,6 +185,9 @@ class ShardChannel:
         if len(frame) != 2:
             raise ChannelError("malformed UNLOAD")
         self._worker.store.release(frame[1].decode("ascii", "replace"), self)
+
+    def _result(self, frame: Frame) -> None:
+        self._asker.answered(frame)
 
     def _ended(self, reason: Exception | None) -> None:
         for job_id in list(self._jobs.waiting):
@@ -177,11 +215,41 @@ class ShardChannel:
         try:
             parts = RunParts.parse(job.parts, 4)
         except BackendError as error:
-            _end(job, ran(refused(f"ERR {error}")))
+            _end(job, ran(refused(error.reply)))
             return
         run = Run(job.deadline, lambda: job.finished, lambda outcome: _end(job, ran(outcome)))
         job.on_cancel = lambda: run.cancel and run.cancel()
         self._runner.model(parts.model, parts.outputs, parts.tensors, run)
+
+    def _compile(self, job: Job) -> None:
+        def ready(script: Script) -> None:
+            script.check_entry_points(parts.entry_points)
+            _end(job, Answer(OK, ()))
+
+        def fail(error: BackendError) -> None:
+            _end(job, Answer(error_reply(error.reply), ()))
+
+        try:
+            parts, _ = ScriptParts.parse(job.parts, 4)
+        except BackendError as error:
+            fail(error)
+            return
+        self._runner.with_script(parts, ready, fail)
+
+    def _dag(self, job: Job) -> None:
+        try:
+            parts = GraphParts.parse(job.parts, 4)
+        except BackendError as error:
+            _end(job, ran_nothing(error.reply))
+            return
+        graph = Graph(parts, job, self._runner, lambda answer: _end(job, answer))
+
+        def cancel() -> None:
+            graph.cancel()
+            self._asker.end(job)
+
+        job.on_cancel = cancel
+        graph.start()
 
 
 def _end(job: Job, answer: Answer) -> None:

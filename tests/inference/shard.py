@@ -40,6 +40,49 @@ class StoredModel:
 
 
 @dataclass
+class StoredScript:
+    """A script as the module would name it in a frame."""
+
+    source: str
+    entry_points: Sequence[str] = ()
+    device: str = "CPU"
+
+    def parts(self) -> list[str | int]:
+        digest = hashlib.sha256(self.source.encode()).hexdigest()
+        return [digest, self.device, self.source, len(self.entry_points), *self.entry_points]
+
+
+@dataclass
+class ModelOp:
+    """An op of a DAG that runs a model on the tensors with these numbers."""
+
+    model: StoredModel
+    inputs: Sequence[int] = (0,)
+    outputs: int = 1
+
+    def parts(self) -> list[bytes | str | int]:
+        return ["MODEL", *self.model.parts(), self.outputs, len(self.inputs), *self.inputs]
+
+
+@dataclass
+class ScriptOp:
+    """An op of a DAG that calls a function of a script."""
+
+    script: StoredScript
+    function: str
+    inputs: Sequence[int] = (0,)
+    outputs: int = 1
+    list_at: int = -1
+    keys: Sequence[bytes | str] = ()
+    args: Sequence[bytes | str] = ()
+
+    def parts(self) -> list[bytes | str | int]:
+        named = [len(self.keys), *self.keys, len(self.args), *self.args]
+        inputs = [len(self.inputs), *self.inputs]
+        return ["SCRIPT", *self.script.parts(), self.function, self.outputs, *inputs, self.list_at, *named]
+
+
+@dataclass
 class Ran:
     """The DONE of a RUN."""
 
@@ -53,6 +96,15 @@ class Ran:
     @property
     def counters(self) -> tuple[int, int, int]:
         return self.calls, self.samples, self.errors
+
+
+@dataclass
+class Graphed:
+    """The DONE of a DAG. `wanted` holds None for a tensor that was never made."""
+
+    reply: bytes
+    ops: list[Ran]  # each without its outputs
+    wanted: list[Tensor | None]
 
 
 class Shard:
@@ -116,6 +168,40 @@ class Shard:
         self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0
     ) -> Ran:
         return self.finish(self.start(model, tensors, outputs, deadline_ms))
+
+    def compile(self, script: StoredScript) -> bytes:
+        """What DONE says."""
+        return self.receive("DONE", self.job("COMPILE", *script.parts()))[2]
+
+    def start_dag(
+        self,
+        tensors: Sequence[Tensor],
+        ops: Sequence[ModelOp | ScriptOp],
+        wanted: Sequence[int] = (),
+        deadline_ms: int = 0,
+    ) -> int:
+        said = [part for op in ops for part in op.parts()]
+        parts = [*tensor_parts(tensors), len(ops), *said, len(wanted), *wanted]
+        return self.job("DAG", *parts, deadline_ms=deadline_ms)
+
+    def finish_dag(self, job: int) -> Graphed:
+        parts = self.receive("DONE", job)
+        at = 4 + 5 * int(parts[3])
+        ops = [Ran(parts[n], *map(int, parts[n + 1 : n + 5]), []) for n in range(4, at, 5)]
+        ends = range(at + 1, at + 1 + 3 * int(parts[at]), 3)
+        wanted = [parse_tensors([b"1", *parts[n : n + 3]], 0)[0][0] if parts[n] else None for n in ends]
+        assert len(parts) == at + 1 + 3 * len(wanted)
+        return Graphed(parts[2], ops, wanted)
+
+    def dag(
+        self, tensors: Sequence[Tensor], ops: Sequence[ModelOp | ScriptOp], wanted: Sequence[int] = ()
+    ) -> Graphed:
+        return self.finish_dag(self.start_dag(tensors, ops, wanted))
+
+    def asked(self, verb: str) -> tuple[int, int, list[bytes]]:
+        """The next CALL or MODEL of a script: its number, its job, and what it says."""
+        _, seq, job, *parts = self.receive(verb)
+        return int(seq), int(job), parts
 
 
 def floats(*shape: int, values: Sequence[float]) -> Tensor:

@@ -1,0 +1,161 @@
+"""What the source of a script may say: TorchScript, and nothing of Python.
+
+A source is text of a client's. torch compiles it with its own parser, for its own interpreter; three things
+keep it there:
+
+1. Names mean only what `names` gives: the operators of torch, its dtypes and constants, the functions of
+   torch.nn.functional (which are TorchScript themselves), and the `redis` and `redisAI` of operators.py.
+   There is no `torch.load`, `torch.ops`, `torch.jit.load`, and no Python object behind an attribute.
+2. `check_source` reads the source before torch does. The default of an argument must be a literal, since
+   torch would run it while it compiles; names with two underscores, which could reach the insides of a Python
+   object, are refused; and size and nesting are bounded, since compilers take their time, and recurse.
+3. `check_operators` looks at what was compiled: operators that open files or leave the interpreter are
+   refused, however they were reached.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from types import FunctionType, ModuleType
+from typing import Any
+
+from keymiss.errors import ScriptError
+
+MAX_SOURCE_BYTES = 256 << 10  # torch compiles 0.1 MB a second, and holds the interpreter meanwhile
+MAX_QUOTED = 80  # characters of a line in an error
+_MAX_DEPTH = 250  # of expressions and blocks in each other
+
+_NAMESPACES = frozenset({"aten", "prim", "redis", "redisAI"})
+_REFUSED = frozenset(
+    {
+        "aten::save",
+        "aten::from_file",
+        "aten::wait",
+        "prim::PythonOp",
+        "prim::IgnoredPythonOp",
+        "prim::fork",
+        "prim::rpc_async",
+        "prim::rpc_remote",
+        "prim::rpc_sync",
+        "prim::awaitable",
+        "prim::awaitable_wait",
+        "prim::awaitable_nowait",
+    }
+)
+# What a script may raise.
+_EXCEPTIONS = (
+    "AssertionError",
+    "Exception",
+    "IndexError",
+    "KeyError",
+    "NotImplementedError",
+    "RuntimeError",
+    "TypeError",
+    "ValueError",
+)
+
+
+def check_source(source: str) -> None:
+    """ScriptError unless torch may read this source."""
+    if len(source) > MAX_SOURCE_BYTES:
+        raise ScriptError(f"it is larger than {MAX_SOURCE_BYTES >> 10} KB")
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        text = (error.text or "").strip()[:MAX_QUOTED]
+        raise ScriptError(f"{error.msg} (line {error.lineno}{f': {text}' if text else ''})") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ScriptError(f"it cannot be read: {error or 'it is nested too deeply'}") from None
+    level: list[ast.AST] = [tree]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+        for node in level:
+            _check_node(node)
+    raise ScriptError("it is nested too deeply")
+
+
+def _check_node(node: ast.AST) -> None:
+    name = getattr(node, "attr", getattr(node, "id", getattr(node, "name", None)))
+    if isinstance(name, str) and name.startswith("__"):
+        raise ScriptError(f"{name} cannot be used in a script (line {getattr(node, 'lineno', 0)})")
+    if isinstance(node, ast.arguments):
+        for default in (*node.defaults, *node.kw_defaults):
+            if default is not None and not _is_literal(default):
+                raise ScriptError(f"the default of an argument must be a literal (line {default.lineno})")
+
+
+def _is_literal(node: ast.expr) -> bool:
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return all(map(_is_literal, node.elts))
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
+    return isinstance(node, ast.Constant)
+
+
+def check_operators(functions: Iterator[Any]) -> None:
+    """ScriptError where a compiled function uses what a script has no business with."""
+    for function in functions:
+        for kind in _kinds(function.inlined_graph):
+            if kind in _REFUSED or kind.partition("::")[0] not in _NAMESPACES:
+                raise ScriptError(f"a script cannot use {kind.replace('aten::', 'torch.')}")
+
+
+def _kinds(graph: Any) -> Iterator[str]:
+    blocks = [graph]
+    while blocks:
+        for node in blocks.pop().nodes():
+            yield node.kind()
+            blocks.extend(node.blocks())
+
+
+def names(torch: Any, redis: ModuleType, redis_ai: ModuleType) -> Callable[[str], object]:
+    """What a name of a source stands for; None for one that stands for nothing. Types such as List[Tensor]
+    are torch's own affair."""
+    known: dict[str, object] = {name: getattr(builtins, name) for name in _EXCEPTIONS}
+    known |= {"torch": _torch_names(torch), "redis": redis, "redisAI": redis_ai}
+    return known.get
+
+
+@lru_cache(maxsize=1)  # what an operator is known by lives as long as the process
+def _torch_names(torch: Any) -> ModuleType:
+    """`torch` as scripts see it: each operator by its own name, as TorchScript outside of Python has it."""
+    operators = {schema.name for schema in torch._C._jit_get_all_schemas()} - _REFUSED
+    seen = ModuleType("torch")
+    for name in operators:
+        space, _, name = name.partition("::")
+        if space == "aten" and not name.startswith("__"):
+            setattr(seen, name, _operator(torch, name))
+    constants = (torch.dtype, torch.layout, torch.memory_format, float)
+    for name, value in vars(torch).items():
+        if isinstance(value, constants) and not name.startswith("_"):
+            setattr(seen, name, value)
+    functional, nn, jit = ModuleType("torch.nn.functional"), ModuleType("torch.nn"), ModuleType("torch.jit")
+    _add_functions(torch, torch.functional, operators, seen)
+    _add_functions(torch, torch.nn.functional, operators, functional)
+    vars(nn)["functional"] = functional
+    vars(jit).update(annotate=torch.jit.annotate, isinstance=torch.jit.isinstance)
+    vars(seen).update(nn=nn, jit=jit)
+    return seen
+
+
+def _operator(torch: Any, name: str) -> object:
+    """Something that torch takes for the operator of that name."""
+    operator = object()
+    torch.jit._builtins._register_builtin(operator, f"aten::{name}")
+    return operator
+
+
+def _add_functions(torch: Any, module: Any, operators: set[str], seen: ModuleType) -> None:
+    """Add the public functions of one of torch's modules, which are operators or TorchScript themselves, to
+    `seen`, where nothing has their name."""
+    for name, value in vars(module).items():
+        own = isinstance(value, FunctionType) and value.__module__ == module.__name__
+        if name.startswith("_") or hasattr(seen, name):
+            continue
+        if own or torch.jit._builtins._find_builtin(value) in operators:
+            setattr(seen, name, value)

@@ -23,7 +23,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from redis.client import NEVER_DECODE
 from redis.exceptions import SlotNotCoveredError
 
-from . import commands
+from . import commands, sending
 from .commands import Command, Key, Keys, Where
 from .dag import Dag
 
@@ -93,12 +93,12 @@ class AI:
     def run(self, command: Command[T]) -> T:
         """Send one of `commands` and wait for its result."""
         if not self._in_cluster:
-            return command.parse(self.redis.execute_command(*command.args, **_BYTES))
-        results = [
-            command.parse(self.redis.execute_command(*command.args, **_BYTES, **target))
+            return command.parse(sending.execute(self.redis, command.args, _BYTES))
+        replies = [
+            sending.execute_in_cluster(self.redis, command, _BYTES, target)
             for target in _targets(self.redis, command)
         ]
-        return command.join(results)
+        return command.join([command.parse(reply) for reply in replies])
 
     def pipeline(self, transaction: bool | None = None) -> Pipeline:
         """A pipeline: commands are queued, and sent together by `execute()`.

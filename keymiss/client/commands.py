@@ -47,12 +47,17 @@ class Command(Generic[T]):
     args: tuple[Any, ...]
     parse: Callable[[Any], T]
     where: Where = Where.KEY
-    key: Key = b""
+    routing: Key | None = None  # where the command's first argument is not the key whose shard it goes to
     join: Callable[[list[T]], T] = lambda results: results[0]
 
     @property
     def name(self) -> str:
         return str(self.args[0])
+
+    @property
+    def key(self) -> Any:
+        """The key whose shard it goes to, of a command that goes to one."""
+        return self.args[1] if self.routing is None else self.routing
 
 
 # Tensors
@@ -176,14 +181,14 @@ def modelexecute(key: Key, inputs: Keys, outputs: Keys, timeout: int | None = No
     DeadlineError where `timeout` milliseconds passed before it was its turn to run.
     """
     args = ("AI.MODELEXECUTE", key, *_counted(INPUTS=inputs, OUTPUTS=outputs), *options(TIMEOUT=timeout))
-    return Command(args, replies.ok, Where.TOLD_KEY, key)
+    return Command(args, replies.ok, Where.TOLD_KEY)
 
 
 def modelrun(key: Key, inputs: Keys, outputs: Keys) -> Command[str]:
     """Deprecated: as `modelexecute`."""
     deprecated("modelrun", "modelexecute")
     args = ("AI.MODELRUN", key, "INPUTS", *listed(inputs), "OUTPUTS", *listed(outputs))
-    return Command(args, replies.ok, Where.TOLD_KEY, key)
+    return Command(args, replies.ok, Where.TOLD_KEY)
 
 
 def modelscan() -> Command[list[list[str]]]:
@@ -239,14 +244,14 @@ def scriptexecute(
     """
     counted = _counted(KEYS=keys, INPUTS=inputs, ARGS=args, OUTPUTS=outputs)
     command = ("AI.SCRIPTEXECUTE", key, function, *counted, *options(TIMEOUT=timeout))
-    return Command(command, replies.ok, Where.TOLD_KEY, key)
+    return Command(command, replies.ok, Where.TOLD_KEY)
 
 
 def scriptrun(key: Key, function: str, inputs: Keys, outputs: Keys) -> Command[str]:
     """Deprecated: as `scriptexecute`. A "$" among the inputs begins a list of tensors."""
     deprecated("scriptrun", "scriptexecute")
     args = ("AI.SCRIPTRUN", key, function, "INPUTS", *listed(inputs), "OUTPUTS", *listed(outputs))
-    return Command(args, replies.ok, Where.TOLD_KEY, key)
+    return Command(args, replies.ok, Where.TOLD_KEY)
 
 
 def scriptscan() -> Command[list[list[str]]]:

@@ -110,12 +110,10 @@ class Dag(Generic[R]):
             options = ("LOAD", len(self._load), *self._load, *options)
         operations = tuple(part for operation in self._operations for part in ("|>", *operation.args))
         keys = [key for key in (routing, *self._load, *self._persist) if key is not None]
-        return Command(
-            ("AI.DAGEXECUTE_RO" if self._readonly else "AI.DAGEXECUTE", *options, *operations),
-            self._results,
-            Where.TOLD_KEY if keys else Where.ANY,
-            keys[0] if keys else b"",
-        )
+        args = ("AI.DAGEXECUTE_RO" if self._readonly else "AI.DAGEXECUTE", *options, *operations)
+        if not keys:
+            return Command(args, self._results, Where.ANY)  # for the server to refuse
+        return Command(args, self._results, Where.TOLD_KEY, keys[0])
 
     def _any_key(self) -> Key | None:
         """The first key of the keyspace that an operation names; else any tensor's name."""

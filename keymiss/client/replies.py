@@ -45,8 +45,8 @@ class Model(ModelMeta):
     blob: bytes
 
 
-# The server's own names for them, one with a blank.
-ScriptMeta = TypedDict("ScriptMeta", {"device": str, "tag": str, "Entry Points": list[str]})
+# The names are the server's, in lower case; one has a blank.
+ScriptMeta = TypedDict("ScriptMeta", {"device": str, "tag": str, "entry points": list[str]})
 
 
 class Script(ScriptMeta):
@@ -109,8 +109,8 @@ def tensor_values(reply: Any) -> TensorValues:
 
 
 def fields(reply: Any) -> Any:
-    """Names and values as a dict of text and numbers."""
-    return {name: plain(value) for name, value in _pairs(reply).items()}
+    """Names, in lower case, and values as a dict of text and numbers."""
+    return {name.lower(): plain(value) for name, value in _pairs(reply).items()}
 
 
 def model(reply: Any) -> Any:

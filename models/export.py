@@ -7,7 +7,10 @@ shard stores the same digest.
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,13 +35,25 @@ class Exported:
 
 def export(name: str = DEFAULT, form: str = "torchscript", cache: Path | None = None) -> Exported:
     """The model `name` in the format `form`, from the cache where it was exported before, else made by a
-    process of its own; torch is not imported into this one. ModelUnavailable, ExportError."""
+    process of its own; torch is not imported into this one. Who comes while another exports the same model
+    waits for that. ModelUnavailable, ExportError."""
     cache = cache or cache_folder()
     exported = Exported(cache / slug_of(name) / form)
     if not exported.folder.is_dir():
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            process.submit(_make, name, form, cache, exported.folder).result()
+        with _alone(exported.folder.parent):
+            if not exported.folder.is_dir():
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                    process.submit(_make, name, form, cache, exported.folder).result()
     return exported
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Until it ends, no other process is in such a block for this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _make(name: str, form: str, cache: Path, folder: Path) -> None:

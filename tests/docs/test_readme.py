@@ -18,15 +18,24 @@ TIMEOUT_S = 120.0
 DONE_BY_BOOTSTRAP = ["source .venv/bin/activate"]
 
 
-@pytest.fixture
-def deployed(server_kind: str, tmp_path: Path) -> Iterator[CommandLine]:
+@pytest.fixture(scope="module")
+def deployed(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """What bootstrap.sh leaves behind: shards, model, sample corpus, functions."""
-    with command_line(server_kind, tmp_path) as keymiss:
+    with command_line(server_kind, tmp_path_factory.mktemp("deployed")) as keymiss:
         keymiss.up()
         keymiss("model", "store")
         keymiss("load", str(REPOSITORY / "corpus"))
         keymiss("deploy")
         yield keymiss
+
+
+@pytest.mark.slow
+def test_the_first_answer_it_shows_is_given(deployed: CommandLine) -> None:
+    """The key at its top is the sample key of a cluster of three shards."""
+    top = README.read_text().partition("## ")[0].splitlines()
+    command = next(line for line in top if line.startswith("    $ ")).removeprefix("    $ ")
+    shown = top[top.index(f"    $ {command}") + 1].strip().strip('"')
+    assert _run(command, deployed).strip().strip('"') == shown
 
 
 @pytest.mark.slow
@@ -38,15 +47,6 @@ def test_the_session_goes_as_shown(deployed: CommandLine) -> None:
             continue
         printed = _run(step.command, deployed)
         assert step.agrees(printed), f"{step.command}\nshown: {step.shown}\nprinted: {printed}"
-
-
-@pytest.mark.slow
-def test_the_first_answer_it_shows_is_given(deployed: CommandLine) -> None:
-    """The key at its top is the sample key of a cluster of three shards."""
-    top = README.read_text().partition("## ")[0].splitlines()
-    command = next(line for line in top if line.startswith("    $ ")).removeprefix("    $ ")
-    shown = top[top.index(f"    $ {command}") + 1].strip().strip('"')
-    assert _run(command, deployed).strip().strip('"') == shown
 
 
 def _run(command: str, deployed: CommandLine) -> str:

@@ -13,7 +13,7 @@ import pytest
 from support import sanitized
 from support.paths import REPOSITORY
 
-SECONDS = int(os.environ.get("KEYMISS_FUZZ_SECONDS", "20"))
+SECONDS = int(os.environ.get("KEYMISS_FUZZ_SECONDS", "6"))
 MEMORY_MB = 2048
 
 FRAMES = REPOSITORY / "tests" / "frames"  # recorded: what the channel's fuzzer starts from

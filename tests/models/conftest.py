@@ -1,17 +1,10 @@
-"""The default model, exported once for all tests of a session."""
+"""The default model, exported where all tests, and the deployments that they make, find it."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from keymiss_deploy.models.export import Exported, export
 from keymiss_deploy.models.logits import FILES
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session", params=FILES)
@@ -21,5 +14,5 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def exported(cache: Path, form: str) -> Exported:
-    return export(form=form, cache=cache)
+def exported(form: str) -> Exported:
+    return export(form=form)

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 WEIGHTS_SHA256 = "0e45cd6ef49f01a1971767100178291bbf29137d7bef15d92b2fc75f281089cb"
 
 
-def test_its_weights_are_the_same_bits_everywhere(cache: Path) -> None:
-    folder = default_model(cache / "default")
+def test_its_weights_are_the_same_bits_everywhere(tmp_path: Path) -> None:
+    folder = default_model(tmp_path / "default")
     assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == WEIGHTS_SHA256
     assert json.loads((folder / "config.json").read_text())["architectures"] == ["BertForQuestionAnswering"]
 

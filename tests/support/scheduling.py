@@ -11,7 +11,7 @@ from support.server import KINDS
 
 
 class FileAndServerScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """As `--dist loadscope`, but the tests of a file are one unit for each kind of server, and units go in the
+    """As `--dist loadscope`, but the tests of a file are one unit for each kind of server, and units go in
     order of collection. xdist would take those of most tests first, which are not the longest."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:

@@ -10,7 +10,9 @@
 #include "memory.h"
 #include "model_type.h"
 #include "runs.h"
+#include "script_type.h"
 #include "tensor_type.h"
+#include "which_model.h"
 #include "worker.h"
 
 /* In the event loop, on the main thread. */
@@ -39,22 +41,28 @@ static void sweep_at_start(RedisModuleCtx *ctx, void *arg) {
 }
 
 static void write_info(RedisModuleInfoCtx *ctx) {
-    long long tensors, tensor_bytes, models, model_bytes;
+    long long tensors, tensor_bytes, models, model_bytes, scripts, script_bytes;
     tensor_type_totals(&tensors, &tensor_bytes);
     stored_values_totals(&stored_models, &models, &model_bytes);
+    stored_values_totals(&stored_scripts, &scripts, &script_bytes);
     RedisModule_InfoAddFieldLongLong(ctx, "tensors", tensors);
     RedisModule_InfoAddFieldLongLong(ctx, "tensor_bytes", tensor_bytes);
     RedisModule_InfoAddFieldLongLong(ctx, "models", models);
     RedisModule_InfoAddFieldLongLong(ctx, "model_bytes", model_bytes);
+    RedisModule_InfoAddFieldLongLong(ctx, "scripts", scripts);
+    RedisModule_InfoAddFieldLongLong(ctx, "script_bytes", script_bytes);
     RedisModule_InfoAddFieldLongLong(ctx, "runs_done", runs.done);
     RedisModule_InfoAddFieldLongLong(ctx, "runs_failed", runs.failed);
     RedisModule_InfoAddFieldLongLong(ctx, "runs_timed_out", runs.timed_out);
 }
 
 int ai_init(RedisModuleCtx *ctx) {
-    if (tensor_type_init(ctx) != REDISMODULE_OK || model_type_init(ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
+    if (tensor_type_init(ctx) != REDISMODULE_OK || model_type_init(ctx) != REDISMODULE_OK ||
+        script_type_init(ctx) != REDISMODULE_OK)
+        return REDISMODULE_ERR;
     blobs_init(on_last_release);
     calls_on_run(ai_run_for_function);
+    which_model_init();
     info_section("ai", write_info);
     RedisModule_CreateTimer(ctx, 0, sweep_at_start, NULL);
     return REDISMODULE_OK;

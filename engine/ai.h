@@ -13,6 +13,11 @@ int ai_modeldel(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_modelscan(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_modelexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_run.c */
 int ai_modelrun(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_scriptstore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_script.c */
+int ai_scriptset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_scriptget(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_scriptdel(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+int ai_scriptscan(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_scriptexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_script_run.c */
 int ai_scriptrun(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_dagexecute(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_dag.c */
@@ -22,7 +27,7 @@ int ai_dagrun_ro(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 int ai_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc); /* ai_info.c */
 int ai_config(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 
-/* Of tensors and models in RDB and DUMP. The original's are 0 to 4: ours is told from them, so that a dump of the one
+/* Of tensors, models and scripts in RDB and DUMP. The original's are 0 to 4: ours is told from them, so that a dump of the one
  * is never misread by the other. */
 enum { AI_RDB_ENCODING = 100 };
 /* Whose commands these are, for clients that ask before they use them. */

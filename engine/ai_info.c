@@ -7,9 +7,8 @@
 #include "ai_options.h"
 #include "ai_report.h"
 #include "model_type.h"
+#include "script_type.h"
 #include "settings.h"
-
-static const char RUN_INFO_MISSING[] = "ERR cannot find run info for key";
 
 static void reply_text(RedisModuleCtx *ctx, const char *name, slice value) {
     RedisModule_ReplyWithCString(ctx, name);
@@ -21,18 +20,43 @@ static void reply_number(RedisModuleCtx *ctx, const char *name, long long value)
     RedisModule_ReplyWithLongLong(ctx, value);
 }
 
-static int reply_model_info(RedisModuleCtx *ctx, RedisModuleString *key, const model *m) {
-    const char *backend = model_backend_name(m->backend);
+/* What AI.INFO tells of a model or a script. */
+typedef struct run_info {
+    const char *type, *backend;
+    slice device, tag;
+    run_counters *counters;
+    bool counts_samples;
+} run_info;
+
+static bool find_run_info(RedisModuleCtx *ctx, RedisModuleString *name, run_info *out) {
+    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
+    const RedisModuleType *type = RedisModule_ModuleTypeGetType(key);
+    void *value = type != NULL ? RedisModule_ModuleTypeGetValue(key) : NULL;
+    RedisModule_CloseKey(key);
+    if (value != NULL && type == stored_models.type) {
+        model *m = value;
+        *out = (run_info){"MODEL", model_backend_name(m->backend), model_device(m), model_tag(m), &m->counters, true};
+        return true;
+    }
+    if (value != NULL && type == stored_scripts.type) {
+        script *s = value;
+        *out = (run_info){"SCRIPT", "TORCH", script_device(s), script_tag(s), &s->counters, false};
+        return true;
+    }
+    return false;
+}
+
+static int reply_run_info(RedisModuleCtx *ctx, RedisModuleString *key, const run_info *info) {
     RedisModule_ReplyWithArray(ctx, 18);
     reply_text(ctx, "key", ai_slice(key));
-    reply_text(ctx, "type", (slice){"MODEL", 5});
-    reply_text(ctx, "backend", (slice){backend, strlen(backend)});
-    reply_text(ctx, "device", model_device(m));
-    reply_text(ctx, "tag", model_tag(m));
-    reply_number(ctx, "duration", m->counters.duration_us);
-    reply_number(ctx, "samples", m->counters.samples);
-    reply_number(ctx, "calls", m->counters.calls);
-    reply_number(ctx, "errors", m->counters.errors);
+    reply_text(ctx, "type", (slice){info->type, strlen(info->type)});
+    reply_text(ctx, "backend", (slice){info->backend, strlen(info->backend)});
+    reply_text(ctx, "device", info->device);
+    reply_text(ctx, "tag", info->tag);
+    reply_number(ctx, "duration", info->counters->duration_us);
+    reply_number(ctx, "samples", info->counts_samples ? info->counters->samples : -1);
+    reply_number(ctx, "calls", info->counters->calls);
+    reply_number(ctx, "errors", info->counters->errors);
     return REDISMODULE_OK;
 }
 
@@ -53,17 +77,16 @@ static int reply_versions(RedisModuleCtx *ctx) {
     return REDISMODULE_OK;
 }
 
-/* AI.INFO [key [RESETSTAT]]: names and values: what the model is, and its counters since it was stored or they were
- * reset: duration in microseconds, samples (rows of the first input), calls, errors. With RESETSTAT: OK, and they
- * start again at 0. Without key: whose commands these are. */
+/* AI.INFO [key [RESETSTAT]]: names and values: what the model or script is, and its counters since it was stored or they
+ * were reset: duration in microseconds, samples (rows of the first input; -1 of a script), calls, errors. With RESETSTAT:
+ * OK, and they start again at 0. Without key: whose commands these are. */
 int ai_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
-    const char *error;
+    run_info info;
     if (argc > 3) return RedisModule_WrongArity(ctx);
     if (argc == 1) return reply_versions(ctx);
-    model *m = model_at(ctx, argv[1], &error);
-    if (m == NULL) return RedisModule_ReplyWithError(ctx, RUN_INFO_MISSING);
-    if (argc == 2 || !slice_is_word(ai_slice(argv[2]), "RESETSTAT")) return reply_model_info(ctx, argv[1], m);
-    m->counters = (run_counters){0};
+    if (!find_run_info(ctx, argv[1], &info)) return RedisModule_ReplyWithError(ctx, "ERR cannot find run info for key");
+    if (argc == 2 || !slice_is_word(ai_slice(argv[2]), "RESETSTAT")) return reply_run_info(ctx, argv[1], &info);
+    *info.counters = (run_counters){0};
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }
 

@@ -1,67 +1,39 @@
 /* ai_model.c: AI.MODELSTORE, AI.MODELSET, AI.MODELGET, AI.MODELDEL and AI._MODELSCAN.
  *
- * Storing a model: its bytes become a blob at once; then the models worker is asked to load it (JOB_LOAD), because
- * only it can tell whether the bytes are a model; when it says so, the key is made and replicas and the AOF are
- * told, with what the worker said about the model. So whoever hears it from us asks no worker. */
+ * Storing a model: its bytes become a blob at once; then the models worker is asked to load it (ai_store.h), and tells the
+ * names of its inputs and outputs. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "ai.h"
 #include "ai_command.h"
-#include "jobs.h"
+#include "ai_store.h"
+#include "ai_values.h"
 #include "memory.h"
 #include "model_type.h"
-#include "reply.h"
 #include "settings.h"
 #include "typed_io.h"
-#include "typed_key.h"
 
-/* A large model on a slow disk: reading 1 GB at 10 MB/s takes 100 s. */
-enum { LOAD_TIMEOUT_MS = 5 * 60 * 1000 };
-
-/* An AI.MODELSTORE on its way. */
-typedef struct storing {
+/* A model that is to be stored, and the chunks of the command that gave it, to replicate it with. */
+typedef struct new_model {
     model *model;
-    RedisModuleString *key;
-    RedisModuleString **chunks; /* of the command, to replicate it with */
+    RedisModuleString **chunks;
     size_t chunk_count;
-    waiter *waiter; /* NULL: the command itself waits, for the answer: */
-    char *answer;   /* a RESP2 value */
-    size_t answer_len;
-} storing;
+} new_model;
 
-static storing *storing_new(RedisModuleString **argv, model *m, size_t first_chunk, size_t chunk_count) {
-    storing *s = memory.alloc(sizeof *s);
-    *s = (storing){.model = m, .key = RedisModule_HoldString(NULL, argv[1]), .chunk_count = chunk_count};
-    s->chunks = memory.alloc(chunk_count * sizeof *s->chunks);
-    for (size_t i = 0; i < chunk_count; i++) s->chunks[i] = RedisModule_HoldString(NULL, argv[first_chunk + i]);
-    return s;
+static new_model *new_model_new(model *m, RedisModuleString **chunks, size_t count) {
+    new_model *n = memory.alloc(sizeof *n);
+    *n = (new_model){.model = m, .chunks = memory.alloc(count * sizeof *n->chunks), .chunk_count = count};
+    for (size_t i = 0; i < count; i++) n->chunks[i] = RedisModule_HoldString(NULL, chunks[i]);
+    return n;
 }
 
-static void storing_free(storing *s) {
-    model_release(s->model);
-    RedisModule_FreeString(NULL, s->key);
-    arguments_free(s->chunks, s->chunk_count);
-    memory.free(s->answer);
-    memory.free(s);
-}
-
-static void storing_answer(storing *s, const char *answer, size_t len) {
-    if (s->waiter != NULL) {
-        waiter_finish_resp(s->waiter, answer, len);
-        storing_free(s);
-    } else {
-        s->answer = memory.alloc(len);
-        memcpy(s->answer, answer, len);
-        s->answer_len = len;
-    }
-}
-
-static void storing_error(storing *s, const char *error) {
-    char answer[512];
-    int len = snprintf(answer, sizeof answer, "-%.*s\r\n", (int)sizeof answer - 4, error);
-    storing_answer(s, answer, (size_t)len);
+static void new_model_free(void *value) {
+    new_model *n = value;
+    model_release(n->model);
+    arguments_free(n->chunks, n->chunk_count);
+    memory.free(n);
 }
 
 /* <n> <name>*n at *at of a frame. */
@@ -75,85 +47,26 @@ static bool read_names(const frame *f, size_t *at, const slice **items, size_t *
     return true;
 }
 
-static void replicate(RedisModuleCtx *ctx, const storing *s) {
-    RedisModuleString **arguments;
-    size_t count = model_arguments(s->model, s->key, &arguments);
-    RedisModule_Replicate(ctx, "AI.MODELSTORE", "vv", arguments, count, s->chunks, s->chunk_count);
-    arguments_free(arguments, count);
-}
-
-/* The models worker has loaded it, or not. */
-static void on_loaded(RedisModuleCtx *ctx, const job_result *result, void *arg) {
-    storing *s = arg;
+static bool new_model_read(void *value, const frame *done) {
     const slice *inputs, *outputs;
     size_t at = 1, input_count, output_count;
-    const char *error = NULL;
-    if (result->end != JOB_DONE) {
-        storing_error(s, result->error);
-        return;
-    }
-    const frame *done = &result->done;
-    slice answer = done->parts[0];
-    if (resp_value_length(answer.data, answer.len) != answer.len || answer.len == 0 ||
-        !read_names(done, &at, &inputs, &input_count) || !read_names(done, &at, &outputs, &output_count) ||
-        at != done->count) {
-        storing_error(s, "ERR the models worker gave a malformed answer");
-        return;
-    }
-    if (answer.data[0] == '-') {
-        storing_answer(s, answer.data, answer.len);
-        return;
-    }
-    /* The key may be another one by now, or not ours to write. */
-    if ((error = ai_refuse_write_to(ctx, s->key)) != NULL || (error = model_check_key(ctx, s->key)) != NULL) {
-        storing_error(s, error);
-        return;
-    }
-    model_set_names(s->model, inputs, input_count, outputs, output_count);
-    replicate(ctx, s);
-    model_store(ctx, s->key, model_hold(s->model));
-    storing_answer(s, "+OK\r\n", 5);
+    if (!read_names(done, &at, &inputs, &input_count) || !read_names(done, &at, &outputs, &output_count) ||
+        at != done->count)
+        return false;
+    model_set_names(((new_model *)value)->model, inputs, input_count, outputs, output_count);
+    return true;
 }
 
-static job_id submit_load(RedisModuleCtx *ctx, storing *s, bool sync, const char **error) {
-    job_request request = {.role = WORKER_MODELS,
-                           .kind = JOB_LOAD,
-                           .deadline_ms = LOAD_TIMEOUT_MS,
-                           .db = RedisModule_GetSelectedDb(ctx),
-                           .repeatable = true,
-                           .sync = sync,
-                           .callback = on_loaded,
-                           .arg = s};
-    frame_init(&request.body);
-    model_to_wire(s->model, &request.body);
-    return job_submit(&request, error);
+static void new_model_store(RedisModuleCtx *ctx, RedisModuleString *key, void *value) {
+    const new_model *n = value;
+    RedisModuleString **arguments;
+    size_t count = model_arguments(n->model, key, &arguments);
+    RedisModule_Replicate(ctx, "AI.MODELSTORE", "vv", arguments, count, n->chunks, n->chunk_count);
+    arguments_free(arguments, count);
+    model_store(ctx, key, model_hold(n->model));
 }
 
-/* In a transaction or a script there is nobody to answer later: the main thread waits, keymiss.sync-timeout-ms at
- * most. */
-static int load_at_once(RedisModuleCtx *ctx, storing *s) {
-    const char *error;
-    job_id job = submit_load(ctx, s, true, &error);
-    if (job == 0) storing_error(s, error);
-    else job_wait(ctx, job);
-    reply_with_resp(ctx, (slice){s->answer, s->answer_len});
-    storing_free(s);
-    return REDISMODULE_OK;
-}
-
-static int load_and_answer_later(RedisModuleCtx *ctx, storing *s) {
-    const char *error;
-    s->waiter = waiter_new(ctx, "ERR Cannot store a model here: the client may not be blocked");
-    if (s->waiter == NULL) {
-        storing_free(s);
-        return REDISMODULE_OK;
-    }
-    waiter *waiting = s->waiter;
-    job_id job = submit_load(ctx, s, false, &error);
-    if (job == 0) storing_error(s, error);
-    else waiter_set_job(waiting, job);
-    return REDISMODULE_OK;
-}
+static const store_kind MODEL_STORE = {JOB_LOAD, model_check_key, new_model_read, new_model_store, new_model_free};
 
 /* Both commands, their arguments read: they point into args. */
 static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_arguments *args, const model_args *parsed,
@@ -172,8 +85,11 @@ static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_argumen
         RedisModule_ReplicateVerbatim(ctx);
         return RedisModule_ReplyWithSimpleString(ctx, "OK");
     }
-    storing *s = storing_new(argv, m, (size_t)(parsed->chunks - args->all), parsed->chunk_count);
-    return waiter_possible(ctx) ? load_and_answer_later(ctx, s) : load_at_once(ctx, s);
+    frame_writer body;
+    frame_init(&body);
+    model_to_wire(m, &body);
+    RedisModuleString **chunks = argv + (parsed->chunks - args->all);
+    return ai_store(ctx, &MODEL_STORE, argv[1], body, new_model_new(m, chunks, parsed->chunk_count));
 }
 
 /* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input
@@ -274,30 +190,15 @@ int ai_modelget(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
 
 /* AI.MODELDEL key: OK. Runs that have begun go on. */
 int ai_modeldel(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
-    const char *error;
-    if (argc != 2) return RedisModule_WrongArity(ctx);
-    if (model_at(ctx, argv[1], &error) == NULL) return RedisModule_ReplyWithError(ctx, error);
-    typed_key_delete(ctx, argv[1]);
-    RedisModule_ReplicateVerbatim(ctx);
-    return RedisModule_ReplyWithSimpleString(ctx, "OK");
+    return ai_values_delete(ctx, argv, argc, &stored_models);
 }
 
-static void reply_model(RedisModuleCtx *ctx, RedisModuleString *key, const void *value, void *arg) {
-    const model *m = value;
-    long *count = arg;
-    ++*count;
-    RedisModule_ReplyWithArray(ctx, 2);
-    RedisModule_ReplyWithString(ctx, key);
-    RedisModule_ReplyWithStringBuffer(ctx, model_tag(m).data, model_tag(m).len);
+static slice tag_of(const void *value) {
+    return model_tag(value);
 }
 
 /* AI._MODELSCAN: [key, tag] of every model of all databases, in no order. */
 int ai_modelscan(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
-    long count = 0;
     (void)argv;
-    if (argc != 1) return RedisModule_WrongArity(ctx);
-    RedisModule_ReplyWithArray(ctx, REDISMODULE_POSTPONED_LEN);
-    stored_values_each(ctx, &stored_models, reply_model, &count);
-    RedisModule_ReplySetArrayLength(ctx, count);
-    return REDISMODULE_OK;
+    return ai_values_scan(ctx, argc, &stored_models, tag_of);
 }

@@ -1,10 +1,12 @@
 /* calls.c: see calls.h.
  *
- * A CALL runs with the hooks off (the command filter does not see the module's own calls), but for what a script gives to
+ * A CALL runs with the hooks off (the command filter does not see the module's own calls), but for what is given to
  * register(hook=...); it is propagated, respects maxmemory, and may not write on a read-only replica or for a job that
- * was fired inside a read command. */
+ * was fired inside a read command. A function runs it as itself, whom nothing is denied; a script of the models worker as
+ * the user whose command runs the script, and is refused what would have to wait for a worker. */
 #include "calls.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,95 +14,27 @@
 #include "memory.h"
 #include "nested.h"
 #include "settings.h"
+#include "users.h"
 #include "worker.h"
 
 enum { ARGV_ON_STACK = 32 };
 
 typedef struct running_call {
     asker from;
-    bool deferred;
+    bool deferred; /* its RESULT comes later: see calls_defer */
     struct running_call *outer;
 } running_call;
 
 static running_call *running; /* innermost */
 static run_handler on_run_handler;
 
-bool asker_read(slice seq, asker *out) {
-    long long n;
-    if (!slice_number(seq, &n) || n < 0) return false;
-    *out = (asker){worker_generation(WORKER_FUNCTIONS), (unsigned long long)n};
-    return true;
-}
-
-static channel *asker_channel(asker a) {
-    return worker_generation(WORKER_FUNCTIONS) == a.generation ? worker_channel(WORKER_FUNCTIONS) : NULL;
-}
-
-static slice text_slice(const char *text) {
-    return (slice){text, strlen(text)};
-}
-
-/* A number as an element. */
-typedef struct number_text {
-    char digits[24];
-} number_text;
-
-static slice number_slice(number_text *t, unsigned long long n) {
-    int len = snprintf(t->digits, sizeof(t->digits), "%llu", n);
-    return (slice){t->digits, (size_t)len};
-}
-
-void asker_result(asker a, const char *reply, size_t len) {
-    channel *c = asker_channel(a);
-    if (!c) return;
-    number_text seq;
-    const slice parts[] = {{"RESULT", 6}, number_slice(&seq, a.seq), {reply, len}};
-    if (channel_send_slices(c, parts, 3, false)) return;
-    const slice refusal[] = {parts[0], parts[1], text_slice("-BUSY the reply does not fit the channel\r\n")};
-    channel_send_slices(c, refusal, 3, true);
-}
-
-void asker_result_ok(asker a) {
-    asker_result(a, "+OK\r\n", 5);
-}
-
-void asker_result_error(asker a, const char *error) {
-    char line[512];
-    int len = snprintf(line, sizeof(line), "-%.500s\r\n", error);
-    asker_result(a, line, (size_t)len);
-}
-
-void asker_outputs(asker a, slice reply, const slice *parts, size_t n) {
-    channel *c = asker_channel(a);
-    if (!c) return;
-    number_text seq, count;
-    slice *all = memory.alloc((4 + 3 * n) * sizeof(*all));
-    all[0] = text_slice("OUTPUTS");
-    all[1] = number_slice(&seq, a.seq);
-    all[2] = reply;
-    all[3] = number_slice(&count, n);
-    if (n) memcpy(all + 4, parts, 3 * n * sizeof(*all));
-    if (!channel_send_slices(c, all, 4 + 3 * n, false)) {
-        all[2] = text_slice("-BUSY the outputs do not fit the channel\r\n");
-        all[3] = text_slice("0");
-        channel_send_slices(c, all, 4, true);
-    }
-    memory.free(all);
-}
-
-void asker_outputs_error(asker a, const char *error) {
-    char line[512];
-    int len = snprintf(line, sizeof(line), "-%.500s\r\n", error);
-    asker_outputs(a, (slice){line, (size_t)len}, NULL, 0);
-}
-
-/* The <job> of a frame: 0 is no job. False if the job has ended. */
-static bool read_job(slice id, job_id *job, job_facts *facts) {
+bool calls_job(worker_role role, slice id, job_id *job, job_facts *facts) {
     long long n;
     *facts = (job_facts){0};
     if (!slice_number(id, &n) || n < 0) return false;
     *job = (job_id)n;
-    return n == 0 || job_find(*job, facts);
+    if (n == 0) return role == WORKER_FUNCTIONS;
+    return job_find(*job, facts) && facts->role == role;
 }
 
 /* Commands that make no sense without a connection of one's own, or that the server cannot run for a module (WAIT stops
@@ -127,30 +61,87 @@ static bool crashes_server(RedisModuleCtx *ctx, const slice *parts, size_t count
     return valkey;
 }
 
-/* hook: the command to run this one with, or NULL. */
-static void run_command(RedisModuleCtx *ctx, asker from, bool no_writes, const char *hook, const slice *parts, size_t count) {
+/* Commands that a worker has to answer. A function waits for them by itself; a script cannot: the worker that runs it may
+ * be the one that it would wait for. */
+static const char *instead_of(slice command) {
+    static const struct {
+        const char *name, *instead;
+    } commands[] = {
+        {"ai.modelexecute", "redisAI.model_execute runs a model"},
+        {"ai.modelrun", "redisAI.model_execute runs a model"},
+        {"ai.scriptexecute", "a function of this script can be called by its name"},
+        {"ai.scriptrun", "a function of this script can be called by its name"},
+        {"ai.dagexecute", "redisAI.model_execute runs a model, and a DAG can have several scripts"},
+        {"ai.dagexecute_ro", "redisAI.model_execute runs a model, and a DAG can have several scripts"},
+        {"ai.dagrun", "redisAI.model_execute runs a model, and a DAG can have several scripts"},
+        {"ai.dagrun_ro", "redisAI.model_execute runs a model, and a DAG can have several scripts"},
+        {"ai.modelstore", "store it before the script runs"},
+        {"ai.modelset", "store it before the script runs"},
+        {"ai.scriptstore", "store it before this one runs"},
+        {"ai.scriptset", "store it before this one runs"},
+    };
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (slice_is_word(command, commands[i].name)) return commands[i].instead;
+    }
+    bool is_gears = command.len > 3 && slice_is_word((slice){command.data, 3}, "rg.");
+    return is_gears ? "a function can run the script, with redisAI.createScriptRunner" : NULL;
+}
+
+/* What is wrong with a command whoever wants to run it; NULL is nothing. */
+static const char *refusal(RedisModuleCtx *ctx, const slice *parts, size_t count) {
+    if (count == 0 || parts[0].len == 0) return "ERR no command given";
+    if (memchr(parts[0].data, 0, parts[0].len)) return "ERR unknown command";
+    if (needs_connection(parts[0])) {
+        return "ERR this command cannot be run by a function or a script: it acts on a client's connection";
+    }
+    if (crashes_server(ctx, parts, count)) {
+        return "ERR CLUSTER SLOTS cannot be run by a function or a script on this server: CLUSTER SHARDS can";
+    }
+    return NULL;
+}
+
+typedef struct call {
+    asker from;
+    RedisModuleUser *user; /* NULL: nothing is denied */
+    bool no_writes;
+    const char *hook; /* the command to run this one with, or NULL */
+    const slice *parts;
+    size_t count;
+} call;
+
+static void answer(const call *c, RedisModuleCallReply *reply, bool denied) {
+    size_t len = 0;
+    const char *proto = reply ? RedisModule_CallReplyProto(reply, &len) : NULL;
+    if (denied) asker_result_error(c->from, USERS_NO_PERMISSION);
+    else if (len > 0) asker_result(c->from, proto, len);
+    else asker_result_error(c->from, "ERR the command gave no reply");
+}
+
+static void run_command(RedisModuleCtx *ctx, const call *c) {
     RedisModuleString *on_stack[ARGV_ON_STACK];
-    RedisModuleString **argv = count <= ARGV_ON_STACK ? on_stack : memory.alloc(count * sizeof(*argv));
-    char *original = memory.alloc(parts[0].len + 1);
-    memcpy(original, parts[0].data, parts[0].len);
-    original[parts[0].len] = 0;
-    const char *name = hook ? hook : original;
-    size_t skipped = hook ? 0 : 1, argc = count - skipped;
+    RedisModuleString **argv = c->count <= ARGV_ON_STACK ? on_stack : memory.alloc(c->count * sizeof(*argv));
+    char *original = memory.alloc(c->parts[0].len + 1);
+    memcpy(original, c->parts[0].data, c->parts[0].len);
+    original[c->parts[0].len] = 0;
+    size_t skipped = c->hook ? 0 : 1, argc = c->count - skipped;
     for (size_t i = 0; i < argc; i++) {
-        const slice *part = &parts[i + skipped];
+        const slice *part = &c->parts[i + skipped];
         argv[i] = RedisModule_CreateString(NULL, part->data, part->len);
     }
 
-    running_call call = {.from = from, .outer = running};
-    running = &call;
-    bool read_only = no_writes || (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY);
-    RedisModuleCallReply *reply = RedisModule_Call(ctx, name, read_only ? "!EMWv" : "!EMv", argv, argc);
-    running = call.outer;
+    running_call now = {.from = c->from, .outer = running};
+    running = &now;
+    bool read_only = c->no_writes || (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY);
+    char format[8];
+    snprintf(format, sizeof(format), "!EM%s%sv", read_only ? "W" : "", c->user ? "C" : "");
+    if (c->user) RedisModule_SetContextUser(ctx, c->user);
+    errno = 0;
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, c->hook ? c->hook : original, format, argv, argc);
+    bool denied = c->user && users_denied(reply);
+    if (c->user) RedisModule_SetContextUser(ctx, NULL);
+    running = now.outer;
 
-    size_t len = 0;
-    const char *proto = reply && !call.deferred ? RedisModule_CallReplyProto(reply, &len) : NULL;
-    if (len > 0) asker_result(from, proto, len);
-    else if (!call.deferred) asker_result_error(from, "ERR the command gave no reply");
+    if (!now.deferred) answer(c, reply, denied);
     if (reply) RedisModule_FreeCallReply(reply);
     for (size_t i = 0; i < argc; i++) RedisModule_FreeString(NULL, argv[i]);
     if (argv != on_stack) memory.free(argv);
@@ -159,26 +150,30 @@ static void run_command(RedisModuleCtx *ctx, asker from, bool no_writes, const c
 
 /* CALL <seq> <job> <argv>... */
 static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
-    asker from;
+    call c = {.parts = f->parts + 3, .count = f->count - 3};
     job_id job;
     job_facts facts;
-    if (!asker_read(f->parts[1], &from)) {
+    const char *error;
+    if (!asker_read(role, f->parts[1], &c.from)) {
         worker_fail(role, "it sent a CALL without a number");
-    } else if (!read_job(f->parts[2], &job, &facts)) {
-        asker_result_error(from, "ERR the job that this command belongs to has ended");
-    } else if (f->count == 3 || f->parts[3].len == 0) {
-        asker_result_error(from, "ERR no command given");
-    } else if (memchr(f->parts[3].data, 0, f->parts[3].len)) {
-        asker_result_error(from, "ERR unknown command");
-    } else if (needs_connection(f->parts[3])) {
-        asker_result_error(from, "ERR this command cannot be run by a function: it acts on a client's connection");
-    } else if (crashes_server(ctx, f->parts + 3, f->count - 3)) {
-        asker_result_error(from, "ERR CLUSTER SLOTS cannot be run by a function on this server: CLUSTER SHARDS can");
+    } else if (!calls_job(role, f->parts[2], &job, &facts)) {
+        asker_result_error(c.from, "ERR the job that this command belongs to has ended");
+    } else if ((error = refusal(ctx, c.parts, c.count)) != NULL) {
+        asker_result_error(c.from, error);
+    } else if (role == WORKER_MODELS && (error = instead_of(c.parts[0])) != NULL) {
+        char text[256];
+        snprintf(text, sizeof(text), "ERR %.*s cannot be run by a script, which cannot wait for it: %s",
+                 (int)c.parts[0].len, c.parts[0].data, error);
+        asker_result_error(c.from, text);
+    } else if ((error = users_open(facts.user, &c.user)) != NULL) {
+        asker_result_error(c.from, error);
     } else {
         RedisModule_SelectDb(ctx, facts.db);
-        /* Scripts are hooked like clients, functions are not: a hook's own GET would come back to it. */
-        const char *hook = job != 0 && facts.kind == JOB_COMMAND ? hooks_taken_over_by(f->parts[3]) : NULL;
-        run_command(ctx, from, facts.no_writes, hook, f->parts + 3, f->count - 3);
+        c.no_writes = facts.no_writes;
+        /* What RG.PYEXECUTE runs is hooked like clients, functions are not: a hook's own GET would come back to it. */
+        c.hook = job != 0 && facts.kind == JOB_COMMAND ? hooks_taken_over_by(c.parts[0]) : NULL;
+        run_command(ctx, &c);
+        users_close(c.user);
     }
 }
 
@@ -187,13 +182,13 @@ static void on_run(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     run_request request = {.key = f->parts[4]};
     job_facts facts;
     long long count;
-    if (!asker_read(f->parts[1], &request.from)) {
+    if (!asker_read(role, f->parts[1], &request.from)) {
         worker_fail(role, "it sent a RUN without a number");
     } else if (!slice_number(f->parts[3], &request.deadline_ms) || request.deadline_ms < 0 ||
                !slice_number(f->parts[5], &count) || count < 0 || (f->count - 6) % 3 != 0 ||
                (unsigned long long)count != (f->count - 6) / 3) {
         asker_outputs_error(request.from, "ERR malformed RUN");
-    } else if (!read_job(f->parts[2], &request.job, &facts)) {
+    } else if (!calls_job(role, f->parts[2], &request.job, &facts)) {
         asker_outputs_error(request.from, "ERR the job that this run belongs to has ended");
     } else if (!on_run_handler) {
         asker_outputs_error(request.from, "ERR models cannot be run here");
@@ -210,11 +205,11 @@ static void on_begin(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     asker from;
     job_id job;
     job_facts facts;
-    if (!asker_read(f->parts[1], &from)) {
+    if (!asker_read(role, f->parts[1], &from)) {
         worker_fail(role, "it sent a BEGIN without a number");
         return;
     }
-    if (!read_job(f->parts[2], &job, &facts)) {
+    if (!calls_job(role, f->parts[2], &job, &facts)) {
         asker_result_error(from, "ERR the job that wants to be atomic has ended");
         return;
     }
@@ -247,9 +242,15 @@ void calls_on_run(run_handler handler) {
 }
 
 bool calls_current(asker *out) {
-    if (!running || running->deferred) return false;
+    if (!running || running->deferred || running->from.role == WORKER_MODELS) return false;
     *out = running->from;
     return true;
+}
+
+bool calls_of(worker_role role) {
+    const running_call *c = running;
+    while (c && c->from.role != role) c = c->outer;
+    return c != NULL;
 }
 
 void calls_defer(void) {
@@ -259,6 +260,7 @@ void calls_defer(void) {
 void calls_init(RedisModuleCtx *ctx) {
     (void)ctx;
     worker_on_verb(WORKER_FUNCTIONS, "CALL", 3, on_call);
+    worker_on_verb(WORKER_MODELS, "CALL", 3, on_call);
     worker_on_verb(WORKER_FUNCTIONS, "RUN", 6, on_run);
     worker_on_verb(WORKER_FUNCTIONS, "BEGIN", 3, on_begin);
     worker_on_verb(WORKER_FUNCTIONS, "END", 2, on_end);

@@ -27,7 +27,6 @@
 
 static const char *const NOT_HERE =
     "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading.";
-static const char *const NO_PERMISSION = "NOPERM this user has no permissions to run this command or to access one of its keys";
 
 static RedisModuleString *hook_read_name, *hook_write_name;
 
@@ -77,20 +76,12 @@ static RedisModuleCallReply *run_as_client(RedisModuleCtx *ctx, RedisModuleStrin
     return reply;
 }
 
-/* Older servers word it as an internal error. */
-static bool is_denied(RedisModuleCallReply *reply) {
-    if (errno != EACCES || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ERROR) return false;
-    size_t len;
-    const char *text = RedisModule_CallReplyStringPtr(reply, &len);
-    return !(len >= 6 && memcmp(text, "NOPERM", 6) == 0);
-}
-
 /* Frees the reply. */
 static int give(RedisModuleCtx *ctx, RedisModuleCallReply *reply) {
     if (!reply) return RedisModule_ReplyWithError(ctx, "ERR the command could not be run");
-    if (is_denied(reply)) {
+    if (users_denied(reply)) {
         RedisModule_FreeCallReply(reply);
-        return RedisModule_ReplyWithError(ctx, NO_PERMISSION);
+        return RedisModule_ReplyWithError(ctx, USERS_NO_PERMISSION);
     }
     RedisModule_ReplyWithCallReply(ctx, reply);
     RedisModule_FreeCallReply(reply);
@@ -138,7 +129,7 @@ static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **a
     int flags = RedisModule_GetContextFlags(ctx);
     bool sync = r->mode == MODE_SYNC;
     if (!sync && job_flags_deny_blocking(flags)) return RedisModule_ReplyWithError(ctx, NOT_HERE);
-    if (!is_permitted(ctx, argv, argc)) return RedisModule_ReplyWithError(ctx, NO_PERMISSION);
+    if (!is_permitted(ctx, argv, argc)) return RedisModule_ReplyWithError(ctx, USERS_NO_PERMISSION);
     stats.taken_over++;
     job_request request = {
         .role = WORKER_FUNCTIONS,

@@ -360,7 +360,7 @@ bool jobs_waiting(void) {
 
 bool job_find(job_id id, job_facts *out) {
     job *j = table_find(id);
-    if (j && out) *out = (job_facts){j->db, j->no_writes, j->wait, j->deadline_us, j->kind, j->user};
+    if (j && out) *out = (job_facts){j->role, j->db, j->no_writes, j->wait, j->deadline_us, j->kind, j->user};
     return j != NULL;
 }
 

@@ -62,6 +62,7 @@ bool jobs_waiting(void);
 /* For calls.c, nested.c and worker.c. */
 void jobs_init(RedisModuleCtx *ctx);
 typedef struct job_facts {
+    worker_role role;
     int db;
     bool no_writes;
     unsigned long long wait; /* the wait (nested.h) inside which it was submitted; 0: none */

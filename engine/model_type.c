@@ -22,10 +22,10 @@ static void release(void *value) {
     model_release(value);
 }
 
-stored_values stored_models = {.hold = hold, .release = release};
+stored_values stored_models = {.empty = "ERR model key is empty", .hold = hold, .release = release};
 
 model *model_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error) {
-    return typed_key_value(ctx, name, stored_models.type, "ERR model key is empty", error);
+    return typed_key_value(ctx, name, stored_models.type, stored_models.empty, error);
 }
 
 const char *model_check_key(RedisModuleCtx *ctx, RedisModuleString *name) {

@@ -94,9 +94,8 @@ static const char *send_payload(RedisModuleCtx *ctx, slice node, slice payload) 
 }
 
 static void on_send(RedisModuleCtx *ctx, worker_role role, const frame *f) {
-    (void)role;
     asker from;
-    if (!asker_read(f->parts[1], &from)) return;
+    if (!asker_read(role, f->parts[1], &from)) return;
     const char *error = send_payload(ctx, f->parts[2], f->parts[3]);
     if (error) {
         asker_result_error(from, error);

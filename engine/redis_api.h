@@ -348,10 +348,12 @@ typedef struct RedisModuleTypeMethods {
     NEED(RedisModuleString *, CreateStringFromCallReply, (RedisModuleCallReply *reply))                             \
     NEED(int, Replicate, (RedisModuleCtx *ctx, const char *command, const char *format, ...))                       \
     NEED(int, ReplicateVerbatim, (RedisModuleCtx *ctx))                                                             \
+    NEED(long long, GetExpire, (RedisModuleKey *key)) /* milliseconds left, or REDISMODULE_NO_EXPIRE */             \
     /* Data types. */                                                                                               \
     NEED(RedisModuleType *, CreateDataType,                                                                         \
          (RedisModuleCtx *ctx, const char *name, int encver, RedisModuleTypeMethods *methods))                      \
     NEED(int, ModuleTypeSetValue, (RedisModuleKey *key, RedisModuleType *type, void *value))                        \
+    NEED(int, ModuleTypeReplaceValue, (RedisModuleKey *key, RedisModuleType *type, void *value, void **old))        \
     NEED(RedisModuleType *, ModuleTypeGetType, (RedisModuleKey *key))                                               \
     NEED(void *, ModuleTypeGetValue, (RedisModuleKey *key))                                                         \
     NEED(int, IsIOError, (RedisModuleIO *io))                                                                       \
@@ -433,6 +435,7 @@ typedef struct RedisModuleTypeMethods {
     NEED(RedisModuleString *, GetCurrentUserName, (RedisModuleCtx *ctx))                                            \
     NEED(RedisModuleUser *, GetModuleUserFromUserName, (RedisModuleString *name))                                   \
     NEED(void, FreeModuleUser, (RedisModuleUser *user))                                                             \
+    MAY(void, SetContextUser, (RedisModuleCtx *ctx, const RedisModuleUser *user)) /* since Redis 7.0.6 */           \
     NEED(int, ACLCheckCommandPermissions, (RedisModuleUser *user, RedisModuleString **argv, int argc))              \
     NEED(int, ACLCheckKeyPermissions, (RedisModuleUser *user, RedisModuleString *key, int flags))                   \
     NEED(void, ACLAddLogEntry, (RedisModuleCtx *ctx, RedisModuleUser *user, RedisModuleString *object, int reason)) \

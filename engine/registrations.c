@@ -207,9 +207,8 @@ static bool is_read_only_replica(RedisModuleCtx *ctx) {
 }
 
 static void on_hook(RedisModuleCtx *ctx, worker_role role, const frame *f) {
-    (void)role;
     asker from;
-    if (!asker_read(f->parts[1], &from)) return;
+    if (!asker_read(role, f->parts[1], &from)) return;
     if (is_read_only_replica(ctx)) {
         asker_result_error(from, REPLICA_REFUSES);
         return;
@@ -229,9 +228,8 @@ static void on_hook(RedisModuleCtx *ctx, worker_role role, const frame *f) {
 }
 
 static void on_unhook(RedisModuleCtx *ctx, worker_role role, const frame *f) {
-    (void)role;
     asker from;
-    if (!asker_read(f->parts[1], &from)) return;
+    if (!asker_read(role, f->parts[1], &from)) return;
     slice id = f->parts[2];
     const char *error = NULL;
     if (is_read_only_replica(ctx)) {

@@ -13,10 +13,10 @@ static void release(void *value) {
     script_release(value);
 }
 
-stored_values stored_scripts = {.hold = hold, .release = release};
+stored_values stored_scripts = {.empty = "ERR script key is empty", .hold = hold, .release = release};
 
 script *script_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error) {
-    return typed_key_value(ctx, name, stored_scripts.type, "ERR script key is empty", error);
+    return typed_key_value(ctx, name, stored_scripts.type, stored_scripts.empty, error);
 }
 
 const char *script_check_key(RedisModuleCtx *ctx, RedisModuleString *name) {

@@ -19,6 +19,7 @@ typedef struct stored_value {
 
 typedef struct stored_values {
     RedisModuleType *type; /* of the keys' values */
+    const char *empty;     /* the error where there is no key */
     void (*hold)(void *value);
     void (*release)(void *value);
     stored_value *first; /* guarded, as what follows: newest first */

@@ -11,22 +11,25 @@ void *typed_key_value(RedisModuleCtx *ctx, RedisModuleString *name, const RedisM
     return value;
 }
 
-const char *typed_key_check(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type) {
+RedisModuleKey *typed_key_open(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type,
+                               const char **error) {
     /* Opened for writing, because opening to read an empty key is a key-miss event. */
     RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
-    bool fits = RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY || RedisModule_ModuleTypeGetType(key) == type;
+    if (RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY || RedisModule_ModuleTypeGetType(key) == type) return key;
     RedisModule_CloseKey(key);
-    return fits ? NULL : REDISMODULE_ERRORMSG_WRONGTYPE;
+    *error = REDISMODULE_ERRORMSG_WRONGTYPE;
+    return NULL;
+}
+
+const char *typed_key_check(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type) {
+    const char *error = NULL;
+    RedisModuleKey *key = typed_key_open(ctx, name, type, &error);
+    if (key != NULL) RedisModule_CloseKey(key);
+    return error;
 }
 
 void typed_key_set(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleType *type, void *value) {
     RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
     RedisModule_ModuleTypeSetValue(key, type, value);
-    RedisModule_CloseKey(key);
-}
-
-void typed_key_delete(RedisModuleCtx *ctx, RedisModuleString *name) {
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
-    RedisModule_DeleteKey(key);
     RedisModule_CloseKey(key);
 }

@@ -10,9 +10,10 @@ void *typed_key_value(RedisModuleCtx *ctx, RedisModuleString *name, const RedisM
                       const char **error);
 /* NULL where such a value may be stored: the key is empty or holds one. Else the error. */
 const char *typed_key_check(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type);
+/* The same, with the key open for writing; or NULL with *error set. */
+RedisModuleKey *typed_key_open(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type,
+                               const char **error);
 /* Store a value at such a key; the key owns it from now on. */
 void typed_key_set(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleType *type, void *value);
-/* Delete a key that is there. */
-void typed_key_delete(RedisModuleCtx *ctx, RedisModuleString *name);
 
 #endif

@@ -1,0 +1,105 @@
+#include "ai_store.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ai_command.h"
+#include "calls.h"
+#include "memory.h"
+#include "reply.h"
+
+/* A large model on a slow disk: reading 1 GB at 10 MB/s takes 100 s. */
+enum { STORE_TIMEOUT_MS = 5 * 60 * 1000 };
+
+/* A command on its way. */
+typedef struct storing {
+    const store_kind *kind;
+    void *value;
+    RedisModuleString *key;
+    waiter *waiter; /* NULL: the command itself waits, for the answer: */
+    char *answer;   /* a RESP2 value */
+    size_t answer_len;
+} storing;
+
+static void storing_free(storing *s) {
+    s->kind->free(s->value);
+    RedisModule_FreeString(NULL, s->key);
+    memory.free(s->answer);
+    memory.free(s);
+}
+
+static void storing_answer(storing *s, const char *answer, size_t len) {
+    if (s->waiter != NULL) {
+        waiter_finish_resp(s->waiter, answer, len);
+        storing_free(s);
+    } else {
+        s->answer = memory.alloc(len);
+        memcpy(s->answer, answer, len);
+        s->answer_len = len;
+    }
+}
+
+static void storing_error(storing *s, const char *error) {
+    char answer[512];
+    int len = snprintf(answer, sizeof answer, "-%.*s\r\n", (int)sizeof answer - 4, error);
+    storing_answer(s, answer, (size_t)len);
+}
+
+static void on_answer(RedisModuleCtx *ctx, const job_result *result, void *arg) {
+    storing *s = arg;
+    const frame *done = &result->done;
+    const char *error = NULL;
+    if (result->end != JOB_DONE) {
+        storing_error(s, result->error);
+        return;
+    }
+    slice answer = done->parts[0];
+    bool whole = answer.len > 0 && resp_value_length(answer.data, answer.len) == answer.len;
+    if (whole && answer.data[0] == '-') {
+        storing_answer(s, answer.data, answer.len);
+        return;
+    }
+    if (!whole || !s->kind->read(s->value, done)) error = "ERR the models worker gave a malformed answer";
+    /* The key may be another one by now, or not ours to write. */
+    if (error == NULL) error = ai_refuse_write_to(ctx, s->key);
+    if (error == NULL) error = s->kind->check_key(ctx, s->key);
+    if (error != NULL) {
+        storing_error(s, error);
+        return;
+    }
+    s->kind->store(ctx, s->key, s->value);
+    storing_answer(s, "+OK\r\n", 5);
+}
+
+int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, frame_writer body, void *value) {
+    const char *error = NULL;
+    bool wait = !waiter_possible(ctx);
+    storing *s = memory.alloc(sizeof *s);
+    *s = (storing){.kind = kind, .value = value, .key = RedisModule_HoldString(NULL, key)};
+    job_request request = {.role = WORKER_MODELS,
+                           .kind = kind->job,
+                           .deadline_ms = STORE_TIMEOUT_MS,
+                           .db = RedisModule_GetSelectedDb(ctx),
+                           .repeatable = true,
+                           .sync = wait,
+                           .body = body,
+                           .callback = on_answer,
+                           .arg = s};
+    if (wait && calls_of(WORKER_MODELS)) {
+        frame_free(&request.body);
+        storing_error(s, "ERR a script can store no model and no script: the models worker that runs it has to check them");
+    } else if (wait) {
+        job_id job = job_submit(&request, &error);
+        if (job != 0) job_wait(ctx, job);
+        else storing_error(s, error);
+    } else {
+        waiter *w = s->waiter = waiter_new(ctx, "ERR Cannot store this here: the client may not be blocked");
+        job_id job = job_submit(&request, &error);
+        if (job != 0) waiter_set_job(w, job);
+        else storing_error(s, error);
+        return REDISMODULE_OK;
+    }
+    reply_with_resp(ctx, (slice){s->answer, s->answer_len});
+    storing_free(s);
+    return REDISMODULE_OK;
+}

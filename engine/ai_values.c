@@ -1,0 +1,38 @@
+#include "ai_values.h"
+
+#include "typed_key.h"
+
+int ai_values_delete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const stored_values *all) {
+    const char *error;
+    if (argc != 2) return RedisModule_WrongArity(ctx);
+    if (typed_key_value(ctx, argv[1], all->type, all->empty, &error) == NULL)
+        return RedisModule_ReplyWithError(ctx, error);
+    RedisModuleKey *key = RedisModule_OpenKey(ctx, argv[1], REDISMODULE_READ | REDISMODULE_WRITE);
+    RedisModule_DeleteKey(key);
+    RedisModule_CloseKey(key);
+    RedisModule_ReplicateVerbatim(ctx);
+    return RedisModule_ReplyWithSimpleString(ctx, "OK");
+}
+
+typedef struct scan {
+    slice (*tag)(const void *value);
+    long count;
+} scan;
+
+static void reply_value(RedisModuleCtx *ctx, RedisModuleString *key, const void *value, void *arg) {
+    scan *s = arg;
+    slice tag = s->tag(value);
+    s->count++;
+    RedisModule_ReplyWithArray(ctx, 2);
+    RedisModule_ReplyWithString(ctx, key);
+    RedisModule_ReplyWithStringBuffer(ctx, tag.data, tag.len);
+}
+
+int ai_values_scan(RedisModuleCtx *ctx, int argc, stored_values *all, slice (*tag)(const void *value)) {
+    scan s = {.tag = tag};
+    if (argc != 1) return RedisModule_WrongArity(ctx);
+    RedisModule_ReplyWithArray(ctx, REDISMODULE_POSTPONED_LEN);
+    stored_values_each(ctx, all, reply_value, &s);
+    RedisModule_ReplySetArrayLength(ctx, s.count);
+    return REDISMODULE_OK;
+}

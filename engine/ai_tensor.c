@@ -12,14 +12,18 @@ int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     tensor *t;
     const char *error = NULL;
     if (argc < 4) return RedisModule_WrongArity(ctx);
-    if ((error = tensor_check_key(ctx, argv[1])) != NULL) return RedisModule_ReplyWithError(ctx, error);
+    RedisModuleKey *key = tensor_open(ctx, argv[1], &error);
+    if (key == NULL) return RedisModule_ReplyWithError(ctx, error);
 
     ai_arguments_open(&args, argv, argc);
     t = parse_tensorset(args.all, args.count, ai_command_from(ctx), &error);
     ai_arguments_close(&args);
-    if (t == NULL) return ai_reply_error(ctx, error);
+    if (t == NULL) {
+        RedisModule_CloseKey(key);
+        return ai_reply_error(ctx, error);
+    }
 
-    tensor_store(ctx, argv[1], t);
+    tensor_put(key, t);
     RedisModule_ReplicateVerbatim(ctx);
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }

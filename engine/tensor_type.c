@@ -137,8 +137,19 @@ const char *tensor_check_key(RedisModuleCtx *ctx, RedisModuleString *name) {
     return typed_key_check(ctx, name, type);
 }
 
-void tensor_store(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {
-    typed_key_set(ctx, name, type, counted(t));
+RedisModuleKey *tensor_open(RedisModuleCtx *ctx, RedisModuleString *name, const char **error) {
+    return typed_key_open(ctx, name, type, error);
+}
+
+void tensor_put(RedisModuleKey *key, tensor *t) {
+    void *old = NULL;
+    counted(t);
+    /* In place, where one is there and stays as long: to delete and to add a key costs more than all the rest. */
+    if (RedisModule_GetExpire(key) != REDISMODULE_NO_EXPIRE ||
+        RedisModule_ModuleTypeReplaceValue(key, type, t, &old) != REDISMODULE_OK)
+        RedisModule_ModuleTypeSetValue(key, type, t);
+    if (old != NULL) free_value(old);
+    RedisModule_CloseKey(key);
 }
 
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {
@@ -147,5 +158,5 @@ void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, te
     RedisModule_Replicate(ctx, "AI.TENSORSET", "scvcb", name, tensor_dtype_name(t->dtype), shape, (size_t)t->dims,
                           "BLOB", t->data, t->size);
     shape_close(t, shape);
-    tensor_store(ctx, name, t);
+    tensor_put(RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE), t);
 }

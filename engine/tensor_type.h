@@ -15,9 +15,11 @@ tensor *tensor_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **err
 
 /* NULL where a tensor may be stored: the key is empty or holds one. Else the error. */
 const char *tensor_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
-/* Store a tensor at such a key; takes the caller's reference over. Does not replicate. */
-void tensor_store(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t);
-/* The same, and tell replicas and the AOF with an AI.TENSORSET. */
+/* The same, with the key open for tensor_put or RedisModule_CloseKey; or NULL with *error set. */
+RedisModuleKey *tensor_open(RedisModuleCtx *ctx, RedisModuleString *name, const char **error);
+/* Store a tensor there and close the key; takes the caller's reference over. Does not replicate. */
+void tensor_put(RedisModuleKey *key, tensor *t);
+/* Store a tensor at a key that tensor_check_key finds good, and tell replicas and the AOF with an AI.TENSORSET. */
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t);
 
 /* Tensors that keys hold and their bytes on the heap. */

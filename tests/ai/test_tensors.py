@@ -162,3 +162,17 @@ def _restore_without_checksum(client: redis.Redis, payload: bytes) -> None:
     with contextlib.suppress(redis.ResponseError):
         client.restore("d", 0, payload, replace=True)
     client.execute_command("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", 0)
+
+
+def test_what_is_stored_over_a_tensor_takes_its_place_and_lives_for_ever(client: redis.Redis) -> None:
+    for ttl_s in (None, 100):
+        client.execute_command("AI.TENSORSET", "t", "FLOAT", 2, "VALUES", 1, 2)
+        client.execute_command("COPY", "t", "copy", "REPLACE")
+        if ttl_s:
+            client.expire("t", ttl_s)
+        client.execute_command("AI.TENSORSET", "t", "INT8", 3, "VALUES", 1, 2, 3)
+        assert client.ttl("t") == -1
+        assert client.execute_command("AI.TENSORGET", "t", "VALUES") == [1, 2, 3]
+        assert client.execute_command("AI.TENSORGET", "copy", "VALUES") == [b"1", b"2"]
+    client.delete("t", "copy")
+    assert client.info("keymiss")["keymiss_tensor_bytes"] == 0  # what was replaced is gone

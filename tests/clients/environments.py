@@ -1,0 +1,65 @@
+"""Virtual environments of their own for clients that this one cannot hold, made once and kept in build/."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import site
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+from support.paths import REPOSITORY
+
+KEPT = REPOSITORY / "build" / "test-environments"
+INSTALL_TIMEOUT_S = 300.0
+RUN_TIMEOUT_S = 120.0
+
+
+def environment(name: str, requirements: Sequence[str], over_ours: bool = False) -> Path:
+    """The Python of a virtual environment that has `requirements`, made if there is none.
+
+    Where `over_ours`, only the requirements themselves are installed: what they need they find in the
+    environment that runs the tests, with Keymiss.
+    """
+    folder = KEPT / name
+    python = folder / "bin" / "python"
+    complete = folder / "complete"
+    wanted = "\n".join([sys.version, *requirements])
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several test processes, one makes it
+        if not complete.exists() or complete.read_text() != wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+            venv.create(folder, with_pip=False, symlinks=True)
+            _install(python, [*requirements, *(["--no-deps"] if over_ours else [])])
+            if over_ours:
+                (packages,) = folder.glob("lib/python*/site-packages")
+                ours = "".join(f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages())
+                (packages / "zz_ours.pth").write_text(ours)  # behind its own
+            complete.write_text(wanted)
+    return python
+
+
+def run(python: Path, script: Path, *arguments: object) -> str:
+    """What the script prints. Fails with all it said where it fails."""
+    done = subprocess.run(
+        [python, script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _install(python: Path, arguments: list[str]) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    done = subprocess.run(
+        [*pip, "install", "--quiet", *arguments], capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

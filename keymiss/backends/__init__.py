@@ -6,7 +6,7 @@ Adding one: a file beside this one with a `Backend`, and its line in `_BACKENDS`
 from __future__ import annotations
 
 from collections import defaultdict
-from importlib import import_module
+from importlib import import_module, metadata
 from threading import Lock
 
 from keymiss.backends.base import Array, Backend, Device, Model
@@ -42,6 +42,7 @@ class Backends:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._made: dict[type[Backend], Backend] = {}
+        self.versions: dict[str, str] = {}  # of the libraries that are loaded, by the name of the backend
         # Loads run on several threads, and a library is set up once. Some take seconds: a lock for each.
         self._locks: defaultdict[type[Backend], Lock] = defaultdict(Lock)
 
@@ -51,6 +52,7 @@ class Backends:
         with self._locks[kind]:
             if kind not in self._made:
                 self._made[kind] = self._make(kind)
+                self.versions[kind.name] = _version(kind.library)
             return self._made[kind]
 
     def _make(self, kind: type[Backend]) -> Backend:
@@ -61,3 +63,9 @@ class Backends:
                 f"Could not load backend {kind.name}: the models worker has no {kind.library} ({error}); "
                 f"install it with: {kind.install}"
             ) from None
+
+
+def _version(library: str) -> str:
+    """Of a library that has been imported."""
+    told = getattr(import_module(library), "__version__", None)
+    return str(told or metadata.version(library))

@@ -10,6 +10,8 @@ Threads
 4. One thread has the device at a time. A script that waits for its shard lends it (`lent`): a spare thread
    goes on with what waits, and gives the device back between two batches when the script has its answer.
    Were it kept, a shard whose main thread itself waits for this device would never answer the script.
+5. Answers are gathered (keymiss.channel.gathering) while the passes of one model are quick, for a moment at
+   most. They are written before the thread waits, lends its device, or runs another model.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, thread_time
+from typing import NamedTuple
 
 from keymiss.backends import Model
-from keymiss.channel import NEVER, Tensor
+from keymiss.channel import NEVER, Tensor, flush_gathered, gather
 from keymiss.errors import BackendError, BusyError
 from keymiss.inference.forward import joinable, likeness, rows_of, run_together
 from keymiss.inference.policy import Group, Rule, Shares, Waiting, next_batch
@@ -32,10 +35,11 @@ log = logging.getLogger("keymiss.inference")
 
 _MAX_THREADS = 256  # of a device: one serves, the others are in scripts that wait for their shards
 _KEPT_SPARES = 2  # threads that wait for the next script to lend the device
+_QUICK_S = 0.0002  # a model whose last pass took no longer may keep the answers before it waiting
+_GATHERED_S = 0.0005  # so long
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a request: its outputs, or an error (code first), and what it adds to the counters of
     AI.INFO."""
 
@@ -47,7 +51,7 @@ class Outcome:
     errors: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Request:
     """Tensors for a model, and where its outcome goes. Requests of one `model_key` may be joined as `rule`
     allows."""
@@ -67,6 +71,7 @@ class DeviceQueue:
     def __init__(self, name: str) -> None:
         self.batches = 0  # forward passes
         self.requests = 0  # answered
+        self.cpu_s = 0.0  # time that its threads computed; not that of threads which a library adds
         self._name = name
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # for the thread that has the device
@@ -77,6 +82,9 @@ class DeviceQueue:
         self._waiting: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
         self._shares = Shares()
         self._running: tuple[Sequence[Request], float] = ((), 0.0)  # the batch, and since when
+        self._idle = False  # the thread that has the device waits for something to run
+        self._quick: Hashable = None  # the model of the last pass, where that was quick
+        self._written_s = 0.0  # when all answers were written
         self._start_thread()
 
     @property
@@ -103,7 +111,8 @@ class DeviceQueue:
                 self._waiting[key] = (Group(request.model_key, rule, waiting), waiting)
             one = Waiting(request, rows_of(request.tensors), monotonic(), request.deadline_s)
             self._waiting[key][1].append(one)
-            self._changed.notify()
+            if self._idle:
+                self._changed.notify()
 
     def cancel(self, request: Request) -> None:
         """Nobody waits for this request any more: it will not be run if it was not yet."""
@@ -120,6 +129,7 @@ class DeviceQueue:
     def lent(self) -> Iterator[None]:
         """For a thread that runs a batch: let others have the device inside the `with`, and wait for it at
         its end. BusyError where too many scripts wait already."""
+        flush_gathered()
         with self._lock:
             if not self._spares:
                 if self._threads >= _MAX_THREADS:
@@ -168,19 +178,39 @@ class DeviceQueue:
         with self._lock:
             if not self._wait_as_spare():
                 return
-        while batch := self._take():
-            began_s = monotonic()
-            self._running = batch, began_s
-            try:
-                self._run(batch, began_s)
-            except Exception:  # the next batch is served
-                log.exception("an answer was lost")
-            used_s = monotonic() - self._running[1]
-            self._running = (), 0.0
-            with self._lock:
-                self._shares.charge(batch[0].model_key, used_s)
-                self.batches += 1
-                self.requests += len(batch)
+        gather()
+        counted_s = thread_time()
+        while True:
+            batch = self._take(wait=False)
+            if not batch or not self._may_gather(batch):
+                flush_gathered()
+                self._written_s = monotonic()
+                used_s = thread_time()
+                self.cpu_s += used_s - counted_s
+                counted_s = used_s
+            batch = batch or self._take(wait=True)
+            if not batch:
+                return
+            self._serve_batch(batch)
+
+    def _may_gather(self, batch: Sequence[Request]) -> bool:
+        """Whether the answers so far may wait for those of this batch."""
+        return batch[0].model_key == self._quick and monotonic() - self._written_s < _GATHERED_S
+
+    def _serve_batch(self, batch: Sequence[Request]) -> None:
+        began_s = monotonic()
+        self._running = batch, began_s
+        try:
+            self._run(batch, began_s)
+        except Exception:  # the next batch is served
+            log.exception("an answer was lost")
+        used_s = monotonic() - self._running[1]
+        self._running = (), 0.0
+        self._quick = batch[0].model_key if used_s <= _QUICK_S else None
+        with self._lock:
+            self._shares.charge(batch[0].model_key, used_s)
+            self.batches += 1
+            self.requests += len(batch)
 
     def _run(self, batch: Sequence[Request], began_s: float) -> None:
         try:
@@ -190,11 +220,14 @@ class DeviceQueue:
         else:
             self._answer(batch, outputs, monotonic() - began_s)
 
-    def _take(self) -> tuple[Request, ...]:
-        """Wait for a batch and take it out of its group. Empty where another thread has the device now."""
+    def _take(self, wait: bool) -> tuple[Request, ...]:
+        """Take a batch out of its group. Empty where none is ready or, if it was to wait for one, where another
+        thread has the device now."""
         with self._lock:
             while True:
                 if self._returning:
+                    if not wait:
+                        return ()
                     self._let_go()
                     if not self._wait_as_spare():
                         return ()
@@ -207,9 +240,14 @@ class DeviceQueue:
                     assert isinstance(waiting, deque)
                     for _ in range(decision.batch.taken):
                         waiting.popleft()
-                    self._drop_empty()
+                    if not waiting:
+                        self._drop_empty()
                     return decision.batch.jobs
+                if not wait:
+                    return ()
+                self._idle = True
                 self._changed.wait(None if decision.wake_s == NEVER else max(0.0, decision.wake_s - now_s))
+                self._idle = False
 
     def _drop_empty(self) -> None:
         """The lock is held."""

@@ -38,7 +38,7 @@ class Store:
     """Loaded models by identity."""
 
     def __init__(self, backends: Backends) -> None:
-        self._backends = backends
+        self.backends = backends
         self._models: OrderedDict[Identity, Model] = OrderedDict()  # least recently used first
         self._loading: dict[Identity, asyncio.Future[Model]] = {}
         self._owners: dict[Identity, set[Hashable]] = {}
@@ -74,7 +74,7 @@ class Store:
     def _load(self, identity: Identity, path: Path) -> Model:
         """On a loader's thread."""
         try:
-            backend = self._backends[identity.backend]
+            backend = self.backends[identity.backend]
             return backend.load(path, identity.device, identity.inputs, identity.outputs)
         except BackendError:
             raise

@@ -10,11 +10,11 @@ import json
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from keymiss.backends import Backends, Device
-from keymiss.channel import Channel, Frame, Hello, Job, JobTable, number
+from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, number
 from keymiss.errors import BackendError, ChannelError, ModelError
 from keymiss.inference.asking import Asker
 from keymiss.inference.batcher import DeviceQueue
@@ -108,11 +108,13 @@ class Worker:
             self._devices[device] = DeviceQueue(str(device))
         return self._devices[device]
 
-    def info(self) -> str:
-        """JSON for INFO keymiss: one flat object of numbers."""
+    def info(self) -> list[Part]:
+        """What INFO tells: for INFO keymiss JSON, one flat object of numbers; for INFO ai the versions of the
+        libraries that are loaded and the CPU seconds of each device, both behind how many there are.
+        """
         models = self._store.models if self._store else []
         queues = self._devices.values()
-        return json.dumps(
+        numbers = json.dumps(
             {
                 "models_loaded": len(models),
                 "weight_bytes": sum(model.weight_bytes for model in models),
@@ -124,12 +126,15 @@ class Worker:
                 "channels": len(self.channels),
             }
         )
+        versions = dict(self._store.backends.versions) if self._store else {}  # loads add to it
+        used = {str(device): f"{queue.cpu_s:.6f}" for device, queue in self._devices.items()}
+        return [numbers, *_pairs(versions), *_pairs(used)]
 
     def watch(self) -> None:
         """Now and every second: send INFO where it has changed, and see that no device is stuck."""
-        text = self.info()
+        told = self.info()
         for channel in list(self.channels):
-            channel.tell(text)
+            channel.tell(told)
         for device, queue in self._devices.items():
             if queue.stuck_s() > self._hang_timeout_s:
                 self._on_stuck(ModelError(f"a forward pass on {device} does not end; nobody waits for it"))
@@ -144,7 +149,7 @@ class ShardChannel:
     ) -> None:
         self._worker = worker
         self._on_end = on_end
-        self._told = ""
+        self._told: list[Part] = []
         handlers = {
             b"JOB": self._job,
             b"CANCEL": self._cancel,
@@ -157,11 +162,11 @@ class ShardChannel:
         self._runner = Runner(worker, self, self._asker)
         self._kinds = {b"RUN": self._run, b"LOAD": self._load, b"COMPILE": self._compile, b"DAG": self._dag}
 
-    def tell(self, info: str) -> None:
+    def tell(self, info: list[Part]) -> None:
         if info != self._told and not self._channel.closed and self._channel.hello.role:
             self._told = info
             with suppress(ChannelError):  # a shard that reads nothing must not keep the others from theirs
-                self._channel.send("INFO", info)
+                self._channel.send("INFO", *info)
 
     def _job(self, frame: Frame) -> None:
         job = Job(frame, self._jobs)
@@ -256,3 +261,8 @@ def _end(job: Job, answer: Answer) -> None:
     """Answer the job. For any thread."""
     with suppress(ChannelError):  # the shard is gone, and with it whoever waited
         job.done(answer.reply, *answer.more)
+
+
+def _pairs(values: Mapping[str, str]) -> list[Part]:
+    """`<n> (<name> <value>)*n` for a frame."""
+    return [len(values), *(part for pair in values.items() for part in pair)]

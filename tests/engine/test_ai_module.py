@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import redis
+from support import torch_models
 from support.server import Server
+from support.waiting import wait_until
 
 NAMES = {"keymiss": 100, "ai": 10207}
 
@@ -45,6 +47,25 @@ def test_info_of_the_old_name_alone_has_all_its_sections(server: Server) -> None
         assert told["ai_model_execution_timeout"] == 5000
         assert told["ai_self_used_cpu_user"] + told["ai_self_used_cpu_sys"] > 0
         assert "keymiss_workers" not in told
+
+
+def test_info_says_what_the_models_worker_has_loaded_and_used(server: Server) -> None:
+    blob = torch_models.doubler()
+    with _client(server) as client:
+        client.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", blob)
+        client.execute_command("AI.TENSORSET", "x", "FLOAT", 1, "VALUES", 1)
+        client.execute_command("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
+        told = wait_until(
+            lambda: (info := client.info("ai")).get("ai_TORCH_version") and info,
+            10.0,
+            "INFO tells the version of torch",
+        )
+        assert str(told["ai_TORCH_version"]).startswith("2.")
+        wait_until(
+            lambda: client.info("ai")["ai_queue_CPU_bthread_n1_used_cpu_total"] > 0,
+            10.0,
+            "the CPU's queue has used time",
+        )
 
 
 def test_an_old_line_of_the_configuration_loads_the_module(make_server: Callable[..., Server]) -> None:

@@ -6,7 +6,6 @@
  * the user whose command runs the script, and is refused what would have to wait for a worker. */
 #include "calls.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,19 +101,31 @@ static const char *refusal(RedisModuleCtx *ctx, const slice *parts, size_t count
 
 typedef struct call {
     asker from;
-    RedisModuleUser *user; /* NULL: nothing is denied */
+    RedisModuleString *user_name; /* NULL: nothing is denied */
+    RedisModuleUser *user;        /* of that name */
     bool no_writes;
     const char *hook; /* the command to run this one with, or NULL */
     const slice *parts;
     size_t count;
 } call;
 
-static void answer(const call *c, RedisModuleCallReply *reply, bool denied) {
+/* Gives the reply, unless that comes later. */
+static void call_server(RedisModuleCtx *ctx, const call *c, const char *name, RedisModuleString **argv, size_t argc) {
+    running_call now = {.from = c->from, .outer = running};
+    running = &now;
+    bool read_only = c->no_writes || (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY);
+    char format[8];
+    snprintf(format, sizeof(format), "!EM%s%sv", read_only ? "W" : "", c->user ? "C" : "");
+    if (c->user) RedisModule_SetContextUser(ctx, c->user);
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, name, format, argv, argc);
+    if (c->user) RedisModule_SetContextUser(ctx, NULL);
+    running = now.outer;
+
     size_t len = 0;
-    const char *proto = reply ? RedisModule_CallReplyProto(reply, &len) : NULL;
-    if (denied) asker_result_error(c->from, USERS_NO_PERMISSION);
-    else if (len > 0) asker_result(c->from, proto, len);
-    else asker_result_error(c->from, "ERR the command gave no reply");
+    const char *proto = reply && !now.deferred ? RedisModule_CallReplyProto(reply, &len) : NULL;
+    if (len > 0) asker_result(c->from, proto, len);
+    else if (!now.deferred) asker_result_error(c->from, "ERR the command gave no reply");
+    if (reply) RedisModule_FreeCallReply(reply);
 }
 
 static void run_command(RedisModuleCtx *ctx, const call *c) {
@@ -129,20 +140,12 @@ static void run_command(RedisModuleCtx *ctx, const call *c) {
         argv[i] = RedisModule_CreateString(NULL, part->data, part->len);
     }
 
-    running_call now = {.from = c->from, .outer = running};
-    running = &now;
-    bool read_only = c->no_writes || (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY);
-    char format[8];
-    snprintf(format, sizeof(format), "!EM%s%sv", read_only ? "W" : "", c->user ? "C" : "");
-    if (c->user) RedisModule_SetContextUser(ctx, c->user);
-    errno = 0;
-    RedisModuleCallReply *reply = RedisModule_Call(ctx, c->hook ? c->hook : original, format, argv, argc);
-    bool denied = c->user && users_denied(reply);
-    if (c->user) RedisModule_SetContextUser(ctx, NULL);
-    running = now.outer;
-
-    if (!now.deferred) answer(c, reply, denied);
-    if (reply) RedisModule_FreeCallReply(reply);
+    const char *name = c->hook ? c->hook : original;
+    if (c->user && !users_may_run(ctx, c->user_name, name, argv, argc)) {
+        asker_result_error(c->from, USERS_NO_PERMISSION);
+    } else {
+        call_server(ctx, c, name, argv, argc);
+    }
     for (size_t i = 0; i < argc; i++) RedisModule_FreeString(NULL, argv[i]);
     if (argv != on_stack) memory.free(argv);
     memory.free(original);
@@ -169,6 +172,7 @@ static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
         asker_result_error(c.from, error);
     } else {
         RedisModule_SelectDb(ctx, facts.db);
+        c.user_name = facts.user;
         c.no_writes = facts.no_writes;
         /* What RG.PYEXECUTE runs is hooked like clients, functions are not: a hook's own GET would come back to it. */
         c.hook = job != 0 && facts.kind == JOB_COMMAND ? hooks_taken_over_by(c.parts[0]) : NULL;

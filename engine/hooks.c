@@ -76,10 +76,18 @@ static RedisModuleCallReply *run_as_client(RedisModuleCtx *ctx, RedisModuleStrin
     return reply;
 }
 
+/* Older servers word it as an internal error. */
+static bool is_denied(RedisModuleCallReply *reply) {
+    if (errno != EACCES || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ERROR) return false;
+    size_t len;
+    const char *text = RedisModule_CallReplyStringPtr(reply, &len);
+    return !(len >= 6 && memcmp(text, "NOPERM", 6) == 0);
+}
+
 /* Frees the reply. */
 static int give(RedisModuleCtx *ctx, RedisModuleCallReply *reply) {
     if (!reply) return RedisModule_ReplyWithError(ctx, "ERR the command could not be run");
-    if (users_denied(reply)) {
+    if (is_denied(reply)) {
         RedisModule_FreeCallReply(reply);
         return RedisModule_ReplyWithError(ctx, USERS_NO_PERMISSION);
     }

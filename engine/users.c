@@ -24,9 +24,23 @@ void users_close(RedisModuleUser *user) {
     if (user != NULL) RedisModule_FreeModuleUser(user);
 }
 
-bool users_denied(RedisModuleCallReply *reply) {
-    if (errno != EACCES || reply == NULL || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ERROR) return false;
-    size_t len;
-    const char *text = RedisModule_CallReplyStringPtr(reply, &len);
-    return !(len >= 6 && memcmp(text, "NOPERM", 6) == 0);
+static void log_denied(RedisModuleCtx *ctx, RedisModuleString *name, const char *command) {
+    RedisModuleString *object = RedisModule_CreateString(NULL, command, strlen(command));
+    RedisModuleUser *user = RedisModule_GetModuleUserFromUserName(name);
+    if (user != NULL) RedisModule_ACLAddLogEntry(ctx, user, object, REDISMODULE_ACL_LOG_CMD);
+    users_close(user);
+    RedisModule_FreeString(NULL, object);
+}
+
+bool users_may_run(RedisModuleCtx *ctx, RedisModuleString *name, const char *command, RedisModuleString **argv,
+                   size_t argc) {
+    /* Not RedisModule_ACLCheckCommandPermissions: it reads behind the arguments where they are too few. */
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, "ACL", "Ecscv", "DRYRUN", name, command, argv, argc);
+    size_t len = 0;
+    bool told = reply != NULL && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING;
+    const char *text = told ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
+    bool denied = told && !(len == 2 && memcmp(text, "OK", 2) == 0); /* else it is said why */
+    if (reply != NULL) RedisModule_FreeCallReply(reply);
+    if (denied) log_denied(ctx, name, command);
+    return !denied;
 }

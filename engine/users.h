@@ -15,7 +15,10 @@ RedisModuleString *users_current_name(RedisModuleCtx *ctx);
 const char *users_open(RedisModuleString *name, RedisModuleUser **out);
 void users_close(RedisModuleUser *user); /* NULL is fine */
 
-/* Was a call with "CE" denied, in the server's own words for an internal error, that is? errno: as the call left it. */
-bool users_denied(RedisModuleCallReply *reply);
+/* May the user of that name run this command on these keys? If not, the server's ACL LOG says so. argv is what follows the
+ * command. To be asked before RedisModule_Call with "C", which crashes Redis 7.0 where it has something to deny and no
+ * client asked. True also of what is no command at all: the call tells. */
+bool users_may_run(RedisModuleCtx *ctx, RedisModuleString *name, const char *command, RedisModuleString **argv,
+                   size_t argc);
 
 #endif

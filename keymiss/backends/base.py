@@ -72,7 +72,9 @@ class TensorInfo(NamedTuple):
     """What a model says about one of its inputs or outputs."""
 
     name: str
-    dtype: object  # of ARRAY_DTYPES, that of objects for STRING, or one that no tensor key can hold
+    dtype: (
+        Any  # a NumPy dtype, of ARRAY_DTYPES, that of objects for STRING, or one that no tensor key can hold
+    )
     shape: tuple[int | None, ...] | None = None  # None where any will do
 
     def check(self, tensor: Array) -> None:

@@ -58,7 +58,8 @@ class OnnxBackend(Backend):
         return tuple(Device(kind) for kind, provider in _PROVIDERS.items() if provider in have)
 
     def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
-        self.require(Device(device.kind))
+        if Device(device.kind) not in self.devices():  # how many GPUs there are is for the provider to know
+            self.require(device)
         check_onnx(path)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads

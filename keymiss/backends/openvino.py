@@ -6,6 +6,8 @@ the file's pages.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +30,7 @@ from keymiss.errors import BackendError, ModelError
 
 _ZIP = b"PK\x03\x04"
 _MAX_XML_BYTES = 64 << 20
-# Types by OpenVINO's names. It has strings too, but releasing them was seen to corrupt the heap (2026.4).
+# Types by OpenVINO's names. It has strings too, but frees them wrongly (2026.4).
 _DTYPES = {
     "f32": np.dtype("float32"),
     "f64": np.dtype("float64"),
@@ -53,6 +55,11 @@ class OpenVinoBackend(Backend):
     maps_weights: ClassVar[bool] = True
 
     def __init__(self, threads: int) -> None:
+        # Without it TBB loads a library in a way that leaves it with another malloc than ours, and it frees
+        # what it did not allocate.
+        os.environ.setdefault("TBB_ENABLE_SANITIZERS", "1")
+        # OpenVINO reports its use over the network, from a fork of this process, unless this is missing.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
         from openvino.frontend import FrontEndManager
 
@@ -130,8 +137,10 @@ class OpenVinoModel(Model):
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         for info, tensor in zip(self._infos, tensors, strict=True):
             info.check(tensor)
+        # NumPy has two types of integers of 64 bits, equal to each other; OpenVINO knows one of them.
+        given = [tensor.view(info.dtype) for info, tensor in zip(self._infos, tensors, strict=True)]
         try:
-            results = self._request.infer(list(tensors), share_inputs=True)
+            results = self._request.infer(given, share_inputs=True)
         except RuntimeError as error:
             raise ModelError(f"the model failed: {_useful(error)}") from None
         return [results[n] for n in range(len(self.outputs))]

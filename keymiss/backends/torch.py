@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,11 +70,15 @@ class TorchModel(Model):
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         torch = self._torch
-        if any(tensor.dtype == object for tensor in tensors):
-            raise ModelError("the TORCH backend takes no STRING tensors")
+        try:
+            given = [torch.from_numpy(tensor) for tensor in tensors]
+        except TypeError:
+            raise ModelError("the TORCH backend takes no STRING tensors") from None
+        if self._device.type != "cpu":
+            given = [tensor.to(self._device) for tensor in given]
         with torch.inference_mode():
             try:
-                result = self._module(*(torch.from_numpy(tensor).to(self._device) for tensor in tensors))
+                result = self._module(*given)
             except (RuntimeError, torch.jit.Error) as error:
                 raise ModelError(f"the model failed: {useful(error)}") from None
             results = result if isinstance(result, tuple) else (result,)
@@ -89,13 +94,19 @@ class TorchModel(Model):
 def array_of(tensor: Any, side: str, position: int, of: str = "model") -> Array:
     """The values of a tensor of torch, which is the output or input `position` (`side`) of a model or script
     (`of`). ModelError where no tensor key can hold them."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype = _name_of(tensor.dtype)
     if dtype not in _DTYPES:
         raise unsupported(side, position, dtype, of)
-    if str(tensor.layout) != "torch.strided":
+    if _name_of(tensor.layout) != "strided":
         raise unsupported(side, position, f"a sparse tensor ({tensor.layout})", of)
-    array: Array = tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous().numpy()
-    return array
+    array: Array = tensor.numpy(force=True)  # from whatever device, its values as they are
+    return array if array.flags.c_contiguous else array.copy()
+
+
+@cache
+def _name_of(what: Any) -> str:
+    """A dtype or layout without `torch.`."""
+    return str(what).removeprefix("torch.")
 
 
 def _count_outputs(kind: Any) -> int:

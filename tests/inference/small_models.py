@@ -70,6 +70,21 @@ class Saves(nn.Module):
         return x
 
 
+class InPlace(nn.Module):
+    """Writes into its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.zero_()
+
+
+class Reaching(nn.Module):
+    """Runs a command in the shard, were it allowed to."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.ops.redis.execute("FLUSHALL")
+        return x
+
+
 class Wide(nn.Module):
     """Weights of a megabyte, some of them shared and one a view."""
 
@@ -92,7 +107,7 @@ def write(module: nn.Module, file: Path) -> Path:
     return file
 
 
-def write_onnx_linear(file: Path) -> Path:
+def onnx_linear() -> bytes:
     """`Linear` as ONNX, its input called x and its output y."""
     layer = Linear().layer
     rows = ["rows", 3], ["rows", 2]
@@ -106,7 +121,12 @@ def write_onnx_linear(file: Path) -> Path:
             helper.make_tensor("b", TensorProto.FLOAT, (2,), layer.bias.tolist()),
         ],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def write_onnx_linear(file: Path) -> Path:
+    file.write_bytes(onnx_linear())
     return file
 
 

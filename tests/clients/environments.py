@@ -22,8 +22,7 @@ RUN_TIMEOUT_S = 120.0
 def environment(name: str, requirements: Sequence[str], over_ours: bool = False) -> Path:
     """The Python of a virtual environment that has `requirements`, made if there is none.
 
-    Where `over_ours`, only the requirements themselves are installed: what they need they find in the
-    environment that runs the tests, with Keymiss.
+    Where `over_ours`, what they lack is taken from the environment that runs the tests: numpy and Keymiss.
     """
     folder = KEPT / name
     python = folder / "bin" / "python"
@@ -35,7 +34,7 @@ def environment(name: str, requirements: Sequence[str], over_ours: bool = False)
         if not complete.exists() or complete.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=False, symlinks=True)
-            _install(python, [*requirements, *(["--no-deps"] if over_ours else [])])
+            _install(python, requirements)
             if over_ours:
                 (packages,) = folder.glob("lib/python*/site-packages")
                 ours = "".join(f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages())
@@ -57,9 +56,9 @@ def run(python: Path, script: Path, *arguments: object) -> str:
     return done.stdout
 
 
-def _install(python: Path, arguments: list[str]) -> None:
+def _install(python: Path, requirements: Sequence[str]) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
     done = subprocess.run(
-        [*pip, "install", "--quiet", *arguments], capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
+        [*pip, "install", "--quiet", *requirements], capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -33,7 +33,8 @@ bool calls_job(worker_role role, slice id, job_id *job, job_facts *facts) {
     if (!slice_number(id, &n) || n < 0) return false;
     *job = (job_id)n;
     if (n == 0) return role == WORKER_FUNCTIONS;
-    return job_find(*job, facts) && facts->role == role;
+    if (!job_find(*job, facts) || facts->role != role) return false;
+    return role == WORKER_FUNCTIONS || facts->kind == JOB_DAG; /* where scripts run */
 }
 
 /* Commands that make no sense without a connection of one's own, or that the server cannot run for a module (WAIT stops

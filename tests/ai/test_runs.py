@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import redis
-from redis.connection import Connection
 from support import torch_models
+from support.running import sent, wait_until_running
 from support.server import Server
-from support.waiting import wait_until
-
-
-@pytest.fixture
-def other(server: Server) -> Iterator[redis.Redis]:
-    """A second client, to look on while `client` waits."""
-    with contextlib.closing(server.client()) as connected:
-        yield connected
 
 
 @pytest.mark.parametrize("command", ["execute", "run"])
@@ -90,20 +80,20 @@ def test_a_client_that_leaves_stops_nothing(client: redis.Redis, other: redis.Re
     torch_models.store(client, "slow", torch_models.slow())
     torch_models.store(client, "m", torch_models.doubler())
     torch_models.set_tensor(client, "n", 50_000.0)
-    with _sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection:
-        _wait_until_running(other, 1)
+    with sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection:
+        wait_until_running(other, 1)
         connection.disconnect()
     torch_models.set_tensor(other, "x", 1.0)
     assert torch_models.execute(other, "m", "x", "y") == b"OK"
-    _wait_until_running(other, 0)
+    wait_until_running(other, 0)
     assert not other.exists("z")
 
 
 def test_the_key_of_the_model_may_go_while_it_runs(client: redis.Redis, other: redis.Redis) -> None:
     torch_models.store(client, "slow", torch_models.slow())
     torch_models.set_tensor(client, "n", 20_000.0)
-    with _sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection:
-        _wait_until_running(other, 1)
+    with sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection:
+        wait_until_running(other, 1)
         other.flushall()
         assert connection.read_response() == b"OK"
     assert torch_models.get_tensor(other, "z") == [b"20000"]
@@ -154,18 +144,3 @@ def test_a_function_runs_a_model_with_execute(client: redis.Redis) -> None:
     (answer,) = client.execute_command("RG.TRIGGER", "run")
     assert [float(value) for value in ast.literal_eval(answer.decode())] == [2.0, 4.0]
     assert torch_models.get_tensor(client, "y") == [b"2", b"4"]
-
-
-@contextlib.contextmanager
-def _sent(client: redis.Redis, *command: Any) -> Iterator[Connection]:
-    """A connection that has sent a command and not read its answer."""
-    connection = client.connection_pool.get_connection()
-    try:
-        connection.send_command(*command)
-        yield connection
-    finally:
-        client.connection_pool.release(connection)
-
-
-def _wait_until_running(client: redis.Redis, count: int) -> None:
-    wait_until(lambda: client.info("keymiss")["keymiss_models_running"] == count, 10.0, f"{count} models run")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,16 +16,28 @@ from typing import Any
 
 from support.paths import shared_folder
 
-# What the commands that exist can be held against; the rest of the folder belongs to commands still to come.
-FILES = [
-    "ai_tensor",
+ONE_SERVER = [
+    "ai_dag",
+    "ai_deprecated",
+    "ai_errors",
+    "ai_info_config",
     "ai_model",
     "ai_modelexecute",
-    "ai_info_config",
+    "ai_script",
+    "ai_tensor",
+    "ai_types",
+    "rg_async",
+    "rg_errors",
+    "rg_manage",
     "rg_miss",
-    "rg_register",
+    "rg_operations",
     "rg_pyexecute",
+    "rg_readers",
+    "rg_redisai",
+    "rg_register",
+    "rg_runtime",
 ]
+CLUSTER = ["cluster_rg"]
 
 Case = dict[str, Any]
 
@@ -44,14 +55,16 @@ def replay() -> ModuleType | None:
     return module
 
 
-def cases() -> Iterator[tuple[str, Case]]:
-    """(file, case) of every recorded case in `FILES`; raises where the folder is there but a file is not."""
+def cases(files: list[str]) -> list[Case]:
+    """The cases recorded in these files; raises where the folder is there but a file is not."""
     shared = shared_folder()
     if shared is None:
-        return
-    for name in FILES:
-        for line in (shared / "golden" / "cases" / f"{name}.jsonl").read_text().splitlines():
-            yield name, json.loads(line)
+        return []
+    return [
+        json.loads(line)
+        for name in files
+        for line in (shared / "golden" / "cases" / f"{name}.jsonl").read_text().splitlines()
+    ]
 
 
 @cache

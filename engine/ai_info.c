@@ -115,16 +115,35 @@ static int config_backends_path(RedisModuleCtx *ctx, RedisModuleString **argv, i
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }
 
+/* Is it the file, in whichever folder, that RedisAI had this backend in? */
+static bool is_library_of(model_backend backend, slice path) {
+    static const char *const LIBRARY[BACKENDS] = {
+        [BACKEND_TORCH] = "redisai_torch.so",
+        [BACKEND_ONNX] = "redisai_onnxruntime.so",
+        [BACKEND_TF] = "redisai_tensorflow.so",
+        [BACKEND_TFLITE] = "redisai_tflite.so",
+    };
+    const char *library = LIBRARY[backend];
+    if (library == NULL) return false;
+    size_t len = strlen(library);
+    if (path.len < len || memcmp(path.data + path.len - len, library, len) != 0) return false;
+    return path.len == len || path.data[path.len - len - 1] == '/';
+}
+
 static int config_load_backend(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     model_backend backend;
     if (argc < 4) return RedisModule_WrongArity(ctx);
-    bool known = model_backend_parse(ai_slice(argv[2]), &backend);
-    return RedisModule_ReplyWithError(ctx, known ? "ERR error loading backend" : "ERR unsupported backend");
+    if (!model_backend_parse(ai_slice(argv[2]), &backend))
+        return RedisModule_ReplyWithError(ctx, "ERR unsupported backend");
+    if (!is_library_of(backend, ai_slice(argv[3])))
+        return RedisModule_ReplyWithError(ctx, "ERR error loading backend");
+    return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }
 
 /* AI.CONFIG GET name: the value, or nil of a name that is not known. AI.CONFIG MODEL_CHUNK_SIZE bytes, the setting
- * keymiss.model-chunk-size; AI.CONFIG BACKENDSPATH path: OK, no effect. AI.CONFIG LOADBACKEND backend path: an
- * error, since there is nothing to load. */
+ * keymiss.model-chunk-size; AI.CONFIG BACKENDSPATH path: OK, no effect. AI.CONFIG LOADBACKEND backend path: OK
+ * where the path is that of RedisAI's own library, whose work a backend of ours does, loaded by the first model that
+ * needs it; an error for any other, since it will not be loaded. */
 int ai_config(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (argc < 2) return RedisModule_WrongArity(ctx);
     slice word = ai_slice(argv[1]);

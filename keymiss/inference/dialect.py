@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from types import FunctionType, ModuleType
 from typing import Any
@@ -97,7 +97,7 @@ def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant)
 
 
-def check_operators(functions: Iterator[Any]) -> None:
+def check_operators(functions: Iterable[Any]) -> None:
     """ScriptError where a compiled function uses what a script has no business with."""
     for function in functions:
         for kind in _kinds(function.inlined_graph):

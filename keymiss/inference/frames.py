@@ -19,6 +19,7 @@ OK, NA = b"+OK\r\n", b"+NA\r\n"
 _MODEL_FIXED_PARTS = (
     8  # <path> <digest> <backend> <device> <tag> <batchsize> <minbatchsize> <minbatchtimeout_ms>
 )
+_MAX_OUTPUTS = 1 << 16  # of an op
 
 
 class Answer(NamedTuple):
@@ -55,8 +56,7 @@ def _parse_model(parts: tuple[bytes, ...]) -> ModelParts:
     return ModelParts(Path(path), identity, rule)
 
 
-@dataclass(frozen=True)
-class RunParts:
+class RunParts(NamedTuple):
     """A RUN: the model, how many outputs are expected of it, and its inputs."""
 
     model: ModelParts
@@ -130,6 +130,8 @@ class GraphParts:
             op, at = _parse_op(parts, at)
             if any(not 0 <= n < known for n in op.inputs):
                 raise ChannelError("malformed DAG: an op needs a tensor that is not made before it")
+            if not 0 <= op.outputs <= _MAX_OUTPUTS:
+                raise ChannelError(f"malformed DAG: an op of {op.outputs} outputs")
             known += op.outputs
             ops.append(op)
         wanted, _ = _counted_numbers(parts, at)

@@ -5,9 +5,11 @@
     redis.asList(reply: Any) -> List[Any]       an array reply as a list, whose elements are replies again
     redisAI.model_execute(key: str, inputs: List[Tensor], outputs: int) -> List[Tensor]
 
-A reply is a str (bulk strings and statuses), an int, None, or an array: then `redis.asList` opens it. An
-error reply ends the script. A str of TorchScript is bytes: what the shard answers arrives whole, whatever it
-holds; but what a script says to its shard has to be UTF-8, since torch decodes it on the way to us.
+A reply is a str (bulk strings and statuses), an int, None, or an array: then `redis.asList` opens it.
+`isinstance(reply, str)` tells which; None is a NoneType there, since TorchScript takes `reply is None` for
+false, whatever an Any holds. An error reply ends the script. A str of TorchScript is bytes: what the shard
+answers arrives whole, whatever it holds; but what a script says to its shard has to be UTF-8, since torch
+decodes it on the way to us.
 
 They are operators of torch (torch.library), registered once in a process, and serve the script that runs on
 the calling thread (`serving`). Everywhere else, as in a stored model, they raise.

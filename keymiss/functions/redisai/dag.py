@@ -2,7 +2,7 @@
 
 A DAG is the shard's own AI.DAGEXECUTE, which knows tensors by local names, runs side by side what can be, and
 touches no key. Where nothing of it could write, the read-only variant is taken, which a replica runs too. A
-script that was stored without entry points can be run by the older AI.DAGRUN_RO alone.
+script that was stored without entry points can be run by the older AI.DAGRUN alone.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Words(Op):
         self._words = words
         self.is_get = command == b"AI.TENSORGET"
         self.is_old = command in _OLD_COMMANDS
-        self.may_write = command == b"AI.SCRIPTEXECUTE"
+        self.may_write = command.startswith(b"AI.SCRIPT")
         if not command.startswith(b"AI.TENSOR") and len(words) > 1:
             self.key = words[1]
 
@@ -81,11 +81,13 @@ class ModelOp(Op):
 
 
 class ScriptOp(Op):
-    """A run of a function of a script.
+    """A run of a function of a script. It may run commands, so read-only DAGs have none.
 
     In `inputs`, a list stands for an argument that is a list of tensors, which only functions that are no
     entry points tell from several arguments.
     """
+
+    may_write = True
 
     def __init__(
         self,
@@ -96,7 +98,6 @@ class ScriptOp(Op):
     ) -> None:
         self.key = key
         self.is_old = not script_at(key).takes_lists
-        self.may_write = not self.is_old
         self._function = replies.argument(function)
         self._inputs, self._outputs = inputs, outputs
 
@@ -208,14 +209,15 @@ def createDAGRunner(*given: Any) -> PyDAGRunner:
 
 
 def _command(ops: Sequence[Op]) -> list[bytes]:
+    if not ops:
+        raise GearsError("ERR DAG is empty")
     old = any(op.is_old for op in ops)
-    if old:
-        words = [b"AI.DAGRUN_RO"]
-    else:
-        variant = b"AI.DAGEXECUTE" if any(op.may_write for op in ops) else b"AI.DAGEXECUTE_RO"
+    command = b"AI.DAGRUN" if old else b"AI.DAGEXECUTE"
+    words = [command if any(op.may_write for op in ops) else command + b"_RO"]
+    if not old:
         # Any key of this shard says that it is to be run here.
         here = next((op.key for op in ops if op.key), b"{%b}" % context.shard().hash_tag().encode())
-        words = [variant, b"ROUTING", here]
+        words += [b"ROUTING", here]
     for op in ops:
         words += [_PIPE, *op.words(old)]
     return words
@@ -251,7 +253,7 @@ def _names(values: Any, what: str) -> list[bytes]:
 
 
 def _counted(word: bytes, names: list[bytes]) -> list[bytes]:
-    return [word, b"%d" % len(names), *names] if names else []
+    return [word, b"%d" % len(names), *names]
 
 
 def _flat(inputs: Sequence[bytes | list[bytes]], mark: bytes = b"") -> Iterator[bytes]:

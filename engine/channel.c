@@ -14,7 +14,6 @@ enum {
     INBOX_BYTES = 64 * 1024,       /* asked of the socket at once, at least */
     INBOX_READ_AHEAD = 4 << 20,    /* unparsed bytes above which reading waits for the unit */
     OUTBOX_KEPT = 1 << 20,         /* an empty outbox larger than this gives its memory back */
-    FRAME_MAX_ELEMENTS = 1 << 20,  /* as docs/channel.md says */
 };
 
 typedef struct inbox {

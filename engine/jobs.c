@@ -13,7 +13,10 @@
 #include "unit.h"
 #include "worker.h"
 
-enum { SENDS_MAX = 2 }; /* a job is sent at most so often */
+enum {
+    SENDS_MAX = 2,    /* a job is sent at most so often */
+    HEAD_ELEMENTS = 4 /* of a frame, before the body */
+};
 
 typedef struct job {
     job_id id;
@@ -219,9 +222,11 @@ void jobs_send_queued(worker_role role) {
 
 job_id job_submit(job_request *request, const char **error) {
     job_list *queued = &jobs.queued[request->role];
-    size_t bytes = request->body.len + FRAME_HEADER_MAX + 4 * FRAME_ELEMENT_MAX;
+    size_t bytes = request->body.len + FRAME_HEADER_MAX + HEAD_ELEMENTS * FRAME_ELEMENT_MAX;
     *error = NULL;
-    if (bytes > (size_t)settings.max_frame_bytes) {
+    if (request->body.count > FRAME_MAX_ELEMENTS - HEAD_ELEMENTS) {
+        *error = "ERR the command has too many arguments";
+    } else if (bytes > (size_t)settings.max_frame_bytes) {
         *error = "ERR the command is larger than keymiss.max-frame-bytes";
     } else if ((long long)jobs.count >= settings.max_jobs) {
         *error = "BUSY too many jobs wait for the workers (keymiss.max-jobs)";

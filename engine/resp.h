@@ -36,6 +36,7 @@ typedef struct frame_writer {
     size_t count; /* elements */
 } frame_writer;
 
+enum { FRAME_MAX_ELEMENTS = 1 << 20 }; /* as docs/channel.md says; for whoever writes one to heed */
 void frame_init(frame_writer *w);
 /* The line that goes before the elements when the frame is sent, "*<elements>\r\n"; returns its length. */
 enum { FRAME_HEADER_MAX = 24 };

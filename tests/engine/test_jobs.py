@@ -65,6 +65,17 @@ def test_jobs_over_the_bound_are_refused(shard: Server, scripts: Scripts) -> Non
     assert scripts.client.get("plain") is None
 
 
+def test_more_arguments_than_a_frame_has_room_for_are_refused(shard: Server, scripts: Scripts) -> None:
+    """The worker would take such a frame for a broken channel."""
+    arguments = 2**20
+    pid = scripts("pid")
+    with contextlib.closing(socket.create_connection(("127.0.0.1", shard.port), timeout=30.0)) as connection:
+        head = b"*%d\r\n$12\r\nRG.PYEXECUTE\r\n" % (1 + arguments)
+        connection.sendall(head + b"$1\r\nx\r\n" * arguments)
+        assert connection.recv(1000) == b"-ERR the command has too many arguments\r\n"
+    assert scripts("pid") == pid
+
+
 def test_a_sync_function_has_run_when_the_client_asks_again(scripts: Scripts) -> None:
     assert scripts("register writes s:* sync set -") == b"OK"
     assert scripts.client.set("s:1", "x")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from support import torch_models
+from support import torch_models, torch_scripts
 from support.server import Server
 
 CALLS = 150
@@ -28,7 +28,9 @@ NASTY: list[Argument] = [
     "x" * 10_000, "%s%n%d", "{", "{}", "é",
     "FLOAT", "double", "INT8", "STRING", "BOOL", "BLOB", "VALUES", "META", "INPUTS", "OUTPUTS", "TIMEOUT",
     "TAG", "BATCHSIZE", "MINBATCHSIZE", "MINBATCHTIMEOUT", "TORCH", "ONNX", "TF", "TFLITE", "CPU", "GPU:0",
-    "CPU:99", "RESETSTAT", "UNBLOCKING", "REQUIREMENTS", "ID", "UPGRADE", "DESCRIPTION",
+    "CPU:99", "KEYS", "ARGS", "LOAD", "PERSIST", "ROUTING", "|>", "$", "AI.TENSORSET", "AI.TENSORGET",
+    "AI.MODELEXECUTE", "AI.SCRIPTEXECUTE", "AI.SCRIPTRUN", "script",
+    "RESETSTAT", "UNBLOCKING", "REQUIREMENTS", "ID", "UPGRADE", "DESCRIPTION",
     "tensor", "model", "string", "missing", "list", "hash",
 ]  # fmt: skip
 
@@ -62,11 +64,63 @@ def _right_calls(rng: random.Random) -> list[Call]:
         ["AI.MODELEXECUTE", "model", "INPUTS", 1, "tensor", "OUTPUTS", 1, "out", "TIMEOUT", 1000],
         ["AI.MODELRUN", "model", "TIMEOUT", 1000, "INPUTS", "tensor", "OUTPUTS", "out"],
         ["AI.INFO", "model", "RESETSTAT"],
+        *_calls_of_scripts_and_dags(),
         ["RG.PYEXECUTE", "GB('PythonReader').run(lambda: (yield 1))", "UNBLOCKING"],
         ["RG.PYEXECUTE", "1", "ID", "name", "DESCRIPTION", "text", "REQUIREMENTS"],
         ["RG.UNREGISTER", "0000000000000000000000000000000000000000-1"],
         ["RG.DUMPREGISTRATIONS"],
         ["RG.PYSTATS"],
+    ]
+
+
+def _calls_of_scripts_and_dags() -> list[Call]:
+    run: Call = [
+        "AI.SCRIPTEXECUTE",
+        "script",
+        "f",
+        "KEYS",
+        1,
+        "k",
+        "INPUTS",
+        1,
+        "tensor",
+        "ARGS",
+        1,
+        "v",
+        "OUTPUTS",
+        1,
+        "out",
+    ]
+    old: Call = ["AI.SCRIPTRUN", "script", "f", "INPUTS", "tensor", "$", "tensor", "OUTPUTS", "out"]
+    model: Call = ["AI.MODELEXECUTE", "model", "INPUTS", 1, "tensor", "OUTPUTS", 1, "b"]
+    made: Call = ["AI.TENSORSET", "a", "FLOAT", 2, "VALUES", 1, 2]
+    got: Call = ["AI.TENSORGET", "b", "META", "VALUES"]
+    head: Call = ["LOAD", 1, "tensor", "PERSIST", 2, "a", "b", "ROUTING", "k", "TIMEOUT", 1000]
+    read: Call = ["LOAD", 1, "tensor", "|>", *model, "|>", *got]
+    return [
+        [*run, "TIMEOUT", 1000],
+        old,
+        ["AI.DAGEXECUTE", *head, "|>", *made, "|>", *model, "|>", *run, "|>", *got],
+        ["AI.DAGEXECUTE_RO", *read],
+        [
+            "AI.DAGRUN",
+            "LOAD",
+            1,
+            "tensor",
+            "|>",
+            *old,
+            "|>",
+            "AI.MODELRUN",
+            "model",
+            "INPUTS",
+            "out",
+            "OUTPUTS",
+            "b",
+        ],
+        ["AI.DAGRUN_RO", "|>", *made, "|>", "AI.TENSORGET", "a"],
+        ["COMMAND GETKEYS", "AI.DAGEXECUTE", *head, "|>", *made, "|>", *run],
+        ["COMMAND GETKEYS", *run],
+        ["COMMAND GETKEYS", *old],
     ]
 
 
@@ -123,6 +177,7 @@ def test_each_gets_one_reply_and_the_server_keeps_its_memory(server: Server, see
         client.rpush("list", "x")
         client.hset("hash", "field", "x")
         torch_models.store(client, "model", torch_models.doubler())
+        torch_scripts.store(client, "script", "f", "return tensors")
         torch_models.set_tensor(client, "tensor", 1.0, 2.0)
         before = client.info("memory")["used_memory"]
         for n in range(CALLS):

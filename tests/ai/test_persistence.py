@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from support import torch_models
+from support import torch_models, torch_scripts
 from support.server import Server
 from support.waiting import wait_until
 
 AOF = {"appendonly": "yes", "appendfsync": "always"}
 OPTIONS = ("TAG", b"\x00\xff\r\n", "BATCHSIZE", 4, "MINBATCHSIZE", 2, "MINBATCHTIMEOUT", 50)
-KEYS = ("numbers", "empty", "words", "plain", "options", "old-form", "two-outputs")
+KEYS = ("numbers", "empty", "words", "plain", "options", "old-form", "two-outputs", "script", "old-script")
+COUNTED = {"plain": 1, "script": 1}  # how often each has run
 
 
 def _save(client: redis.Redis) -> None:
@@ -50,6 +51,7 @@ def test_every_key_is_back_as_it_was(
         _fill(client)
         client.execute_command("AI.TENSORSET", "gone", "INT8", 1)
         client.delete("gone")
+        assert {key: _calls(client, key) for key in COUNTED} == COUNTED
         before = {key: (_digest(client, key), client.execute_command("DUMP", key)) for key in KEYS}
         persist(client)
     server.kill()
@@ -59,8 +61,11 @@ def test_every_key_is_back_as_it_was(
         assert not client.exists("gone")
         worker = client.info("keymiss")["keymiss_models_worker"]
         assert worker["state"] == "off", "a model is loaded when it is first run"
+        assert {key: _calls(client, key) for key in COUNTED} == dict.fromkeys(COUNTED, 0)
         assert torch_models.execute(client, "plain", "numbers", "y") == b"OK"
         assert torch_models.get_tensor(client, "y") == [-2, 254]
+        assert torch_scripts.execute(client, "script twice INPUTS 1 y OUTPUTS 1 z") == b"OK"
+        assert torch_models.get_tensor(client, "z") == [-4, 508]
 
 
 def test_the_files_are_not_written_again_at_a_restart(
@@ -111,6 +116,20 @@ def _fill(client: redis.Redis) -> None:
     )
     torch_models.set_tensor(client, "x", -1.0)
     torch_models.execute(client, "positive", "x", "empty")
+    torch_models.execute(client, "plain", "x", "ran")
+    source = torch_scripts.source("twice", "return tensors[0] + tensors[0]") + "\n# \xe9 \\x00\n"
+    client.execute_command(
+        "AI.SCRIPTSTORE", "script", "cpu:0", "TAG", b"\x00\xff", "ENTRY_POINTS", 1, "twice", "SOURCE", source
+    )
+    torch_scripts.execute(client, "script twice INPUTS 1 x OUTPUTS 1 ran")
+    client.execute_command(
+        "AI.SCRIPTSET", "old-script", "CPU", "TAG", "old", "SOURCE", "def f(a, b):\n    return a + b\n"
+    )
+
+
+def _calls(client: redis.Redis, key: str) -> object:
+    info = client.execute_command("AI.INFO", key)
+    return info[info.index(b"calls") + 1]
 
 
 def _digest(client: redis.Redis, key: str) -> object:

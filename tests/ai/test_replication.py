@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
-from support import torch_models
+from support import torch_models, torch_scripts
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
-KEYS = ("t", "scalar", "words", "model", "result")
+KEYS = ("t", "scalar", "words", "model", "script", "scripted", "of-dag", "result")
 
 
 @pytest.fixture
@@ -39,6 +39,8 @@ def test_the_stream_brings_all_that_a_full_sync_brings(
             meta = replica.execute_command("AI.MODELGET", "model", "META")
             assert meta == primary.execute_command("AI.MODELGET", "model", "META")
             assert replica.execute_command("AI.MODELGET", "model", "BLOB") == torch_models.doubler()
+            script = replica.execute_command("AI.SCRIPTGET", "script")
+            assert script == primary.execute_command("AI.SCRIPTGET", "script")
 
 
 def test_a_replica_loads_no_model_to_hold_it(pair: tuple[redis.Redis, redis.Redis]) -> None:
@@ -102,6 +104,19 @@ def test_a_replica_reads_but_does_not_write(pair: tuple[redis.Redis, redis.Redis
         ("AI.MODELSTORE", "new", "TORCH", "CPU", "BLOB", torch_models.doubler()),
         ("AI.MODELEXECUTE", "model", "INPUTS", 1, "t", "OUTPUTS", 1, "new"),
         ("AI.MODELDEL", "model"),
+        (
+            "AI.SCRIPTSTORE",
+            "new",
+            "CPU",
+            "ENTRY_POINTS",
+            1,
+            "f",
+            "SOURCE",
+            torch_scripts.source("f", "return 1"),
+        ),
+        ("AI.SCRIPTEXECUTE", "script", "f", "INPUTS", 1, "t", "OUTPUTS", 1, "new"),
+        ("AI.SCRIPTDEL", "script"),
+        ("AI.DAGEXECUTE", "PERSIST", 1, "new", "|>", "AI.TENSORSET", "new", "INT8", 1),
     ):
         with pytest.raises(redis.exceptions.ReadOnlyError):
             replica.execute_command(*command)
@@ -114,6 +129,8 @@ def test_a_promoted_replica_runs_the_model(pair: tuple[redis.Redis, redis.Redis]
     replica.replicaof("no", "one")
     assert torch_models.execute(replica, "model", "t", "new") == b"OK"
     assert torch_models.get_tensor(replica, "new") == [2, -4, 6]
+    assert torch_scripts.execute(replica, "script f INPUTS 1 t OUTPUTS 1 new") == b"OK"
+    assert torch_models.get_tensor(replica, "new") == [2, -1, 4]
 
 
 def test_a_run_that_ends_on_a_server_that_became_a_replica_stores_nothing(
@@ -146,6 +163,10 @@ def _fill(client: redis.Redis) -> None:
     client.execute_command("AI.TENSORSET", "words", "STRING", 2, "VALUES", "", "with space")
     options = ("TAG", b"\x00\xff", "BATCHSIZE", 4, "MINBATCHSIZE", 1, "MINBATCHTIMEOUT", 10)
     client.execute_command("AI.MODELSTORE", "model", "TORCH", "Cpu", *options, "BLOB", torch_models.doubler())
+    torch_scripts.store(client, "script", "f", "return tensors[0] + 1")
+    torch_scripts.execute(client, "script f INPUTS 1 t OUTPUTS 1 scripted")
+    dag = "LOAD 1 t PERSIST 1 of-dag |> AI.MODELEXECUTE model INPUTS 1 t OUTPUTS 1 of-dag"
+    client.execute_command("AI.DAGEXECUTE", *dag.split())
     torch_models.execute(client, "model", "t", "result")
 
 

@@ -1,6 +1,7 @@
 """What brought RedisAI down, hung it, or was nonsense that it took, gets one answer here.
 
-The numbers are those of `original_crashes.md`, beside the recordings; scripts and graphs are not built yet.
+The numbers are those of `original_crashes.md`, beside the recordings; scripts and DAGs have a file of their
+own.
 """
 
 from __future__ import annotations

@@ -15,6 +15,14 @@ from pathlib import Path
 from support.paths import REPOSITORY
 
 KEPT = REPOSITORY / "build" / "test-environments"
+# redisai 1.3.0 imports pkg_resources, and copies arrays by a call that numpy 2.3 no longer has.
+CLIENTS_OF_REDISAI = [
+    "redisai==1.3.0",
+    "smartredis==0.6.1; python_version < '3.12'",
+    "numpy<2.3",
+    "setuptools<81",
+]
+
 INSTALL_TIMEOUT_S = 300.0
 RUN_TIMEOUT_S = 120.0
 
@@ -41,6 +49,11 @@ def environment(name: str, requirements: Sequence[str], over_ours: bool = False)
                 (packages / "zz_ours.pth").write_text(ours)  # behind its own
             complete.write_text(wanted)
     return python
+
+
+def of_redisai() -> Path:
+    """The Python of the environment for published clients of RedisAI."""
+    return environment("redisai", CLIENTS_OF_REDISAI)
 
 
 def run(python: Path, script: Path, *arguments: object) -> str:

@@ -1,7 +1,9 @@
-"""redisai 1.3.0 from PyPI, with the redis that it pins, in an environment of its own: its whole API."""
+"""Clients of RedisAI from PyPI, in an environment of their own: the whole API of redisai 1.3.0 with the redis
+that it pins, and SmartRedis."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -14,9 +16,7 @@ from inference import small_models
 from support import graph_defs, tflite_models, torch_models
 from support.server import Server
 
-DRIVER = Path(__file__).with_name("every_method.py")
-# redisai 1.3.0 imports pkg_resources, and copies arrays by a call that numpy 2.3 no longer has.
-REQUIREMENTS = ["redisai==1.3.0", "numpy<2.3", "setuptools<81"]
+HERE = Path(__file__).parent
 
 MODELS = {
     "TORCH": torch_models.sum_and_product,
@@ -29,26 +29,34 @@ Told = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def drive(
-    make_shared_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Told]:
-    """Drives every method by that client, on an empty server; what it told."""
-    server = make_shared_server()
-    folder = tmp_path_factory.mktemp("models")
-    for backend, blob in MODELS.items():
-        (folder / backend).write_bytes(blob())
-    told: dict[str, Told] = {}
+def _told(server_kind: str) -> dict[str, Told]:
+    """What each client told on this kind of server."""
+    return {}
+
+
+@pytest.fixture
+def drive(server: Server, _told: dict[str, Told], tmp_path: Path) -> Callable[[str], Told]:
+    """Drives every method by that client, the first time on an empty server; what it told."""
 
     def driven(client: str) -> Told:
-        if client not in told:
-            ours = client == "keymiss"
-            python = Path(sys.executable) if ours else environments.environment("redisai", REQUIREMENTS)
-            with server.client() as connected:
+        if client not in _told:
+            for backend, blob in MODELS.items():
+                (tmp_path / backend).write_bytes(blob())
+            with contextlib.closing(server.client()) as connected:
                 connected.flushall()
-            told[client] = json.loads(environments.run(python, DRIVER, client, server.port, folder))
-        return told[client]
+            python = Path(sys.executable) if client == "keymiss" else environments.of_redisai()
+            said = environments.run(python, HERE / "every_method.py", client, server.port, tmp_path)
+            _told[client] = json.loads(said)
+        return _told[client]
 
     return driven
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="SmartRedis has no wheels for this Python")
+def test_smartredis_runs_whole(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "TORCH").write_bytes(torch_models.sum_and_product())
+    driver = HERE / "every_call_of_smartredis.py"
+    assert environments.run(environments.of_redisai(), driver, server.port, tmp_path) == "whole\n"
 
 
 def test_every_public_method_of_it_is_driven(drive: Callable[[str], Told]) -> None:

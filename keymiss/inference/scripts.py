@@ -24,6 +24,10 @@ from keymiss.inference.operators import Host, namespaces, serving
 
 KEPT_SCRIPTS = 256
 _SIGNATURE = ["List[Tensor]", "List[str]", "List[str]"]
+_PLAINLY = {  # what C++ says of int("a") and float("a")
+    "stoll": "a string is no integer",
+    "stod": "a string is no number",
+}
 _PLACE = re.compile(r'File "<string>", line (\d+)(?:, in (\w+))?')
 
 
@@ -182,7 +186,7 @@ def _run_error(function: str, error: Exception, errors: Sequence[Exception]) -> 
     elif "UnicodeDecodeError" in str(error):
         what = "a string that a script gives to redis or redisAI must be UTF-8"
     else:
-        what = useful(error)
+        what = _PLAINLY.get(useful(error), useful(error))
     return ScriptError(f"ERR the script failed{where}: {what}")
 
 

@@ -51,6 +51,7 @@ VERBS = {
     "end",
     "hook",
     "unhook",
+    "model",
 }
 
 

@@ -162,11 +162,13 @@ class TestCalls:
             ("assert len(keys) > 0, 'no keys'", "in line 2 of f: AssertionError: no keys"),
             ("raise ValueError('bad')", "in line 2 of f: ValueError: bad"),
             ("return tensors[0] + torch.ones([2])", "The size of tensor a (3) must match"),
+            ("return torch.ones(int(args[0]))", "a string is no integer"),
+            ("return tensors[0] * float(args[0])", "a string is no number"),
             ("return torch.empty([1 << 60])", ""),
         ],
     )
     def test_a_failure_tells_where_and_what(self, shard: Shard, body: str, error: str) -> None:
-        ran, _ = call(shard, ScriptOp(entry(body), "f"))
+        ran, _ = call(shard, ScriptOp(entry(body), "f", args=["a"]))
         assert ran.reply.startswith(b"-ERR the script failed in line 2 of f: ")
         assert error.encode() in ran.reply
         assert ran.counters == (1, 0, 1)

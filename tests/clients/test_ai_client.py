@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from keymiss.client import AI, AsyncAI
 from keymiss.errors import DeadlineError, TensorError
 
 DTYPES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "bool"]
+LARGE_BYTES = 10_000_000
 CLIENTS: list[dict[str, Any]] = [
     {},
     {"protocol": 3},
@@ -164,6 +166,46 @@ def test_an_array_is_sent_from_its_own_memory() -> None:
     chunks = commands.modelstore("m", "TORCH", "CPU", model, chunk_size=4).args[5:]
     assert [bytes(chunk) for chunk in chunks] == [b"0123", b"4567", b"89"]
     assert all(chunk.obj is model for chunk in chunks)
+
+
+def test_a_large_tensor_is_copied_neither_way(ai: AI) -> None:
+    array = np.ones(LARGE_BYTES, np.uint8)
+    ai.tensorset("x", array)
+    assert _peak_bytes(lambda: ai.tensorset("x", array)) < LARGE_BYTES / 10
+    assert _peak_bytes(lambda: ai.tensorget("x")) < LARGE_BYTES * 1.1  # the reply itself
+
+
+def _peak_bytes(act: Callable[[], Any]) -> int:
+    """What Python had allocated most at once during `act`."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_tensors_share_the_client_s_connections(server: Server) -> None:
+    """Refused, cut off and on a client of one connection: the next command finds its own reply."""
+    large = np.ones(LARGE_BYTES, np.uint8)
+    for options in ({}, {"single_connection_client": True}):
+        with (
+            contextlib.closing(server.client(**options)) as client,
+            contextlib.closing(server.client()) as other,
+        ):
+            ai = AI(client)
+            client.set("text", "a")
+            with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+                ai.dag(load="text").tensorset("x", large).execute()
+            assert client.ping()
+            before = len(other.client_list())
+            ai.tensorset("x", large)
+            assert len(other.client_list()) == before
+            other.client_kill_filter(_type="normal", skipme=True)
+            with contextlib.suppress(redis.ConnectionError):
+                ai.tensorset("x", large)  # where the pool did not see the end
+            ai.tensorset("x", large)
+            assert ai.tensorget("x").shape == large.shape
 
 
 def test_a_model_is_stored_described_run_and_deleted(any_ai: AI) -> None:

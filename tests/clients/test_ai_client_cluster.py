@@ -116,6 +116,9 @@ def test_a_model_is_found_again_where_its_slot_went(cluster: Cluster, ai: AI) ->
     ):
         try:
             _move(slot, source, target, other.master.port)
+            large = np.ones(100_000)
+            ai.tensorset(f"large{tag}", large)  # the first to hear it, on a way of its own
+            assert ai.tensorget(f"large{tag}").shape == large.shape
             ai.modelexecute(f"m{tag}", [f"x{tag}", f"x{tag}"], [f"y{tag}", f"z{tag}"])
             dag = ai.dag(load=f"z{tag}").tensorget(f"z{tag}")
             assert dag.execute()[0].tolist() == [9]

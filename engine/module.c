@@ -1,5 +1,9 @@
 /* module.c: what the server learns of Keymiss when it loads the module: settings, parts and commands. */
+#include <stdio.h>
+#include <string.h>
+
 #include "ai.h"
+#include "ai_command.h"
 #include "ai_module.h"
 #include "ai_options.h"
 #include "calls.h"
@@ -22,48 +26,84 @@ typedef struct command {
     RedisModuleCmdFunc handler;
     const char *flags;                 /* as RedisModule_CreateCommand takes them */
     int first_key, last_key, key_step; /* 0: no keys */
+    int key_use;                       /* REDISMODULE_CMD_KEY_*; 0: told when asked (getkeys-api), or no keys */
     const char *categories;            /* of ACLs, where the server lets modules say (Redis 7.2, Valkey) */
+    const char *summary;
 } command;
 
+enum { KEY_REMOVED = REDISMODULE_CMD_KEY_RM | REDISMODULE_CMD_KEY_DELETE };
+#define READS "readonly", 1, 1, 1, AI_KEY_READ, "read slow"
+#define STORES "write deny-oom", 1, 1, 1, AI_KEY_STORED
+#define REMOVES "write", 1, 1, 1, KEY_REMOVED, "write slow"
+#define SCANS "readonly", 0, 0, 0, 0, "read slow"
+/* The position is the original's, for COMMAND INFO. */
+#define RUNS(position) "write deny-oom getkeys-api", position, position, 1, 0, "write slow blocking"
+#define RUNS_READONLY(position) "readonly getkeys-api", position, position, 1, 0, "read slow blocking"
+
 static const command commands[] = {
-    {WAITER_ANSWER_COMMAND, waiter_answer_command, "fast allow-stale allow-loading", 0, 0, 0, "dangerous"},
-    /* Where keys are told when asked (getkeys-api), the numbers are the original's, for COMMAND INFO. */
-    {"ai.tensorset", ai_tensorset, "write deny-oom", 1, 1, 1, "write slow"},
-    {"ai.tensorget", ai_tensorget, "readonly", 1, 1, 1, "read slow"},
-    {"ai.modelstore", ai_modelstore, "write deny-oom", 1, 1, 1, "write slow blocking"},
-    {"ai.modelset", ai_modelset, "write deny-oom", 1, 1, 1, "write slow blocking"},
-    {"ai.modelget", ai_modelget, "readonly", 1, 1, 1, "read slow"},
-    {"ai.modeldel", ai_modeldel, "write", 1, 1, 1, "write slow"},
-    {"ai._modelscan", ai_modelscan, "readonly", 0, 0, 0, "read slow"},
-    {"ai.modelexecute", ai_modelexecute, "write deny-oom getkeys-api", 4, 4, 1, "write slow blocking"},
-    {"ai.modelrun", ai_modelrun, "write deny-oom getkeys-api", 3, 3, 1, "write slow blocking"},
-    {"ai.scriptstore", ai_scriptstore, "write deny-oom", 1, 1, 1, "write slow blocking"},
-    {"ai.scriptset", ai_scriptset, "write deny-oom", 1, 1, 1, "write slow blocking"},
-    {"ai.scriptget", ai_scriptget, "readonly", 1, 1, 1, "read slow"},
-    {"ai.scriptdel", ai_scriptdel, "write", 1, 1, 1, "write slow"},
-    {"ai._scriptscan", ai_scriptscan, "readonly", 0, 0, 0, "read slow"},
-    {"ai.scriptexecute", ai_scriptexecute, "write deny-oom getkeys-api", 5, 5, 1, "write slow blocking"},
-    {"ai.scriptrun", ai_scriptrun, "write deny-oom getkeys-api", 4, 4, 1, "write slow blocking"},
-    {"ai.dagexecute", ai_dagexecute, "write deny-oom getkeys-api", 3, 3, 1, "write slow blocking"},
-    {"ai.dagexecute_ro", ai_dagexecute_ro, "readonly getkeys-api", 3, 3, 1, "read slow blocking"},
-    {"ai.dagrun", ai_dagrun, "write deny-oom getkeys-api", 3, 3, 1, "write slow blocking"},
-    {"ai.dagrun_ro", ai_dagrun_ro, "readonly getkeys-api", 3, 3, 1, "read slow blocking"},
-    {"ai.info", ai_info, "readonly", 1, 1, 1, "read slow"},
-    {"ai.config", ai_config, "readonly", 0, 0, 0, "admin slow dangerous"},
+    {WAITER_ANSWER_COMMAND, waiter_answer_command, "fast allow-stale allow-loading", 0, 0, 0, 0, "dangerous",
+     "Used by the module itself"},
+    {"ai.tensorset", ai_tensorset, STORES, "write slow", "Stores a tensor"},
+    {"ai.tensorget", ai_tensorget, READS, "Returns a tensor: its dtype and shape, its bytes, its values"},
+    {"ai.modelstore", ai_modelstore, STORES, "write slow blocking", "Stores a model"},
+    {"ai.modelset", ai_modelset, STORES, "write slow blocking", "Stores a model; older than AI.MODELSTORE"},
+    {"ai.modelget", ai_modelget, READS, "Returns a model: what it says about itself, its bytes"},
+    {"ai.modeldel", ai_modeldel, REMOVES, "Deletes a model"},
+    {"ai._modelscan", ai_modelscan, SCANS, "Returns the keys and tags of all models"},
+    {"ai.modelexecute", ai_modelexecute, RUNS(4), "Runs a model on tensors and stores its outputs"},
+    {"ai.modelrun", ai_modelrun, RUNS(3), "Runs a model; older than AI.MODELEXECUTE"},
+    {"ai.scriptstore", ai_scriptstore, STORES, "write slow blocking", "Stores a script and its entry points"},
+    {"ai.scriptset", ai_scriptset, STORES, "write slow blocking", "Stores a script; older than AI.SCRIPTSTORE"},
+    {"ai.scriptget", ai_scriptget, READS, "Returns a script: what it says about itself, its source"},
+    {"ai.scriptdel", ai_scriptdel, REMOVES, "Deletes a script"},
+    {"ai._scriptscan", ai_scriptscan, SCANS, "Returns the keys and tags of all scripts"},
+    {"ai.scriptexecute", ai_scriptexecute, RUNS(5), "Runs a function of a script and stores its outputs"},
+    {"ai.scriptrun", ai_scriptrun, RUNS(4), "Runs a function of a script; older than AI.SCRIPTEXECUTE"},
+    {"ai.dagexecute", ai_dagexecute, RUNS(3), "Runs operations that know each other's tensors by local names"},
+    {"ai.dagexecute_ro", ai_dagexecute_ro, RUNS_READONLY(3), "The same, of operations that store nothing"},
+    {"ai.dagrun", ai_dagrun, RUNS(3), "Runs operations; older than AI.DAGEXECUTE"},
+    {"ai.dagrun_ro", ai_dagrun_ro, RUNS_READONLY(3), "The same, of operations that store nothing"},
+    {"ai.info", ai_info, READS, "Returns the counters of a model or a script, or whose commands these are"},
+    {"ai.config", ai_config, "readonly", 0, 0, 0, 0, "admin slow dangerous", "Returns or changes what can be set"},
 };
 
+/* Its summary, and what becomes of its key, which CreateCommand takes for read and written. */
+static int describe(RedisModuleCommand *created, const command *c) {
+    const RedisModuleCommandInfoVersion version = {.version = 1, .sizeof_keyspec = sizeof(RedisModuleCommandKeySpec)};
+    RedisModuleCommandKeySpec keys[] = {{.flags = (uint64_t)c->key_use,
+                                         .begin_search_type = REDISMODULE_KSPEC_BS_INDEX,
+                                         .bs.index.pos = c->first_key,
+                                         .find_keys_type = REDISMODULE_KSPEC_FK_RANGE,
+                                         .fk.range = {.lastkey = 0, .keystep = c->key_step}},
+                                        {0}};
+    const RedisModuleCommandInfo info = {
+        .version = &version, .summary = c->summary, .key_specs = c->key_use != 0 ? keys : NULL};
+    return RedisModule_SetCommandInfo(created, &info);
+}
+
+/* With `own_category` those of RedisAI are in @ai too. */
+static void put_in_categories(RedisModuleCommand *created, const command *c, bool own_category) {
+    char categories[64];
+    bool own = own_category && strncmp(c->name, "ai.", 3) == 0;
+    if (!RedisModule_SetCommandACLCategories) return;
+    snprintf(categories, sizeof(categories), "%s%s", c->categories, own ? " ai" : "");
+    RedisModule_SetCommandACLCategories(created, categories);
+}
+
 static int create_commands(RedisModuleCtx *ctx) {
+    bool own_category = RedisModule_AddACLCategory && RedisModule_AddACLCategory(ctx, "ai") == REDISMODULE_OK;
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         const command *c = &commands[i];
-        if (RedisModule_CreateCommand(ctx, c->name, c->handler, c->flags, c->first_key, c->last_key, c->key_step) !=
+        RedisModuleCommand *created = NULL;
+        if (RedisModule_CreateCommand(ctx, c->name, c->handler, c->flags, c->first_key, c->last_key, c->key_step) ==
             REDISMODULE_OK) {
+            created = RedisModule_GetCommand(ctx, c->name);
+        }
+        if (!created || describe(created, c) != REDISMODULE_OK) {
             RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "not loaded: the server refused the command %s", c->name);
             return REDISMODULE_ERR;
         }
-        RedisModuleCommand *created = RedisModule_GetCommand(ctx, c->name);
-        if (created && RedisModule_SetCommandACLCategories) {
-            RedisModule_SetCommandACLCategories(created, c->categories);
-        }
+        put_in_categories(created, c, own_category);
     }
     return REDISMODULE_OK;
 }

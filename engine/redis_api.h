@@ -132,6 +132,57 @@ enum {
 #define REDISMODULE_CMD_KEY_INSERT (1ULL << 6)
 #define REDISMODULE_CMD_KEY_DELETE (1ULL << 7)
 
+/* What a command says of itself: COMMAND INFO, COMMAND DOCS. The server learns the sizes of the array elements from
+ * version, so that it can be newer than this. */
+typedef enum {
+    REDISMODULE_KSPEC_BS_INVALID,
+    REDISMODULE_KSPEC_BS_UNKNOWN,
+    REDISMODULE_KSPEC_BS_INDEX,
+    REDISMODULE_KSPEC_BS_KEYWORD
+} RedisModuleKeySpecBeginSearchType;
+typedef enum {
+    REDISMODULE_KSPEC_FK_OMITTED,
+    REDISMODULE_KSPEC_FK_UNKNOWN,
+    REDISMODULE_KSPEC_FK_RANGE,
+    REDISMODULE_KSPEC_FK_KEYNUM
+} RedisModuleKeySpecFindKeysType;
+typedef struct RedisModuleCommandKeySpec {
+    const char *notes;
+    uint64_t flags; /* REDISMODULE_CMD_KEY_* */
+    RedisModuleKeySpecBeginSearchType begin_search_type;
+    union {
+        struct {
+            int pos;
+        } index;
+        struct {
+            const char *keyword;
+            int startfrom;
+        } keyword;
+    } bs;
+    RedisModuleKeySpecFindKeysType find_keys_type;
+    union {
+        struct {
+            int lastkey, keystep, limit;
+        } range;
+        struct {
+            int keynumidx, firstkey, keystep;
+        } keynum;
+    } fk;
+} RedisModuleCommandKeySpec;
+typedef struct RedisModuleCommandInfoVersion {
+    int version;
+    size_t sizeof_historyentry, sizeof_keyspec, sizeof_arg;
+} RedisModuleCommandInfoVersion;
+typedef struct RedisModuleCommandInfo {
+    const RedisModuleCommandInfoVersion *version;
+    const char *summary, *complexity, *since;
+    const void *history;
+    const char *tips;
+    int arity; /* 0: the command counts its arguments itself */
+    RedisModuleCommandKeySpec *key_specs;
+    const void *args;
+} RedisModuleCommandInfo;
+
 enum { REDISMODULE_ACL_LOG_AUTH, REDISMODULE_ACL_LOG_CMD, REDISMODULE_ACL_LOG_KEY, REDISMODULE_ACL_LOG_CHANNEL };
 
 #define REDISMODULE_ERRORMSG_WRONGTYPE "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -275,6 +326,7 @@ typedef struct RedisModuleTypeMethods {
     NEED(int, CreateCommand, (RedisModuleCtx *ctx, const char *name, RedisModuleCmdFunc fn, const char *flags,      \
                               int first_key, int last_key, int key_step))                                           \
     NEED(RedisModuleCommand *, GetCommand, (RedisModuleCtx *ctx, const char *name))                                 \
+    NEED(int, SetCommandInfo, (RedisModuleCommand *command, const RedisModuleCommandInfo *info))                    \
     MAY(int, AddACLCategory, (RedisModuleCtx *ctx, const char *name))                                               \
     MAY(int, SetCommandACLCategories, (RedisModuleCommand *command, const char *categories))                        \
     NEED(int, IsKeysPositionRequest, (RedisModuleCtx *ctx))                                                         \

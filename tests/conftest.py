@@ -7,6 +7,7 @@
     make_cluster      makes clusters: make_cluster(shards=3, replicas=1)
     cluster           three masters that tests share, empty at the start of each test
     client            a redis-py client of `server`
+    as_user           makes a user of `server` and gives a client of theirs: as_user("~mine:*", "+@all")
     host_models       the setting that joins a server to the models worker which the tests share
 
 Servers of a replicated pair or of a cluster share one models worker, as `keymiss up` has it; `server` and
@@ -225,6 +226,19 @@ def client(server: Server) -> Iterator[redis.Redis]:
     """A client of `server`; replies are bytes."""
     with contextlib.closing(server.client()) as connected:
         yield connected
+
+
+@pytest.fixture
+def as_user(server: Server, client: redis.Redis) -> Iterator[Callable[..., redis.Redis]]:
+    """Makes the user `someone` of `server` with these rules, and gives a client of theirs."""
+    with contextlib.ExitStack() as stack:
+
+        def make(*rules: str) -> redis.Redis:
+            client.execute_command("ACL", "SETUSER", "someone", "reset", "on", "nopass", *rules)
+            return stack.enter_context(contextlib.closing(server.client(username="someone", password="any")))
+
+        yield make
+    client.execute_command("ACL", "DELUSER", "someone")
 
 
 @pytest.fixture

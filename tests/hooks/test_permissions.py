@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,19 +13,6 @@ from support.functions import answering_misses, register
 from support.server import Server
 
 As = Callable[..., redis.Redis]
-
-
-@pytest.fixture
-def as_user(server: Server, client: redis.Redis) -> Iterator[As]:
-    """Makes a user with these rules and gives a client of theirs."""
-    with contextlib.ExitStack() as stack:
-
-        def make(*rules: str) -> redis.Redis:
-            client.execute_command("ACL", "SETUSER", "someone", "reset", "on", "nopass", *rules)
-            return stack.enter_context(contextlib.closing(server.client(username="someone", password="any")))
-
-        yield make
-    client.execute_command("ACL", "DELUSER", "someone")
 
 
 @pytest.fixture(autouse=True)

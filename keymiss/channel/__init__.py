@@ -16,6 +16,7 @@ for each verb it serves, keeps its jobs in a `JobTable`, and answers each by `Jo
 from keymiss.channel.connection import Channel
 from keymiss.channel.deadlines import NEVER, deadline_after_ms, remaining_ms, remaining_s
 from keymiss.channel.frames import Frame, FrameReader, Part, encode, encode_pieces, number, parse_reply
+from keymiss.channel.gathering import flush_gathered, gather
 from keymiss.channel.hello import PROTOCOL_VERSION, Hello
 from keymiss.channel.job import Job, JobTable
 from keymiss.channel.process import die_with_parent, peer_pid, watch_pid
@@ -37,6 +38,8 @@ __all__ = [
     "die_with_parent",
     "encode",
     "encode_pieces",
+    "flush_gathered",
+    "gather",
     "number",
     "parse_reply",
     "parse_tensors",

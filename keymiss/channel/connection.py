@@ -7,7 +7,7 @@ Threads
    one thread stay in order.
 3. On the loop's thread frames are gathered and written once an iteration: a batch of answers is one
    system call. On other threads they are written at once, since that thread is about to wait for
-   the answer.
+   the answer; but for answers of a thread that gathers them, see gathering.
 4. What waits to be written is bounded (`max_unsent_bytes`): a thread that goes over it waits, up to
    STALLED_S; then the channel ends.
 5. `read_until` is the one place where the loop's thread reads outside of the loop's own turn: code
@@ -27,6 +27,7 @@ from itertools import islice
 
 from keymiss.channel.deadlines import remaining_s
 from keymiss.channel.frames import MAX_FRAME_BYTES, Frame, FrameReader, Part, encode, encode_pieces
+from keymiss.channel.gathering import keep
 from keymiss.channel.hello import PROTOCOL_VERSION, Hello
 from keymiss.errors import ChannelError, DeadlineError
 
@@ -35,6 +36,7 @@ Handler = Callable[[Frame], None]
 READ_BYTES = 1 << 18
 STALLED_S = 10.0
 _BUFFERS_PER_WRITE = 512  # below IOV_MAX
+_KEPT_BYTES = 1 << 16  # a thread that gathers keeps no more back
 
 
 class Channel:
@@ -95,8 +97,8 @@ class Channel:
         """As `send`, without copying the large parts: they must not change until they are written."""
         self.write(*encode_pieces(*parts))
 
-    def write(self, *pieces: bytes | memoryview) -> None:
-        """Write bytes that make whole frames."""
+    def write(self, *pieces: bytes | memoryview, later: bool = False) -> None:
+        """Write bytes that make whole frames; `later`: a thread that gathers may keep them back."""
         on_loop = threading.get_ident() == self._loop_thread
         with self._lock:
             if self.closed:
@@ -107,7 +109,8 @@ class Channel:
             for piece in pieces:
                 self._unsent_bytes += len(piece)
             if not on_loop:
-                self._flush()
+                if not (later and self._unsent_bytes < _KEPT_BYTES and keep(self)):
+                    self._flush()
             elif not self._flush_planned:
                 self._flush_planned = True
                 self._loop.call_soon(self._flush_gathered)
@@ -160,7 +163,9 @@ class Channel:
                 self._loop.remove_writer(self._sock)
 
     def _wait_for_room(self, on_loop: bool) -> None:
-        """The lock is held. The loop's thread writes by itself, since nobody else would."""
+        """The lock is held. The loop's thread writes by itself, since nobody else would; so does at first one
+        that has kept back what waits."""
+        self._flush()
         if on_loop:
             poll = select.poll()
             poll.register(self._sock, select.POLLOUT)

@@ -51,11 +51,12 @@ class Job:
         if self._table.waiting.pop(self.id, None) is None:
             return False
         if more:
-            self._table.channel.write(encode(b"DONE", self.id, reply, *more))
+            self._table.channel.write(encode(b"DONE", self.id, reply, *more), later=True)
         else:  # by hand: this is a good part of what a trivial miss costs
             job_id = self.parts[1]
             self._table.channel.write(
-                b"*3\r\n$4\r\nDONE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(job_id), job_id, len(reply), reply)
+                b"*3\r\n$4\r\nDONE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(job_id), job_id, len(reply), reply),
+                later=True,
             )
         return True
 

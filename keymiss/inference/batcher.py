@@ -221,8 +221,8 @@ class DeviceQueue:
             self._answer(batch, outputs, monotonic() - began_s)
 
     def _take(self, wait: bool) -> tuple[Request, ...]:
-        """Take a batch out of its group. Empty where none is ready or, if it was to wait for one, where another
-        thread has the device now."""
+        """Take a batch out of its group. Empty where none is ready or, if it was to wait for one, where
+        another thread has the device now."""
         with self._lock:
             while True:
                 if self._returning:

@@ -32,7 +32,7 @@ class Rule(NamedTuple):
     minbatchtimeout_s: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Waiting(Generic[J]):
     """A job in its group: how many rows its inputs have, when it came, until when it may be run (monotonic
     seconds)."""
@@ -43,7 +43,7 @@ class Waiting(Generic[J]):
     deadline_s: float = NEVER
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Group(Generic[J]):
     """Jobs that may run together, oldest first. `model` is what costs are counted for."""
 
@@ -52,7 +52,7 @@ class Group(Generic[J]):
     waiting: Sequence[Waiting[J]]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Batch(Generic[J]):
     """Jobs to run together. They and the expired ones between them are the first `taken` of their group."""
 
@@ -61,7 +61,7 @@ class Batch(Generic[J]):
     arrived_s: float  # when its first job came
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Decision(Generic[J]):
     """Run `batch` of `group`; or, where that is None, look again at `wake_s` or when something new has
     come."""

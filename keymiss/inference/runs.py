@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Run:
     """What waits for the outputs of one model or script. `cancel` is set while a queue holds it."""
 

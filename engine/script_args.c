@@ -26,7 +26,7 @@ static const char *take_source(const slice *argv, size_t argc, size_t *at, scrip
 
 const char *script_check(const script_args *args) {
     if (!model_device_is_known(args->device)) return "ERR unsupported device";
-    if (args->source.len > SCRIPT_MAX_SOURCE_BYTES) return "ERR the source of a script has at most 1048576 bytes";
+    if (args->source.len > SCRIPT_MAX_SOURCE_BYTES) return "ERR the source of a script has at most 262144 bytes";
     if (args->entry_point_count > SCRIPT_MAX_ENTRY_POINTS) return "ERR a script has at most 1024 entry points";
     return NULL;
 }

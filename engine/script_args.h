@@ -5,7 +5,7 @@
 #include "ai_args.h"
 
 enum {
-    SCRIPT_MAX_SOURCE_BYTES = 1 << 20, /* goes with every job that runs the script; far above any that was written */
+    SCRIPT_MAX_SOURCE_BYTES = 256 * 1024, /* as the models worker has it; goes with every job that runs the script */
     SCRIPT_MAX_ENTRY_POINTS = 1024
 };
 

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 import redis
-from support import torch_models, torch_scripts
+from support import torch_models
 from support.cluster import Cluster
 from support.torch_scripts import execute, source
 
@@ -160,9 +160,11 @@ def test_each_shard_takes_its_own_scripts(cluster: Cluster) -> None:
     with contextlib.closing(cluster.client()) as client:
         for shard in cluster.shards:
             tag = "{" + shard.hash_tag + "}"
-            torch_scripts.store(client, "s" + tag, "f", "return tensors[0] + 1")
+            words = ("ENTRY_POINTS", 1, "f", "SOURCE", source("f", "return tensors[0] + 1"))
+            client.execute_command("AI.SCRIPTSTORE", "s" + tag, "CPU", *words)
             client.execute_command("AI.TENSORSET", "x" + tag, "FLOAT", 1, "VALUES", 2)
-            execute(client, f"s{tag} f INPUTS 1 x{tag} OUTPUTS 1 y{tag}")
+            run = f"s{tag} f INPUTS 1 x{tag} OUTPUTS 1 y{tag}"
+            assert client.execute_command("AI.SCRIPTEXECUTE", *run.split()) == b"OK"
             assert client.execute_command("AI.TENSORGET", "y" + tag, "VALUES") == [b"3"]
     elsewhere = "s{" + cluster.shards[1].hash_tag + "}"
     with contextlib.closing(cluster.masters[0].client()) as direct:

@@ -23,7 +23,10 @@ from keymiss.backends.base import (
 from keymiss.backends.onnx_file import check_onnx
 from keymiss.errors import BackendError, ModelError
 
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?")
+# What precedes the runtime's messages: a code, the file, the place in its source.
+_PREFIX = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?(/onnxruntime_src/.*?\) (?=[A-Z]))?"
+)
 _PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider"}
 _FATAL = (
     4  # the runtime's log level: what goes wrong is told to the client, not to the worker's standard error
@@ -70,7 +73,10 @@ class OnnxBackend(Backend):
         provider = _PROVIDERS[device.kind]
         chosen = (provider, {"device_id": device.number}) if device.kind == "GPU" else provider
         try:
-            session = self._runtime.InferenceSession(str(path), options, providers=[chosen])
+            # Its fallback prints, tries the same again, and fails the same.
+            session = self._runtime.InferenceSession(
+                str(path), options, providers=[chosen], enable_fallback=0
+            )
         except Exception as error:  # the runtime's own exception classes have no common base but this
             raise BackendError(f"the blob is no ONNX model: {_useful(error)}") from None
         return OnnxModel(session, path.stat().st_size)

@@ -1,12 +1,12 @@
 """OPENVINO: ONNX models and OpenVINO's own (IR), run by OpenVINO.
 
-A model of OpenVINO is two files, model.xml and model.bin; the blob is a zip of them, whose weights stay in
-the file's pages.
+A model of OpenVINO is two files, model.xml and model.bin; the blob is a zip of them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +43,8 @@ _DTYPES = {
     "i32": np.dtype("int32"),
     "i64": np.dtype("int64"),
 }
-_PLACE = "Exception from "  # lines of OpenVINO's messages that say where in its source it was
+# What says in OpenVINO's messages where in its source it was.
+_PLACE = re.compile(r"^(Exception from .*|Check '.*' failed at \S+:\d+:?)$", re.MULTILINE)
 
 
 class OpenVinoBackend(Backend):
@@ -52,7 +53,7 @@ class OpenVinoBackend(Backend):
     install: ClassVar[str] = "pip install 'keymiss[openvino]'"
     takes_names: ClassVar[bool] = False
     batches: ClassVar[bool] = True
-    maps_weights: ClassVar[bool] = True
+    maps_weights: ClassVar[bool] = False
 
     def __init__(self, threads: int) -> None:
         # Without it TBB loads a library in a way that leaves it with another malloc than ours, and it frees
@@ -124,6 +125,8 @@ class OpenVinoBackend(Backend):
 class OpenVinoModel(Model):
     """A compiled model and its one request."""
 
+    mapped_bytes = 0  # of a zip the weights are mapped, and the first pass copies most in an order of its own
+
     def __init__(self, compiled: Any, size: int, weights: Array | None) -> None:
         self._infos = [_info(port, "input", n) for n, port in enumerate(compiled.inputs)]
         results = [_info(port, "output", n) for n, port in enumerate(compiled.outputs)]
@@ -132,7 +135,7 @@ class OpenVinoModel(Model):
         self.inputs = tuple(info.name for info in self._infos)
         self.outputs = tuple(info.name for info in results)
         self._weights = weights  # the compiled model points into them
-        self.weight_bytes, self.mapped_bytes = size, 0 if weights is None else weights.nbytes
+        self.weight_bytes = size
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         for info, tensor in zip(self._infos, tensors, strict=True):
@@ -183,6 +186,5 @@ def _info(port: Any, side: str, position: int) -> TensorInfo:
 
 
 def _useful(error: Exception) -> str:
-    """The lines of the message that say what was wrong, without those that say where."""
-    lines = [line for line in str(error).splitlines() if not line.startswith(_PLACE)]
-    return one_line("\n".join(lines)) or one_line(error)
+    """What the message says besides where in OpenVINO's source it was found out."""
+    return one_line(_PLACE.sub("", str(error))) or one_line(error)

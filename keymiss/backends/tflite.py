@@ -34,7 +34,7 @@ class TfliteBackend(Backend):
     install: ClassVar[str] = "pip install 'keymiss[tflite]'"
     takes_names: ClassVar[bool] = False
     batches: ClassVar[bool] = False
-    maps_weights: ClassVar[bool] = True
+    maps_weights: ClassVar[bool] = False
 
     def __init__(self, threads: int) -> None:
         from ai_edge_litert import interpreter
@@ -61,6 +61,8 @@ class TfliteBackend(Backend):
 class TfliteModel(Model):
     """An interpreter, for one thread at a time. Its inputs take the shape of the tensors they are given."""
 
+    mapped_bytes = 0  # the file is mapped, and most kernels copy its weights in an order of their own
+
     def __init__(self, interpreter: Any, size: int) -> None:
         self._interpreter = interpreter
         self._inputs, self._outputs = interpreter.get_input_details(), interpreter.get_output_details()
@@ -70,7 +72,7 @@ class TfliteModel(Model):
         self._shapes: list[tuple[int, ...]] | None = None  # for which memory is laid out; None: for none
         self.inputs = tuple(info.name for info in self._infos)
         self.outputs = tuple(info.name for info in results)
-        self.weight_bytes = self.mapped_bytes = size  # the interpreter reads them where the file is mapped
+        self.weight_bytes = size
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         for info, tensor in zip(self._infos, tensors, strict=True):

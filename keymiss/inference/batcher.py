@@ -27,13 +27,13 @@ from typing import NamedTuple
 
 from keymiss.backends import Model
 from keymiss.channel import NEVER, Tensor, flush_gathered, gather
-from keymiss.errors import BackendError, BusyError
+from keymiss.errors import BackendError
 from keymiss.inference.forward import joinable, likeness, rows_of, run_together
 from keymiss.inference.policy import Group, Rule, Shares, Waiting, next_batch
 
 log = logging.getLogger("keymiss.inference")
 
-_MAX_THREADS = 256  # of a device: one serves, the others are in scripts that wait for their shards
+_MAX_THREADS = 64  # of a device: one serves, the others are in scripts that wait for their shards
 _KEPT_SPARES = 2  # threads that wait for the next script to lend the device
 _QUICK_S = 0.0002  # a model whose last pass took no longer may keep the answers before it waiting
 _GATHERED_S = 0.0005  # so long
@@ -128,27 +128,28 @@ class DeviceQueue:
     @contextmanager
     def lent(self) -> Iterator[None]:
         """For a thread that runs a batch: let others have the device inside the `with`, and wait for it at
-        its end. BusyError where too many scripts wait already."""
+        its end. Where it would take too many threads the device is kept."""
         flush_gathered()
         with self._lock:
-            if not self._spares:
-                if self._threads >= _MAX_THREADS:
-                    raise BusyError("too many scripts wait for their shards")
-                self._start_thread()
-            batch, began_s = self._running
-            lent_s = monotonic()
-            self._let_go()
+            lends = self._spares > 0 or self._threads < _MAX_THREADS
+            if lends:
+                if not self._spares:
+                    self._start_thread()
+                batch, began_s = self._running
+                lent_s = monotonic()
+                self._let_go()
         try:
             yield
         finally:
-            with self._lock:
-                self._returning += 1
-                self._changed.notify()
-                while self._held:
-                    self._free.wait()
-                self._returning -= 1
-                self._held = True
-                self._running = batch, began_s + monotonic() - lent_s  # what was lent is not used
+            if lends:
+                with self._lock:
+                    self._returning += 1
+                    self._changed.notify()
+                    while self._held:
+                        self._free.wait()
+                    self._returning -= 1
+                    self._held = True
+                    self._running = batch, began_s + monotonic() - lent_s  # what was lent is not used
 
     def _let_go(self) -> None:
         """The lock is held."""

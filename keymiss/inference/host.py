@@ -5,20 +5,23 @@ Called on the script's thread, which has its device; each wait lends it (see ask
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from keymiss.backends import Array, Device
+from keymiss.backends import Array, Device, Model
 from keymiss.channel import Job
-from keymiss.errors import ChannelError, ScriptError
+from keymiss.errors import ScriptError
 from keymiss.inference.arrays import to_array, to_tensor
+from keymiss.inference.asking import fail, settle, understood
 from keymiss.inference.batcher import DeviceQueue, Outcome
 from keymiss.inference.forward import run_model
 from keymiss.inference.frames import ModelParts
 from keymiss.inference.policy import Rule
 from keymiss.inference.runs import Run, Runner, mismatch
+
+T = TypeVar("T")
 
 
 class ScriptHost:
@@ -28,38 +31,40 @@ class ScriptHost:
         self._runner, self._job, self._queue, self._device = runner, job, queue, device
 
     def execute(self, argv: Sequence[bytes]) -> Any:
-        return self._runner.asker.ask(self._job, self._queue, "CALL", *argv)
+        return understood(self._ask("CALL", *argv, then=settle))
 
     def model_execute(self, key: bytes, inputs: Sequence[Array], outputs: int) -> Sequence[Array]:
         """A model on the script's own device runs at once, on this thread; one on another device in its
         queue. Neither waits for others to fill a batch, and neither counts for AI.INFO of the model."""
-        reply = self._runner.asker.ask(self._job, self._queue, "MODEL", key)
-        try:
-            parts, _ = ModelParts.parse([b"%d" % x if isinstance(x, int) else bytes(x) for x in reply], 0)
-        except (ChannelError, TypeError) as error:
-            raise ScriptError(f"malformed answer to MODEL: {error}") from None
-        if parts.identity.device != self._device:
-            return self._run_elsewhere(parts, inputs, outputs)
-        worker, wait = self._runner.worker, self._runner.asker.wait
-        load = worker.store.load(parts.identity, parts.path, self._runner.owner)
-        model = wait(self._job, self._queue, asyncio.run_coroutine_threadsafe(load, worker.loop))
-        if wrong := mismatch(model, len(inputs), outputs):
-            raise ScriptError(wrong)
-        return run_model(model, inputs)
 
-    def _run_elsewhere(self, parts: ModelParts, inputs: Sequence[Array], outputs: int) -> Sequence[Array]:
-        ended: Future[Outcome] = Future()
+        def find(answer: Future[Model | Outcome], reply: bytes) -> None:
+            parts, _ = ModelParts.parse([_part(item) for item in understood(reply)], 0)
+            if parts.identity.device == self._device:
+                self._runner.with_model(parts, partial(settle, answer), partial(fail, answer))
+                return
+            run = Run(
+                self._job.deadline, lambda: self._job.finished or answer.done(), partial(settle, answer)
+            )
+            tensors = [to_tensor(array) for array in inputs]
+            self._runner.model(parts._replace(rule=Rule()), outputs, tensors, run)
 
-        def answer(outcome: Outcome) -> None:
-            if ended.set_running_or_notify_cancel():
-                ended.set_result(outcome)
+        found: Model | Outcome = self._ask("MODEL", key, then=find)
+        if isinstance(found, Model):
+            if wrong := mismatch(found, len(inputs), outputs):
+                raise ScriptError(wrong)
+            return run_model(found, inputs)
+        if found.error is not None:
+            raise ScriptError(found.error.removeprefix("ERR "))
+        return [to_array(tensor) for tensor in found.outputs]
 
-        run = Run(self._job.deadline, lambda: self._job.finished or ended.cancelled(), answer)
-        tensors = [to_tensor(array) for array in inputs]
-        self._runner.worker.loop.call_soon_threadsafe(
-            self._runner.model, parts._replace(rule=Rule()), outputs, tensors, run
-        )
-        outcome = self._runner.asker.wait(self._job, self._queue, ended)
-        if outcome.error is not None:
-            raise ScriptError(outcome.error.removeprefix("ERR "))
-        return [to_array(tensor) for tensor in outcome.outputs]
+    def _ask(self, verb: str, *parts: bytes, then: Callable[[Future[T], bytes], object]) -> T:
+        return self._runner.asker.ask(self._job, self._queue, verb, *parts, then=then)
+
+
+def _part(item: object) -> bytes:
+    """An element of a model in an array reply, as it is in a frame."""
+    if isinstance(item, int):
+        return b"%d" % item
+    if isinstance(item, bytes):
+        return item
+    raise ScriptError("malformed answer to MODEL")

@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ |= {"SR_LOG_LEVEL": "QUIET", "SR_LOG_FILE": os.devnull, "SR_SOCKET_TIMEOUT": "60000"}
 
 import numpy as np
-from smartredis import Client, Dataset  # type: ignore[import-not-found]
+from smartredis import Client, Dataset
 
 SCRIPT = "def twice(a):\n    return a + a\n"
 DTYPES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16"]

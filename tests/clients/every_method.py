@@ -94,12 +94,15 @@ def own_methods(kind: type) -> list[str]:
 
 
 def drive_tensors(con: Any) -> None:
-    for dtype in NUMPY_DTYPES:
+    def drive(dtype: str) -> None:
         array = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
-        note(f"tensorset of {dtype}", lambda array=array: con.tensorset("t", array))
+        note(f"tensorset of {dtype}", lambda: con.tensorset("t", array))
         note(f"tensorget of {dtype}", lambda: con.tensorget("t"))
         note(f"meta of {dtype}", lambda: con.tensorget("t", meta_only=True))
         note(f"values of {dtype}", lambda: con.tensorget("t", as_numpy=False))
+
+    for dtype in NUMPY_DTYPES:
+        drive(dtype)
     note("tensorset of a list", lambda: con.tensorset("t", [1, 2, 3, 4], shape=(2, 2), dtype="float"))
     note("a list", lambda: con.tensorget("t"))
     note("tensorset of a tuple", lambda: con.tensorset("t", (2, 3), dtype="double"))

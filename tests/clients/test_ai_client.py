@@ -210,7 +210,7 @@ def test_large_tensors_share_the_client_s_connections(server: Server) -> None:
 
 def test_a_model_is_stored_described_run_and_deleted(any_ai: AI) -> None:
     blob = torch_models.sum_and_product()
-    options = {"batch": 8, "minbatch": 2, "minbatchtimeout": 5, "tag": "v1"}
+    options: dict[str, Any] = {"batch": 8, "minbatch": 2, "minbatchtimeout": 5, "tag": "v1"}
     assert any_ai.modelstore("m", "TORCH", "CPU", blob, chunk_size=1000, **options) == "OK"
     meta = any_ai.modelget("m", meta_only=True)
     assert meta == {

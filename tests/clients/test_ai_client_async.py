@@ -28,8 +28,9 @@ def run(request: pytest.FixtureRequest, server: Server) -> Run:
     """Runs a coroutine with a client of `server`, closed at its end."""
 
     async def with_client(body: Callable[[AsyncAI], Awaitable[None]]) -> None:
-        options = {"host": "127.0.0.1", "port": server.port, "socket_timeout": CLIENT_TIMEOUT_S}
-        client = redis.asyncio.Redis(**options, **request.param)
+        client = redis.asyncio.Redis(
+            host="127.0.0.1", port=server.port, socket_timeout=CLIENT_TIMEOUT_S, **request.param
+        )
         try:
             await body(AsyncAI(client))
         finally:

@@ -18,7 +18,7 @@ from support.server import Server
 
 HERE = Path(__file__).parent
 
-MODELS = {
+MODELS: dict[str, Callable[[], bytes]] = {
     "TORCH": torch_models.sum_and_product,
     "ONNX": small_models.onnx_linear,
     "TF": graph_defs.product,

@@ -168,6 +168,6 @@ def test_each_shard_takes_its_own_scripts(cluster: Cluster) -> None:
             assert client.execute_command("AI.TENSORGET", "y" + tag, "VALUES") == [b"3"]
     elsewhere = "s{" + cluster.shards[1].hash_tag + "}"
     with contextlib.closing(cluster.masters[0].client()) as direct:
-        for words in (("AI.SCRIPTGET", elsewhere), ("AI.SCRIPTDEL", elsewhere)):
+        for command in ("AI.SCRIPTGET", "AI.SCRIPTDEL"):
             with pytest.raises(redis.exceptions.MovedError):
-                direct.execute_command(*words)
+                direct.execute_command(command, elsewhere)

@@ -1,12 +1,15 @@
-"""A functions worker that does what each RG.PYEXECUTE says, right or wrong: to see how the module takes it.
+"""A worker that does what each RG.PYEXECUTE, or each script of AI.SCRIPTSET, says, right or wrong.
 
-Speaks docs/channel.md by itself, on purpose: what keymiss.functions would never send must be sendable here. A
-script is one line, its words separated by spaces; `call` takes the command's remaining arguments as they are.
+To see how the module takes it. Speaks docs/channel.md by itself, on purpose: what keymiss.functions and
+keymiss.inference would never send must be sendable here. A script is one line, its words separated by spaces;
+`call` takes the command's remaining arguments as they are, or the remaining lines of AI.SCRIPTSET's source.
+What such a script sees is the error of its run, `SAW ...`.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import select
 import signal
 import socket
@@ -25,6 +28,7 @@ class ScriptedWorker:
         self.asked: dict[int, Then] = {}  # by the number of the CALL, BEGIN or HOOK
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.ended_job = 0
+        self.graphs: set[int] = set()  # the jobs that are a DAG
         self.settings: dict[bytes, bytes] = {}
 
     def send(self, *parts: object) -> None:
@@ -57,13 +61,22 @@ class ScriptedWorker:
                 self.asked[int(number)](reply)
             case [b"JOB", job, b"COMMAND", _, _, _, _, *arguments]:
                 self.run(int(job), arguments[0].split(b" "), arguments)
+            case [b"JOB", job, b"COMPILE", *_]:
+                self.send("DONE", job, "+OK\r\n")
+            case [b"JOB", job, b"DAG", *elements]:
+                lines = elements[elements.index(b"SCRIPT") + 3].split(b"\n")
+                self.graphs.add(int(job))
+                self.run(int(job), lines[0].split(b" "), lines)
             case [b"JOB", job, _, _, _, _, registration, key, *_]:
                 self.run(int(job), [registration, key], [registration, key])
 
     def run(self, job: int, words: list[bytes], arguments: list[bytes]) -> None:
         def done(reply: bytes) -> None:
             self.ended_job = job
-            self.send("DONE", job, reply)
+            if job in self.graphs:
+                self.send("DONE", job, b"-SAW " + reply.replace(b"\r\n", b"|") + b"\r\n", 0, 0)
+            else:
+                self.send("DONE", job, reply)
 
         match words:
             case [b"raw", *_]:  # | stands for a line end
@@ -90,6 +103,18 @@ class ScriptedWorker:
                         job,
                         *command,
                     )
+            case [b"call-for", owner]:  # another job
+                self.ask("CALL", done, owner, *arguments[1:])
+            case [b"model", key]:
+                self.ask("MODEL", done, job, key)
+            case [b"model-for", owner, key]:
+                self.ask("MODEL", done, owner, key)
+            case [b"frame"]:  # its elements as they are, then the end of the job
+                self.send(*arguments[1:])
+                done(b"+sent\r\n")
+            case [b"frames", count, seed]:  # so many of random elements
+                self.send_random(job, int(count), int(seed))
+                done(b"+sent\r\n")
             case [b"call-late"]:  # for a job that has ended
                 self.ask("CALL", done, self.ended_job, "PING")
             case [b"atomic", seconds, key]:  # two INCRs with a pause between
@@ -125,6 +150,28 @@ class ScriptedWorker:
                 self.send("CALL", "x", 0, "PING")
             case _:
                 done(b"-ERR what?\r\n")
+
+    def send_random(self, job: int, count: int, seed: int) -> None:
+        choice = random.Random(seed).choice
+        words = [
+            b"",
+            b"0",
+            b"-1",
+            b"x",
+            b"\0",
+            b"%d" % job,
+            b"9" * 30,
+            b"GET",
+            b"SET",
+            b"k",
+            b"eval",
+            b"return 1",
+            b"*",
+        ]
+        for _ in range(count):
+            verb = choice([b"CALL", b"CALL", b"MODEL"])
+            parts = [choice(words) for _ in range(choice([2, 3, 5, 9]))]
+            self.ask(verb.decode(), lambda _: None, choice([b"%d" % job, parts[0]]), *parts)
 
     def atomic(self, job: int, done: Then, seconds: float, key: bytes) -> None:
         def end(reply: bytes) -> None:

@@ -144,6 +144,32 @@ MODELRUN: list[Call] = [
     ("missing", "INPUTS", "x", "OUTPUTS", "y"),
     ("m", "INPUTS", *(["x"] * 10_000), "OUTPUTS", "y"),
 ]
+SCRIPTSTORE: list[Call] = [
+    (),
+    ("k",),
+    ("k", "CPU", "ENTRY_POINTS", 1, "f", "SOURCE"),
+    ("k", BLOB, "ENTRY_POINTS", 1, "f", "SOURCE", ""),
+    ("k", "CPU:", "ENTRY_POINTS", 1, "f", "SOURCE", ""),
+    ("k", "CPU", "ENTRY_POINTS", MAX, "f", "SOURCE", ""),
+    ("k", "CPU", "ENTRY_POINTS", MAX + 1, "f", "SOURCE", ""),
+    ("k", "CPU", "ENTRY_POINTS", "1\x00", "f", "SOURCE", ""),
+    ("k", "CPU", "ENTRY_POINTS", 1, "f", "SOURCE", "", "more"),
+    ("k", "CPU", "ENTRY_POINTS", 1, "f", "g", "SOURCE", ""),
+    ("k", "CPU", "ENTRY_POINTS", 1, BLOB, "SOURCE", ""),
+    ("k", "CPU", "ENTRY_POINTS", 1, "f", "SOURCE", BLOB),
+    ("k", "CPU", "ENTRY_POINTS", 1, "f", "SOURCE", "(" * 100_000),
+    ("string", "CPU", "ENTRY_POINTS", 1, "f", "SOURCE", ""),
+]
+SCRIPTSET: list[Call] = [
+    (),
+    ("k", "CPU", "SOURCE"),
+    ("k", "CPU", "TAG", "SOURCE", "def f(a):\n    return a\n"),
+    ("k", "CPU", "SOURCE", "def f(a):\n    return a\n\x00"),
+    ("k", "CPU", "SOURCE", "x" * 300_000),
+    ("x", "CPU", "SOURCE", ""),
+]
+SCRIPTGET: list[Call] = [(), ("missing",), ("string",), ("m",), ("x", "META", "SOURCE", "MORE")]
+SCRIPTDEL: list[Call] = [(), ("missing",), ("string",), ("m",), ("m", "m")]
 INFO: list[Call] = [("missing",), ("string",), ("x",), ("m", "RESETSTAT", "more")]
 CONFIG: list[Call] = [
     (),
@@ -174,6 +200,11 @@ CALLS = [
         "AI._MODELSCAN": MODELSCAN,
         "AI.MODELEXECUTE": MODELEXECUTE,
         "AI.MODELRUN": MODELRUN,
+        "AI.SCRIPTSTORE": SCRIPTSTORE,
+        "AI.SCRIPTSET": SCRIPTSET,
+        "AI.SCRIPTGET": SCRIPTGET,
+        "AI.SCRIPTDEL": SCRIPTDEL,
+        "AI._SCRIPTSCAN": [("more",)],
         "AI.INFO": INFO,
         "AI.CONFIG": CONFIG,
     }.items()
@@ -216,4 +247,6 @@ def test_any_bytes_are_a_key(client: redis.Redis, key: bytes) -> None:
     client.execute_command("AI.MODELEXECUTE", key + b"m", "INPUTS", 1, key, "OUTPUTS", 1, key + b"o")
     assert client.execute_command("AI.TENSORGET", key + b"o", "VALUES") == [b"3"]
     assert client.execute_command("AI._MODELSCAN") == [[key + b"m", b""]]
+    client.execute_command("AI.SCRIPTSET", key + b"s", "CPU", "SOURCE", "")
+    assert client.execute_command("AI._SCRIPTSCAN") == [[key + b"s", b""]]
     assert client.execute_command("AI.INFO", key + b"m")[1] == key + b"m"

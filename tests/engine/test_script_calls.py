@@ -1,4 +1,4 @@
-"""What the models worker asks of the shard for a script, right or wrong: an answer, or the end of the worker."""
+"""What the models worker asks of the shard for a script, right or wrong: an answer, or the worker's end."""
 
 from __future__ import annotations
 

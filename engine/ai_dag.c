@@ -200,14 +200,8 @@ static void answer_later(RedisModuleCtx *ctx, dag *d, const dag_args *args) {
         dag_free(d);
         return;
     }
-    waiter *w = d->waiter;
     job_id job = run_graph(ctx, d->graph, args->timeout_ms, on_run, d, &error);
-    if (job == 0) {
-        run_answer(w, JOB_FAILED, false, error, (slice){NULL, 0});
-        dag_free(d);
-    } else {
-        waiter_set_job(w, job);
-    }
+    if (!run_submitted(d->waiter, job, error)) dag_free(d);
 }
 
 static void execute(RedisModuleCtx *ctx, dag_form form, RedisModuleString **argv, const slice *all, dag_args *args) {

@@ -131,12 +131,7 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, model *m, cons
                      .outputs = run_keys_hold(argv + args->first_output, args->output_count)};
     request.arg = e;
     job_id job = job_submit(&request, &error);
-    if (job == 0) {
-        run_answer(w, JOB_FAILED, false, error, (slice){NULL, 0});
-        execution_free(e);
-    } else {
-        waiter_set_job(w, job);
-    }
+    if (!run_submitted(w, job, error)) execution_free(e);
     return REDISMODULE_OK;
 }
 

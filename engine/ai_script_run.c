@@ -89,12 +89,7 @@ static int execute(RedisModuleCtx *ctx, RedisModuleString **argv, const slice *a
                      .has_timeout = args->timeout_ms > 0,
                      .outputs = run_keys_hold(argv + args->first_output, args->output_count)};
     job_id job = submit(ctx, e, all, s, args, &error);
-    if (job == 0) {
-        run_answer(w, JOB_FAILED, false, error, (slice){NULL, 0});
-        execution_free(e);
-    } else {
-        waiter_set_job(w, job);
-    }
+    if (!run_submitted(w, job, error)) execution_free(e);
     return REDISMODULE_OK;
 }
 

@@ -28,6 +28,12 @@ void run_answer(waiter *w, job_end end, bool has_timeout, const char *error, sli
     else waiter_finish_resp(w, reply.data, reply.len);
 }
 
+bool run_submitted(waiter *w, job_id job, const char *error) {
+    if (job != 0) waiter_set_job(w, job);
+    else run_answer(w, JOB_FAILED, false, error, (slice){NULL, 0});
+    return job != 0;
+}
+
 const char *run_check_counts(const model *m, size_t inputs, size_t outputs) {
     if (inputs != m->inputs.count) return "Number of keys given as INPUTS here does not match model definition";
     if (outputs != m->outputs.count) return "Number of keys given as OUTPUTS here does not match model definition";

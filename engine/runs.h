@@ -24,6 +24,9 @@ void runs_count(job_end end, bool ok);
  * no error. Counts the run. */
 void run_answer(waiter *w, job_end end, bool has_timeout, const char *error, slice reply);
 
+/* The wait is for this job now. Without one (0) it ends with the error, and false is returned: nobody will call back. */
+bool run_submitted(waiter *w, job_id job, const char *error);
+
 /* NULL, or why the model cannot take so many. */
 const char *run_check_counts(const model *m, size_t inputs, size_t outputs);
 

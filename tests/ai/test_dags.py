@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 from support import torch_models, torch_scripts
+from support.cluster import Cluster
 from support.running import sent, wait_until_running
 from support.server import Server
 from support.waiting import wait_until
@@ -197,6 +198,24 @@ def test_a_replica_hears_of_the_persisted_tensors_at_once_and_runs_no_dag(
         assert _dag(replica, read_only, "AI.DAGEXECUTE_RO") == [b"OK", [b"18"]]
         with pytest.raises(redis.exceptions.ReadOnlyError):
             _dag(replica, read_only)
+
+
+def test_the_keys_of_a_dag_are_in_one_slot(cluster: Cluster) -> None:
+    """Also those of the models and scripts in it, which the shard would else look for in vain."""
+    tag = "{" + cluster.shards[0].hash_tag + "}"
+    words = {"load": "x", "persist": "y", "routing": "r", "model": "m", "script": "s", "key": "k"}
+    dag = (
+        "LOAD 1 {load} PERSIST 1 {persist} ROUTING {routing}"
+        " |> AI.MODELEXECUTE {model} INPUTS 1 {load} OUTPUTS 1 a"
+        " |> AI.SCRIPTEXECUTE {script} f KEYS 1 {key} INPUTS 1 a OUTPUTS 1 {persist}"
+    )
+    with contextlib.closing(cluster.masters[0].client()) as client:
+        for stranger in words:
+            keys = {name: word + tag * (name != stranger) for name, word in words.items()}
+            with pytest.raises(redis.ResponseError, match="hash to the same slot"):
+                _dag(client, dag.format(**keys))
+        with pytest.raises(redis.ResponseError, match="tensor key is empty"):
+            _dag(client, dag.format(**{name: word + tag for name, word in words.items()}))
 
 
 # ---- models ----

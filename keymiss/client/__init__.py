@@ -16,8 +16,9 @@ from .shards import Shard, connect, read_shards, shard_of, text_of
 from .where import STATE_FILE, Address, find_server
 
 if TYPE_CHECKING:
-    from .ai import AI, AsyncAI, AsyncPipeline, Pipeline
+    from .ai import AI, AsyncAI
     from .dag import Dag
+    from .pipelines import AsyncPipeline, Pipeline
 
 __all__ = [
     "AI",
@@ -37,7 +38,13 @@ __all__ = [
     "text_of",
 ]
 
-_NEED_NUMPY = {"AI": "ai", "AsyncAI": "ai", "AsyncPipeline": "ai", "Dag": "dag", "Pipeline": "ai"}
+_NEED_NUMPY = {
+    "AI": "ai",
+    "AsyncAI": "ai",
+    "AsyncPipeline": "pipelines",
+    "Dag": "dag",
+    "Pipeline": "pipelines",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -42,7 +42,8 @@ const char *ai_refuse_write_to(RedisModuleCtx *ctx, RedisModuleString *key) {
     errno = 0;
     RedisModuleCallReply *reply = RedisModule_Call(ctx, "OBJECT", "cs", "ENCODING", key);
     if (reply != NULL) RedisModule_FreeCallReply(reply);
-    return reply == NULL && errno == EPERM ? "ERR the key was moved to another shard meanwhile" : NULL;
+    /* TRYAGAIN: a client that knows clusters asks again, and is then sent where the key is. */
+    return reply == NULL && errno == EPERM ? "TRYAGAIN the key was moved to another shard meanwhile" : NULL;
 }
 
 void ai_tell_keys(RedisModuleCtx *ctx, size_t first, size_t count, int flags) {

@@ -25,6 +25,17 @@ ARITY: list[Call] = [
     ("AI.MODELDEL", "key", "more"),
     ("AI.MODELEXECUTE", "key"),
     ("AI.MODELRUN", "key"),
+    ("AI.SCRIPTSTORE", "key"),
+    ("AI.SCRIPTSET", "key"),
+    ("AI.SCRIPTGET",),
+    ("AI.SCRIPTDEL",),
+    ("AI.SCRIPTDEL", "key", "more"),
+    ("AI.SCRIPTEXECUTE", "key", "f"),
+    ("AI.SCRIPTRUN", "key"),
+    ("AI.DAGEXECUTE",),
+    ("AI.DAGEXECUTE_RO", "LOAD", "1"),
+    ("AI.DAGRUN", "|>"),
+    ("AI.DAGRUN_RO",),
 ]
 
 WRONG: list[Call] = [
@@ -67,7 +78,9 @@ def test_it_is_answered_by_an_error_and_the_connection_stays_in_step(client: red
 
 # RG.DUMPREGISTRATIONS and RG.PYSTATS take no arguments and, as the original did, mind none.
 NAMES = ["RG.PYEXECUTE", "RG.UNREGISTER", "AI.TENSORSET", "AI.TENSORGET", "AI.MODELSTORE", "AI.MODELSET"]
-NAMES += ["AI.MODELGET", "AI.MODELDEL", "AI.MODELEXECUTE", "AI.MODELRUN", "AI.INFO"]
+NAMES += ["AI.MODELGET", "AI.MODELDEL", "AI.MODELEXECUTE", "AI.MODELRUN", "AI.INFO", "AI.CONFIG"]
+NAMES += ["AI.SCRIPTSTORE", "AI.SCRIPTSET", "AI.SCRIPTGET", "AI.SCRIPTDEL", "AI.SCRIPTEXECUTE"]
+NAMES += ["AI.SCRIPTRUN", "AI.DAGEXECUTE", "AI.DAGEXECUTE_RO", "AI.DAGRUN", "AI.DAGRUN_RO"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,8 +9,8 @@ import redis
 from redis.crc import key_slot
 from support import torch_models
 from support.cluster import Cluster
+from support.running import sent, wait_until_running
 from support.server import new_client
-from support.waiting import wait_until
 
 
 def test_each_shard_runs_its_own_model(cluster: Cluster) -> None:
@@ -49,18 +49,25 @@ def test_a_slot_that_moves_while_a_model_runs_gets_no_output_here(cluster: Clust
         )
         torch_models.store(client, model, torch_models.slow())
         torch_models.set_tensor(client, given, 50_000.0)
-        connection = client.connection_pool.get_connection()
-        connection.send_command("AI.MODELEXECUTE", model, "INPUTS", 1, given, "OUTPUTS", 1, result)
-        wait_until(lambda: other.info("keymiss")["keymiss_models_running"] == 1, 10.0, "the model runs")
+        words = f"{model} INPUTS 1 {given} OUTPUTS 1 {result}"
+        run, dag = (
+            stack.enter_context(sent(client, *f"{before} {words}".split()))
+            for before in (
+                "AI.MODELEXECUTE",
+                f"AI.DAGEXECUTE LOAD 1 {given} PERSIST 1 {result} |> AI.MODELEXECUTE",
+            )
+        )
+        wait_until_running(other, 2)
         names = [master.execute_command("CLUSTER", "MYID") for master in (other, target)]
         try:
             other.delete(model, given)  # a slot with keys cannot be given away
             for master in (target, other):
                 master.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[1])
             with pytest.raises(redis.ResponseError, match="moved to another shard"):
-                connection.read_response()
+                run.read_response()
+            done, not_persisted = dag.read_response()
+            assert done == b"OK" and "moved to another shard" in str(not_persisted)
         finally:
-            client.connection_pool.release(connection)
             for master in (other, target):
                 master.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[0])
         assert other.dbsize() == 0

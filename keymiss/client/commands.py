@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from numbers import Number
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from numpy.typing import ArrayLike, DTypeLike
@@ -133,7 +134,7 @@ def modelstore(
     `chunk_size` bytes is sent in pieces of that size.
     """
     told = options(TAG=tag, BATCHSIZE=batch, MINBATCHSIZE=minbatch, MINBATCHTIMEOUT=minbatchtimeout)
-    told += _counted(INPUTS=inputs, OUTPUTS=outputs)
+    told += counted(INPUTS=inputs, OUTPUTS=outputs)
     args = ("AI.MODELSTORE", key, backend, device, *told, "BLOB", *_chunks(data, chunk_size))
     return Command(args, replies.ok)
 
@@ -180,7 +181,7 @@ def modelexecute(key: Key, inputs: Keys, outputs: Keys, timeout: int | None = No
 
     DeadlineError where `timeout` milliseconds passed before it was its turn to run.
     """
-    args = ("AI.MODELEXECUTE", key, *_counted(INPUTS=inputs, OUTPUTS=outputs), *options(TIMEOUT=timeout))
+    args = ("AI.MODELEXECUTE", key, *counted(INPUTS=inputs, OUTPUTS=outputs), *options(TIMEOUT=timeout))
     return Command(args, replies.ok, Where.TOLD_KEY)
 
 
@@ -204,7 +205,7 @@ def scriptstore(
 ) -> Command[str]:
     """Store a TorchScript source. `entry_points` are the functions that `scriptexecute` may call, each
     `def name(tensors: List[Tensor], keys: List[str], args: List[str])`; others may be helpers."""
-    args = ("AI.SCRIPTSTORE", key, device, *options(TAG=tag), *_counted(ENTRY_POINTS=entry_points))
+    args = ("AI.SCRIPTSTORE", key, device, *options(TAG=tag), *counted(ENTRY_POINTS=entry_points))
     return Command((*args, "SOURCE", script), replies.ok)
 
 
@@ -242,9 +243,11 @@ def scriptexecute(
     `keys` are those that it will use itself; `args`, strings or numbers, one or several, it gets as strings.
     DeadlineError where `timeout` milliseconds passed before it was its turn to run.
     """
-    counted = _counted(KEYS=keys, INPUTS=inputs, ARGS=args, OUTPUTS=outputs)
-    command = ("AI.SCRIPTEXECUTE", key, function, *counted, *options(TIMEOUT=timeout))
-    return Command(command, replies.ok, Where.TOLD_KEY)
+    texts = (
+        None if args is None else [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in listed(args)]
+    )
+    told = counted(KEYS=keys, INPUTS=inputs, ARGS=texts, OUTPUTS=outputs) + options(TIMEOUT=timeout)
+    return Command(("AI.SCRIPTEXECUTE", key, function, *told), replies.ok, Where.TOLD_KEY)
 
 
 def scriptrun(key: Key, function: str, inputs: Keys, outputs: Keys) -> Command[str]:
@@ -303,7 +306,7 @@ def listed(given: Any) -> tuple[Any, ...]:
     """One, several or None, as several."""
     if given is None:
         return ()
-    return (given,) if isinstance(given, (str, bytes, int, float)) else tuple(given)
+    return (given,) if isinstance(given, (str, bytes, Number)) else tuple(given)
 
 
 def options(**named: object) -> tuple[Any, ...]:
@@ -311,7 +314,7 @@ def options(**named: object) -> tuple[Any, ...]:
     return tuple(part for name, value in named.items() if value is not None for part in (name, value))
 
 
-def _counted(**lists: Any) -> tuple[Any, ...]:
+def counted(**lists: Any) -> tuple[Any, ...]:
     """`NAME count item...` of those that are given."""
     parts: tuple[Any, ...] = ()
     for name, given in lists.items():
@@ -333,5 +336,7 @@ def _concatenated(lists: list[list[T]]) -> list[T]:
     return [item for each in lists for item in each]
 
 
-def deprecated(name: str, instead: str) -> None:
-    warnings.warn(f"{name} is deprecated since RedisAI 1.2: use {instead}", DeprecationWarning, stacklevel=4)
+def deprecated(name: str, instead: str, stacklevel: int = 4) -> None:
+    """Warn whoever called the method that built the command: three frames up, or `stacklevel` less one."""
+    text = f"{name} is deprecated since RedisAI 1.2: use {instead}"
+    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel)

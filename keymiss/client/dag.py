@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+import redis
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import commands, replies
@@ -45,7 +47,7 @@ class Dag(Generic[R]):
         self,
         key: Key,
         tensor: ArrayLike,
-        shape: Any = None,
+        shape: Sequence[int] | None = None,
         dtype: DTypeLike | None = None,
     ) -> Dag[R]:
         """A tensor to work on, as AI.tensorset takes it; its result is "OK"."""
@@ -79,7 +81,7 @@ class Dag(Generic[R]):
 
     def modelrun(self, key: Key, inputs: Keys, outputs: Keys) -> Dag[R]:
         """Deprecated: as `modelexecute`."""
-        commands.deprecated("modelrun", "modelexecute")
+        commands.deprecated("modelrun", "modelexecute", stacklevel=3)
         return self.modelexecute(key, inputs, outputs)
 
     def execute(self) -> R:
@@ -92,7 +94,7 @@ class Dag(Generic[R]):
 
     def run(self) -> R:
         """Deprecated: as `execute`."""
-        commands.deprecated("run", "execute")
+        commands.deprecated("run", "execute", stacklevel=3)
         return self.execute()
 
     def _add(self, operation: Command[Any]) -> Dag[R]:
@@ -103,17 +105,18 @@ class Dag(Generic[R]):
         routing = self._routing
         if not (self._load or self._persist) and routing is None:
             routing = self._any_key()
-        options = commands.options(ROUTING=routing, TIMEOUT=self._timeout)
-        if self._persist:
-            options = ("PERSIST", len(self._persist), *self._persist, *options)
-        if self._load:
-            options = ("LOAD", len(self._load), *self._load, *options)
-        operations = tuple(part for operation in self._operations for part in ("|>", *operation.args))
+        operations = tuple(self._operations)
+        args = (
+            "AI.DAGEXECUTE_RO" if self._readonly else "AI.DAGEXECUTE",
+            *commands.counted(LOAD=self._load or None, PERSIST=self._persist or None),
+            *commands.options(ROUTING=routing, TIMEOUT=self._timeout),
+            *(part for operation in operations for part in ("|>", *operation.args)),
+        )
+        parse = partial(_results, operations)
         keys = [key for key in (routing, *self._load, *self._persist) if key is not None]
-        args = ("AI.DAGEXECUTE_RO" if self._readonly else "AI.DAGEXECUTE", *options, *operations)
         if not keys:
-            return Command(args, self._results, Where.ANY)  # for the server to refuse
-        return Command(args, self._results, Where.TOLD_KEY, keys[0])
+            return Command(args, parse, Where.ANY)  # for the server to refuse
+        return Command(args, parse, Where.TOLD_KEY, keys[0])
 
     def _any_key(self) -> Key | None:
         """The first key of the keyspace that an operation names; else any tensor's name."""
@@ -121,12 +124,11 @@ class Dag(Generic[R]):
         first = next((args for args in named if args[0] in _ON_KEYS), named[0] if named else None)
         return first[1] if first else None
 
-    def _results(self, reply: Any) -> list[Any]:
-        if not isinstance(reply, list):
-            replies.ok(reply)  # it was not run in time
-        results: list[Any] = []
-        for number, (operation, told) in enumerate(zip(self._operations, reply, strict=True), start=1):
-            if isinstance(told, Exception):
-                replies.raise_of(told, f"operation {number} of the DAG, {operation.name}")
-            results.append(operation.parse(told))
-        return results
+
+def _results(operations: tuple[Command[Any], ...], reply: Any) -> list[Any]:
+    if not isinstance(reply, list):
+        replies.ok(reply)  # it did not get its turn in time
+    for number, (operation, told) in enumerate(zip(operations, reply, strict=True), start=1):
+        if isinstance(told, Exception):
+            raise redis.ResponseError(f"operation {number} of the DAG, {operation.name}: {told}")
+    return [operation.parse(told) for operation, told in zip(operations, reply, strict=True)]

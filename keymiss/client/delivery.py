@@ -44,7 +44,7 @@ def targets(cluster: Any, command: Command[Any]) -> list[dict[str, Any]]:
 
 def execute(client: Any, command: Command[Any]) -> Any:
     """As `client.execute_command` of a redis.Redis; the reply, undecoded."""
-    if client.connection is not None or not _has_large(command):  # of the former there is one, behind a lock
+    if not (_has_large(command) and _lends_connections(client)):
         return client.execute_command(*command.args, **UNDECODED)
     pieces = PythonRespSerializer(LARGE_BYTES, client.get_encoder().encode).pack(*command.args)
     connection = _connection(client.connection_pool)
@@ -75,6 +75,11 @@ def execute_in_cluster(cluster: Any, command: Command[Any], target: dict[str, An
 
 def _has_large(command: Command[Any]) -> bool:
     return any(isinstance(arg, memoryview) and arg.nbytes >= LARGE_BYTES for arg in command.args)
+
+
+def _lends_connections(client: Any) -> bool:
+    """Not where it has only one, behind a lock, nor where what they receive goes through a cache."""
+    return client.connection is None and getattr(client.connection_pool, "cache", None) is None
 
 
 def _connection(pool: Any) -> Any:

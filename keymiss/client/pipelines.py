@@ -6,8 +6,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from redis.exceptions import SlotNotCoveredError
+from redis.exceptions import RedisError, SlotNotCoveredError
 
+from ..errors import KeymissError
 from . import commands, delivery
 from .commands import Command, Where
 from .dag import Dag
@@ -51,12 +52,20 @@ class _Queue:
         self.redis.execute_command(*command.args, **delivery.UNDECODED, **target)
         return self
 
-    def _parsed(self, replies: list[Any]) -> list[Any]:
+    def _results(self, replies: list[Any], raise_on_error: bool) -> list[Any]:
         parsers, self._parsers = self._parsers, {}
-        return [
-            parsers[at](reply) if at in parsers and not isinstance(reply, Exception) else reply
-            for at, reply in enumerate(replies)
-        ]
+        results: list[Any] = []
+        for at, reply in enumerate(replies):
+            if at not in parsers or isinstance(reply, Exception):
+                results.append(reply)
+                continue
+            try:
+                results.append(parsers[at](reply))
+            except (RedisError, KeymissError) as error:  # of a DAG's operation; a timeout that passed
+                if raise_on_error:
+                    raise
+                results.append(error)
+        return results
 
     tensorset = queueing(commands.tensorset)
     tensorget = queueing(commands.tensorget)
@@ -91,7 +100,7 @@ class Pipeline(_Queue):
 
         The first error is raised, or with `raise_on_error=False` left in its place.
         """
-        return self._parsed(self.redis.execute(raise_on_error))
+        return self._results(self.redis.execute(raise_on_error), raise_on_error)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -112,7 +121,7 @@ class AsyncPipeline(_Queue):
 
         The first error is raised, or with `raise_on_error=False` left in its place.
         """
-        return self._parsed(await self.redis.execute(raise_on_error))
+        return self._results(await self.redis.execute(raise_on_error), raise_on_error)
 
     async def __aenter__(self) -> AsyncPipeline:
         await self.redis.__aenter__()

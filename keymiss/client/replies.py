@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-import redis
-
 from ..errors import DeadlineError
 from .shards import text_of
 from .tensors import Array, array_of, value_of
@@ -119,11 +117,6 @@ def model(reply: Any) -> Any:
     blob = told.pop("blob")
     whole = b"".join(blob) if isinstance(blob, list) else blob
     return {**{name: plain(value) for name, value in told.items()}, "blob": whole}
-
-
-def raise_of(error: Exception, what: str) -> None:
-    """Raise an error that came inside a reply, saying of `what` it is."""
-    raise redis.ResponseError(f"{what}: {error}")
 
 
 def _pairs(reply: Any) -> dict[str, Any]:

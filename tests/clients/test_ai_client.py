@@ -262,6 +262,8 @@ def test_a_script_is_stored_described_called_and_deleted(any_ai: AI) -> None:
     any_ai.tensorset("x", np.array([1, 2], np.float32))
     assert any_ai.scriptexecute("s", "times", inputs="x", args=2.5, outputs="y", timeout=60_000) == "OK"
     assert any_ai.tensorget("y").tolist() == [2.5, 5]
+    assert any_ai.scriptexecute("s", "times", inputs="x", args=[np.float32(3)], outputs="y") == "OK"
+    assert any_ai.tensorget("y").tolist() == [3, 6]
     assert any_ai.scriptexecute("s", "put", ["k"], ["x"], ["told"], ["y"]) == "OK"
     assert any_ai.redis.get("k") in ("told", b"told")
     assert any_ai.infoget("s")["type"] == "SCRIPT"
@@ -341,10 +343,16 @@ def test_a_pipeline_mixes_with_commands_of_redis(any_ai: AI) -> None:
 
 
 def test_an_error_in_a_pipeline_stays_in_its_place(ai: AI) -> None:
+    _store(ai)
+    ai.tensorset("wide", np.ones((2, 2), np.float32))
     pipe = ai.pipeline(transaction=False).tensorget("none").tensorset("x", [1.0]).tensorget("x")
-    error, stored, got = pipe.execute(raise_on_error=False)
+    pipe.dag(load=["a", "wide"]).modelexecute("m", ["a", "wide"], ["y", "z"]).execute()
+    error, stored, got, dag_error = pipe.execute(raise_on_error=False)
     assert isinstance(error, redis.ResponseError)
     assert (stored, got.tolist()) == ("OK", [1])
+    assert "operation 1 of the DAG" in str(dag_error)
+    with pytest.raises(redis.ResponseError, match="operation 1 of the DAG"):
+        pipe.dag(load=["a", "wide"]).modelexecute("m", ["a", "wide"], ["y", "z"]).execute().execute()
 
 
 def test_a_transaction_carries_tensors(ai: AI) -> None:
@@ -366,6 +374,9 @@ def test_the_older_commands_work_and_warn(ai: AI) -> None:
     assert warned[0].filename == __file__
     with pytest.warns(DeprecationWarning, match="use modelexecute"):
         ai.modelrun("m", ["a", "b"], ["c", "d"])
+    with pytest.warns(DeprecationWarning, match="use execute") as warned:
+        ai.dag(load="a").tensorget("a").run()
+    assert warned[0].filename == __file__
     with pytest.warns(DeprecationWarning, match="use scriptstore"):
         ai.scriptset("s", "CPU", "def bar(a, b):\n    return a + b\n")
     with pytest.warns(DeprecationWarning, match="use scriptexecute"):

@@ -80,8 +80,8 @@ def test_scripts_and_dags_under_way_when_the_worker_dies_are_all_answered(shard:
 
 @pytest.mark.slow
 def test_what_never_ends_is_given_up_and_others_are_served(make_server: Callable[..., Server]) -> None:
-    """Clients are told at the deadline; the worker, whose device they hold, is replaced. Nothing of such a DAG
-    is persisted."""
+    """Clients are told at the deadline; the worker, whose device they hold, is replaced. Such a DAG persists
+    nothing."""
     run = f"AI.SCRIPTEXECUTE endless f {IN_AND_OUT} never"
     dag = f"AI.DAGEXECUTE LOAD 1 steps PERSIST 1 set |> AI.TENSORSET set FLOAT 1 VALUES 1 |> {run}"
     shard = make_server(settings={"keymiss.job-timeout-ms": 1500, "keymiss.hang-timeout-ms": 3000})

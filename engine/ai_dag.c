@@ -68,29 +68,34 @@ static int reply_dag(RedisModuleCtx *ctx, void *arg) {
     return REDISMODULE_OK;
 }
 
-static void persist(RedisModuleCtx *ctx, dag *d) {
+/* NULL, or the error of the whole: this server may not write any more. A key that holds something else is told in the
+ * array. */
+static const char *persist(RedisModuleCtx *ctx, dag *d) {
     const char *error = NULL;
-    if (!graph_succeeded(d->graph)) return;
-    for (size_t i = 0; i < d->persist.count && error == NULL; i++) error = run_check_output(ctx, d->persist.items[i]);
-    if ((d->not_persisted = error) != NULL) return;
-    for (size_t i = 0; i < d->persist.count; i++) {
+    if (!graph_succeeded(d->graph)) return NULL;
+    for (size_t i = 0; i < d->persist.count && d->not_persisted == NULL; i++) {
+        if ((error = ai_refuse_write_to(ctx, d->persist.items[i])) != NULL) return error;
+        d->not_persisted = tensor_check_key(ctx, d->persist.items[i]);
+    }
+    for (size_t i = 0; i < d->persist.count && d->not_persisted == NULL; i++) {
         tensor *t = d->graph->tensors[d->persisted[i]];
         tensor_store_and_replicate(ctx, d->persist.items[i], tensor_hold(t));
     }
+    return NULL;
 }
 
 static void on_run(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     dag *d = arg;
     slice reply = {NULL, 0};
     const char *error = run_graph_ended(d->graph, result, &reply);
+    if (error == NULL && !run_reply_is_error(reply)) error = persist(ctx, d);
     if (error != NULL || run_reply_is_error(reply)) {
         run_answer(d->waiter, result->end, d->has_timeout, error, reply);
         dag_free(d);
-        return;
+    } else {
+        runs_count(JOB_DONE, graph_succeeded(d->graph) && d->not_persisted == NULL);
+        waiter_finish(d->waiter, reply_dag, d, dag_free);
     }
-    persist(ctx, d);
-    runs_count(JOB_DONE, graph_succeeded(d->graph) && d->not_persisted == NULL);
-    waiter_finish(d->waiter, reply_dag, d, dag_free);
 }
 
 /* ---- from the command ---- */
@@ -185,12 +190,9 @@ static dag *dag_new(RedisModuleString **argv, const dag_args *args) {
 
 /* Nothing of it needs the worker. */
 static void answer_at_once(RedisModuleCtx *ctx, dag *d) {
-    if (!waiter_possible(ctx)) {
-        RedisModule_ReplyWithError(ctx, RUN_REFUSED_HERE);
-    } else {
-        persist(ctx, d);
-        reply_dag(ctx, d);
-    }
+    const char *error = waiter_possible(ctx) ? persist(ctx, d) : RUN_REFUSED_HERE;
+    if (error != NULL) RedisModule_ReplyWithError(ctx, error);
+    else reply_dag(ctx, d);
     dag_free(d);
 }
 

@@ -51,7 +51,8 @@ void run_keys_release(run_keys *keys) {
     memory.free(keys->items);
 }
 
-const char *run_check_output(RedisModuleCtx *ctx, RedisModuleString *key) {
+/* NULL where a tensor may be stored now, or why not. */
+static const char *check_output(RedisModuleCtx *ctx, RedisModuleString *key) {
     const char *error = ai_refuse_write_to(ctx, key);
     return error != NULL ? error : tensor_check_key(ctx, key);
 }
@@ -59,7 +60,7 @@ const char *run_check_output(RedisModuleCtx *ctx, RedisModuleString *key) {
 const char *run_store_outputs(RedisModuleCtx *ctx, const run_keys *keys, tensor **tensors) {
     const char *error = NULL;
     size_t stored = 0;
-    for (; stored < keys->count && (error = run_check_output(ctx, keys->items[stored])) == NULL; stored++)
+    for (; stored < keys->count && (error = check_output(ctx, keys->items[stored])) == NULL; stored++)
         tensor_store_and_replicate(ctx, keys->items[stored], tensors[stored]);
     for (size_t i = stored; i < keys->count; i++) tensor_release(tensors[i]);
     return error;

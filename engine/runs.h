@@ -38,8 +38,6 @@ typedef struct run_keys {
 run_keys run_keys_hold(RedisModuleString **items, size_t count);
 void run_keys_release(run_keys *keys);
 
-/* NULL where a tensor may be stored now, or why not. */
-const char *run_check_output(RedisModuleCtx *ctx, RedisModuleString *key);
 /* Store a tensor at each key in their order, told to replicas and the AOF; takes the references over. At a key that may
  * not be written it ends: what was stored before it stays, and the error is returned. */
 const char *run_store_outputs(RedisModuleCtx *ctx, const run_keys *keys, tensor **tensors);

@@ -43,7 +43,7 @@ class TorchBackend(Backend):
 
     def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
         self.require(device)
-        check_archive(path)
+        check_archive(self.torch, path)
         target = self.target(device)
         try:
             with warnings.catch_warnings():

@@ -9,8 +9,9 @@ keep it there:
 2. `check_source` reads the source before torch does. The default of an argument must be a literal, since
    torch would run it while it compiles; names with two underscores, which could reach the insides of a Python
    object, are refused; and size and nesting are bounded, since compilers take their time, and recurse.
-3. `check_operators` looks at what was compiled: operators that open files or leave the interpreter are
-   refused, however they were reached.
+3. `check_compiled` looks at what was compiled: operators that open files or leave the interpreter are
+   refused, however they were reached; and so is a function that is too long with all that it calls, since
+   torch puts that in place of the calls before it runs it, and recurses over the whole.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from keymiss.errors import ScriptError
 MAX_SOURCE_BYTES = 256 << 10  # torch compiles 0.1 MB a second, and holds the interpreter meanwhile
 MAX_QUOTED = 80  # characters of a line in an error
 _MAX_DEPTH = 250  # of expressions and blocks in each other
+
+_MAX_CALLS = 100  # of functions in each other
+_MAX_OPERATIONS = 5_000  # of a function with all that it calls; 12,000 in a row overflow a stack of 8 MB
 
 _NAMESPACES = frozenset({"aten", "prim", "redis", "redisAI"})
 _REFUSED = frozenset(
@@ -69,6 +73,7 @@ def check_source(source: str) -> None:
         raise ScriptError(f"{error.msg} (line {error.lineno}{f': {text}' if text else ''})") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ScriptError(f"it cannot be read: {error or 'it is nested too deeply'}") from None
+    _check_calls({node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)})
     level: list[ast.AST] = [tree]
     for _ in range(_MAX_DEPTH):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
@@ -97,19 +102,61 @@ def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant)
 
 
-def check_operators(functions: Iterable[Any]) -> None:
-    """ScriptError where a compiled function uses what a script has no business with."""
-    for function in functions:
-        for kind in _kinds(function.inlined_graph):
-            if kind in _REFUSED or kind.partition("::")[0] not in _NAMESPACES:
-                raise ScriptError(f"a script cannot use {kind.replace('aten::', 'torch.')}")
+def _check_calls(functions: dict[str, ast.FunctionDef]) -> None:
+    """ScriptError where functions name each other in too long a row: torch compiles one inside the other."""
+    lengths: dict[str, int] = {}
+
+    def length(name: str, row: tuple[str, ...]) -> int:
+        if name in row:  # torch refuses it
+            return 0
+        if len(row) >= _MAX_CALLS:
+            raise ScriptError("its functions call each other too deeply")
+        if name not in lengths:
+            used = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+            lengths[name] = 1 + max(
+                (length(other, (*row, name)) for other in used & functions.keys()), default=0
+            )
+        if len(row) + lengths[name] > _MAX_CALLS:
+            raise ScriptError("its functions call each other too deeply")
+        return lengths[name]
+
+    for name in functions:
+        length(name, ())
 
 
-def _kinds(graph: Any) -> Iterator[str]:
+def check_compiled(torch: Any, functions: Iterable[Any]) -> None:
+    """ScriptError where a compiled function, or one that it calls, is not fit to run."""
+    known = {function.qualified_name: function for function in functions}
+    sizes: dict[str, int] = {}
+
+    def size(name: str) -> int:
+        if name not in sizes:
+            function = known.get(name) or torch.jit._state._python_cu.find_function(name)
+            total = 0
+            for node in _nodes(function.graph):
+                _check_kind(node.kind())
+                total += 1
+                if node.kind() == "prim::CallFunction":
+                    total += size(next(node.inputs()).type().annotation_str)
+                if total > _MAX_OPERATIONS:
+                    raise ScriptError(f"function {name} has more than {_MAX_OPERATIONS} operations")
+            sizes[name] = total
+        return sizes[name]
+
+    for name in known:
+        size(name)
+
+
+def _check_kind(kind: str) -> None:
+    if kind in _REFUSED or kind.partition("::")[0] not in _NAMESPACES:
+        raise ScriptError(f"a script cannot use {kind.replace('aten::', 'torch.')}")
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
     blocks = [graph]
     while blocks:
         for node in blocks.pop().nodes():
-            yield node.kind()
+            yield node
             blocks.extend(node.blocks())
 
 

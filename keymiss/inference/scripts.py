@@ -18,7 +18,7 @@ from typing import Any, cast
 from keymiss.backends import Array, Backends, Device, Model
 from keymiss.backends.torch import TorchBackend, array_of, useful
 from keymiss.errors import KeymissError, ScriptError
-from keymiss.inference.dialect import MAX_QUOTED, check_operators, check_source, names
+from keymiss.inference.dialect import MAX_QUOTED, check_compiled, check_source, names
 from keymiss.inference.frames import Call, ScriptParts
 from keymiss.inference.operators import Host, namespaces, serving
 
@@ -42,7 +42,7 @@ class Script:
             check_source(source)
             unit.define(f"{source}\n", names(torch, *namespaces(torch)))
             functions = unit.get_functions()
-            check_operators(functions)
+            check_compiled(torch, functions)
         except Exception as error:  # ours, and whatever torch says about a client's text
             what = str(error) if isinstance(error, ScriptError) else _compile_error(str(error))
             raise ScriptError(f"ERR the script does not compile: {what}") from None

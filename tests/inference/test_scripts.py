@@ -12,7 +12,7 @@ from inference.shard import Ran, ScriptOp, Shard, StoredScript, floats
 
 from keymiss.channel import Tensor
 from keymiss.errors import ScriptError
-from keymiss.inference.dialect import check_operators, check_source
+from keymiss.inference.dialect import check_compiled, check_source
 from keymiss.inference.scripts import Script
 
 OK = b"+OK\r\n"
@@ -296,7 +296,7 @@ class TestSecurity:
     def test_what_was_compiled_is_looked_at_however_it_came_there(self, tmp_path: Path) -> None:
         unit = torch.jit.CompilationUnit("def f(x):\n    torch.save(x, 'pwned')\n    return x\n")
         with pytest.raises(ScriptError, match=r"cannot use torch\.save"):
-            check_operators([unit.f])
+            check_compiled(torch, [unit.f])
 
     @pytest.mark.parametrize(
         "source",
@@ -307,13 +307,27 @@ class TestSecurity:
             "def f(x: int):\n    if x == 0:\n        return 0\n"
             + "".join(f"    elif x == {n}:\n        return {n}\n" for n in range(1000)),
             "#" * 300_000,
+            "".join(f"def f{n}(x):\n    return {f'f{n - 1}(x)' if n else 'x'}\n" for n in range(200)),
             "def f(x):\n    return '\ud800'\n",
         ],
-        ids=["parentheses", "signs", "sum", "elif", "size", "surrogate"],
+        ids=["parentheses", "signs", "sum", "elif", "size", "calls", "surrogate"],
     )
     def test_what_would_break_a_compiler_is_refused_before(self, source: str) -> None:
         with pytest.raises(ScriptError):
             check_source(source)
+
+    def test_a_function_that_is_too_long_with_what_it_calls_is_refused(self) -> None:
+        """The second one is short, and would be of a billion operations."""
+        doubling = "".join(f"def f{n}(x):\n    g = f{n - 1}\n    return g(g(x))\n" for n in range(1, 30))
+        long = "def f(x):\n" + "    x = x + 1\n" * 6000 + "    return x\n"
+        for source in (long, "def f0(x):\n    return x + 1\n" + doubling):
+            with pytest.raises(ScriptError, match="has more than 5000 operations"):
+                Script(torch, "cpu", source)
+
+    def test_a_long_function_runs(self, shard: Shard) -> None:
+        lines = ["x = tensors[0]", *["x = x + 1"] * 1000, "return x"]
+        _, outputs = call(shard, ScriptOp(entry(*lines), "f"))
+        assert outputs[0] == floats(1, 3, values=[1001, 1002, 1003])
 
     def test_deep_sources_that_are_taken_compile_on_a_small_stack(self, shard: Shard) -> None:
         source = "def f(x):\n    return x" + " + x" * 200 + "\n"

@@ -14,6 +14,7 @@ import pytest
 import redis
 from support import torch_models, torch_scripts
 from support.cluster import Cluster
+from support.run_info import run_info
 from support.running import sent, wait_until_running
 from support.server import Server
 from support.waiting import wait_until
@@ -326,6 +327,5 @@ def test_a_function_runs_a_dag_with_execute(doubler: redis.Redis) -> None:
 
 
 def _counters(client: redis.Redis, key: str) -> dict[str, int]:
-    answer = client.execute_command("AI.INFO", key)
-    counters = dict(zip(answer[::2], answer[1::2], strict=True))
-    return {name: counters[name.encode()] for name in ("calls", "errors", "samples")}
+    info = run_info(client, key)
+    return {name: info[name.encode()] for name in ("calls", "errors", "samples")}

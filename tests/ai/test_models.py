@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 from support import torch_models
+from support.run_info import run_info
 from support.server import Server
 from support.waiting import wait_until
 
@@ -28,11 +29,6 @@ def _files(server: Server) -> list[str]:
 
 def _name(blob: bytes) -> str:
     return hashlib.sha256(blob).hexdigest()
-
-
-def _counters(client: redis.Redis, key: str) -> dict[bytes, object]:
-    answer = client.execute_command("AI.INFO", key)
-    return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
 def test_the_bytes_are_in_one_private_file_named_after_their_digest(
@@ -175,8 +171,8 @@ def test_copy_starts_with_counters_at_zero_and_rename_takes_them_along(client: r
     torch_models.execute(client, "m", "x", "y")
     client.copy("m", "copy")
     client.rename("m", "renamed")
-    assert _counters(client, "copy")[b"calls"] == 0
-    assert _counters(client, "renamed")[b"calls"] == 1
+    assert run_info(client, "copy")[b"calls"] == 0
+    assert run_info(client, "renamed")[b"calls"] == 1
     with pytest.raises(redis.ResponseError, match="cannot find run info for key"):
         client.execute_command("AI.INFO", "m")
 

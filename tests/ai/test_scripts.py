@@ -8,6 +8,7 @@ import pytest
 import redis
 from support import torch_models
 from support.cluster import Cluster
+from support.run_info import run_info
 from support.torch_scripts import execute, source
 
 TAKES = ("AI.SCRIPTSTORE", "AI.SCRIPTSET")
@@ -24,11 +25,6 @@ def _store(
 
 def _listed(client: redis.Redis) -> dict[bytes, bytes]:
     return dict(client.execute_command("AI._SCRIPTSCAN"))
-
-
-def _counters(client: redis.Redis, key: str) -> dict[bytes, int]:
-    answer = client.execute_command("AI.INFO", key)
-    return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
 def test_a_script_that_does_not_compile_leaves_what_was_there(client: redis.Redis) -> None:
@@ -115,8 +111,8 @@ def test_copy_starts_with_counters_at_zero_and_rename_takes_them_along(client: r
     execute(client, "s f INPUTS 1 x OUTPUTS 1 y")
     client.copy("s", "copy")
     client.rename("s", "renamed")
-    assert _counters(client, "copy")[b"calls"] == 0 and _counters(client, "copy")[b"samples"] == -1
-    assert _counters(client, "renamed")[b"calls"] == 1
+    assert run_info(client, "copy")[b"calls"] == 0 and run_info(client, "copy")[b"samples"] == -1
+    assert run_info(client, "renamed")[b"calls"] == 1
     assert execute(client, "copy f INPUTS 1 x OUTPUTS 1 y") == b"OK"
 
 

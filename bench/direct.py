@@ -15,6 +15,7 @@ from dataclasses import asdict
 from time import perf_counter
 
 from keymiss.inference.allocator import restart_with_jemalloc
+from keymiss.inference.openmp import spin_briefly
 
 from .load import Load
 from .rounds import percentile
@@ -47,7 +48,8 @@ def called_directly(subject: Subject, threads: int, seconds: float) -> Iterator[
 
 
 def main(file: str, dtype: str, shape: str, inputs: str, threads: str) -> None:
-    restart_with_jemalloc()  # as the models worker: an allocator is no merit of the server's
+    restart_with_jemalloc()  # as the models worker: neither an allocator nor how threads wait
+    spin_briefly()  # is a merit of the server's
     import torch
 
     torch.set_num_threads(int(threads))

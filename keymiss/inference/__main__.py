@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from keymiss.channel import die_with_parent, watch_pid
 from keymiss.inference.allocator import in_use, restart_with_jemalloc
+from keymiss.inference.openmp import spin_briefly
 from keymiss.inference.worker import Worker
 
 log = logging.getLogger("keymiss.inference")
@@ -46,6 +47,7 @@ def main() -> None:
     if arguments.listen is None:
         os.set_inheritable(_INHERITED_FD, True)
     restart_with_jemalloc()
+    spin_briefly()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     if arguments.listen is None:
         os.set_inheritable(_INHERITED_FD, False)

@@ -5,7 +5,6 @@ Adding one: a file beside this one with a `Backend`, and its line in `_BACKENDS`
 
 from __future__ import annotations
 
-from collections import defaultdict
 from importlib import import_module, metadata
 from threading import Lock
 
@@ -44,12 +43,12 @@ class Backends:
         self._made: dict[type[Backend], Backend] = {}
         self.versions: dict[str, str] = {}  # of the libraries that are loaded, by the name of the backend
         # Loads run on several threads, and a library is set up once. Some take seconds: a lock for each.
-        self._locks: defaultdict[type[Backend], Lock] = defaultdict(Lock)
+        self._locks = {name: Lock() for name in _BACKENDS}
 
     def __getitem__(self, name: str) -> Backend:
         """The backend called `name`. BackendMissing where it or its library is not there."""
         kind = backend_class(name)
-        with self._locks[kind]:
+        with self._locks[kind.name]:
             if kind not in self._made:
                 self._made[kind] = self._make(kind)
                 self.versions[kind.name] = _version(kind.library)

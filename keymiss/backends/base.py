@@ -92,12 +92,23 @@ class TensorInfo(NamedTuple):
             )
 
 
+def check_inputs(infos: Sequence[TensorInfo], tensors: Sequence[Array]) -> None:
+    """ModelError where the model does not take one of the tensors."""
+    for info, tensor in zip(infos, tensors, strict=True):
+        info.check(tensor)
+
+
 def require_dtypes(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> None:
     """BackendError where a tensor key cannot hold one of them."""
     for side, some in (("input", inputs), ("output", outputs)):
         for position, info in enumerate(some):
             if info.dtype != np.dtype(object) and info.dtype not in ARRAY_DTYPES:
                 raise unsupported(side, position, info.dtype)
+
+
+def as_array(result: Any) -> Array:
+    """What TensorFlow gives for a tensor: a NumPy scalar, or bytes, for one of no dimension."""
+    return object_array([result], ()) if isinstance(result, bytes) else np.asarray(result, order="C")
 
 
 def unsupported(side: str, position: int, dtype: object, of: str = "model") -> ModelError:

@@ -22,6 +22,7 @@ from keymiss.backends.base import (
     Device,
     Model,
     TensorInfo,
+    check_inputs,
     one_line,
     require_dtypes,
 )
@@ -138,8 +139,7 @@ class OpenVinoModel(Model):
         self.weight_bytes = size
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
-        for info, tensor in zip(self._infos, tensors, strict=True):
-            info.check(tensor)
+        check_inputs(self._infos, tensors)
         # NumPy has two types of integers of 64 bits, equal to each other; OpenVINO knows one of them.
         given = [tensor.view(info.dtype) for info, tensor in zip(self._infos, tensors, strict=True)]
         try:

@@ -17,7 +17,8 @@ from keymiss.backends.base import (
     Device,
     Model,
     TensorInfo,
-    object_array,
+    as_array,
+    check_inputs,
     one_line,
     require_dtypes,
 )
@@ -123,13 +124,12 @@ class TensorFlowModel(Model):
         self.weight_bytes = weight_bytes
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
-        for info, tensor in zip(self._infos, tensors, strict=True):
-            info.check(tensor)
+        check_inputs(self._infos, tensors)
         try:
             results = self._call(*tensors)
         except (self._tf.errors.OpError, ValueError, TypeError) as error:
             raise ModelError(f"the model failed: {_useful(error)}") from None
-        return [_array(result) for result in results]
+        return [as_array(result) for result in results]
 
 
 def _nodes(definition: Any) -> list[Any]:
@@ -160,13 +160,6 @@ def _info(name: str, tensor: Any) -> TensorInfo:
     shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
     kind = tensor.dtype
     return TensorInfo(name, np.dtype(kind.as_numpy_dtype) if kind.is_numpy_compatible else kind.name, shape)
-
-
-def _array(result: Any) -> Array:
-    """A fetched value, which is a NumPy scalar, or bytes, for a tensor of no dimension."""
-    if isinstance(result, bytes):
-        return object_array([result], ())
-    return np.asarray(result, order="C")
 
 
 def _useful(error: Exception) -> str:

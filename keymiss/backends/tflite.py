@@ -15,7 +15,8 @@ from keymiss.backends.base import (
     Device,
     Model,
     TensorInfo,
-    object_array,
+    as_array,
+    check_inputs,
     one_line,
     require_dtypes,
 )
@@ -75,8 +76,7 @@ class TfliteModel(Model):
         self.weight_bytes = size
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
-        for info, tensor in zip(self._infos, tensors, strict=True):
-            info.check(tensor)
+        check_inputs(self._infos, tensors)
         try:
             self._lay_out([tensor.shape for tensor in tensors])
             for details, tensor in zip(self._inputs, tensors, strict=True):
@@ -85,7 +85,7 @@ class TfliteModel(Model):
             results = [self._interpreter.get_tensor(details["index"]) for details in self._outputs]
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the model failed: {_useful(error)}") from None
-        return [_array(result) for result in results]
+        return [as_array(result) for result in results]
 
     def _lay_out(self, shapes: list[tuple[int, ...]]) -> None:
         if shapes == self._shapes:
@@ -101,13 +101,6 @@ def _info(details: Mapping[str, Any]) -> TensorInfo:
     """An input or output as the interpreter tells it."""
     dtype = np.dtype(details["dtype"])
     return TensorInfo(details["name"], np.dtype(object) if dtype.kind == "S" else dtype)
-
-
-def _array(result: Any) -> Array:
-    """A tensor of the interpreter, which gives a NumPy scalar, or bytes, for one of no dimension."""
-    if isinstance(result, bytes):
-        return object_array([result], ())
-    return np.asarray(result)
 
 
 def _useful(error: Exception) -> str:

@@ -41,7 +41,7 @@ class Where(Enum):
     ANY = auto()  # any node
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Command(Generic[T]):
     """A command to send. `parse` makes its result of the reply, `join` one result of several nodes'."""
 
@@ -304,6 +304,8 @@ def loadbackend(identifier: str, path: str) -> Command[str]:
 
 def listed(given: Any) -> tuple[Any, ...]:
     """One, several or None, as several."""
+    if isinstance(given, (list, tuple)):
+        return tuple(given)
     if given is None:
         return ()
     return (given,) if isinstance(given, (str, bytes, Number)) else tuple(given)

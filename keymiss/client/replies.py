@@ -87,39 +87,37 @@ def plain(reply: Any) -> Any:
 def array(reply: Any) -> Array:
     """A tensor's META and BLOB, as an array that lies in the reply."""
     told = _pairs(reply)
-    return array_of(text_of(told["dtype"]), told["shape"], told["blob"])
+    return array_of(text_of(told[b"dtype"]), told[b"shape"], told[b"blob"])
 
 
 def mutable_array(reply: Any) -> Array:
     """A tensor's META and BLOB, as an array of the caller's own."""
     told = _pairs(reply)
-    return array_of(text_of(told["dtype"]), told["shape"], told["blob"], mutable=True)
+    return array_of(text_of(told[b"dtype"]), told[b"shape"], told[b"blob"], mutable=True)
 
 
 def tensor_meta(reply: Any) -> TensorMeta:
     told = _pairs(reply)
-    return {"dtype": text_of(told["dtype"]), "shape": list(told["shape"])}
+    return {"dtype": text_of(told[b"dtype"]), "shape": list(told[b"shape"])}
 
 
 def tensor_values(reply: Any) -> TensorValues:
     told, meta = _pairs(reply), tensor_meta(reply)
-    return {**meta, "values": [value_of(value, meta["dtype"]) for value in told["values"]]}
+    return {**meta, "values": [value_of(value, meta["dtype"]) for value in told[b"values"]]}
 
 
 def fields(reply: Any) -> Any:
     """Names, in lower case, and values as a dict of text and numbers."""
-    return {name.lower(): plain(value) for name, value in _pairs(reply).items()}
+    return {text_of(name).lower(): plain(value) for name, value in _pairs(reply).items()}
 
 
 def model(reply: Any) -> Any:
     """The options of a model and its blob, which comes in chunks where it is larger than MODEL_CHUNK_SIZE."""
-    told = _pairs(reply)
-    blob = told.pop("blob")
-    whole = b"".join(blob) if isinstance(blob, list) else blob
-    return {**{name: plain(value) for name, value in told.items()}, "blob": whole}
+    told = dict(_pairs(reply))
+    blob = told.pop(b"blob")
+    return {**fields(told), "blob": b"".join(blob) if isinstance(blob, list) else blob}
 
 
-def _pairs(reply: Any) -> dict[str, Any]:
-    """Names and values, from RESP2's flat array or from a map of RESP3."""
-    given = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-    return {text_of(name): value for name, value in given}
+def _pairs(reply: Any) -> dict[bytes, Any]:
+    """Values by their names, from RESP2's flat array or from a map of RESP3."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

@@ -18,7 +18,7 @@ from ..errors import TensorError
 Array = NDArray[Any]
 
 _NUMPY = {name: np.dtype(letter).newbyteorder("<") for name, letter in DTYPES.items() if letter}
-_NAMES = {dtype.str: name for name, dtype in _NUMPY.items()}
+_NAMES = {dtype: name for name, dtype in _NUMPY.items()}
 _STRING_KINDS = "SUOT"  # bytes, str, object, and numpy 2's StringDType
 _ESCAPED = "surrogateescape"  # what is no UTF-8 comes back as the bytes that it was
 
@@ -26,6 +26,8 @@ _ESCAPED = "surrogateescape"  # what is no UTF-8 comes back as the bytes that it
 def dtype_name(dtype: DTypeLike) -> str:
     """The dtype as AI.TENSORSET names it. `dtype` is such a name in any case, or whatever numpy.dtype takes
     ("float" is the former: FLOAT, 32 bits). TensorError where no tensor can hold it."""
+    if isinstance(dtype, np.dtype) and dtype in _NAMES:
+        return _NAMES[dtype]
     if isinstance(dtype, str) and dtype.upper() in DTYPES:
         return dtype.upper()
     try:
@@ -34,7 +36,7 @@ def dtype_name(dtype: DTypeLike) -> str:
         raise TensorError(f"dtype {dtype!r}: {error}") from None
     if asked.kind in _STRING_KINDS:
         return "STRING"
-    name = _NAMES.get(asked.newbyteorder("<").str)
+    name = _NAMES.get(asked.newbyteorder("<"))
     if name is None:
         raise TensorError(f"a tensor cannot be {asked}: it is one of {', '.join(DTYPES)}")
     return name

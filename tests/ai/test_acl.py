@@ -119,6 +119,16 @@ def test_keys_are_checked_inside_scripts_and_transactions(client: redis.Redis, a
                 pipe.execute()
 
 
+def test_others_models_and_scripts_are_not_listed(client: redis.Redis, as_user: As) -> None:
+    """Their tags are part of them."""
+    store_all(client, "mine")
+    store_all(client, "other")
+    someone = as_user("~mine:*", "+@all")
+    assert someone.execute_command("AI._MODELSCAN") == [[b"mine:m", b""]]
+    assert sorted(someone.execute_command("AI._SCRIPTSCAN")) == [[b"mine:old", b""], [b"mine:s", b""]]
+    assert len(client.execute_command("AI._SCRIPTSCAN")) == 4
+
+
 READING = [
     "AI.TENSORGET t",
     "AI.MODELGET m META",

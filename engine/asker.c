@@ -45,10 +45,23 @@ void asker_result_ok(asker a) {
     asker_result(a, "+OK\r\n", 5);
 }
 
+/* An error as a RESP2 value. What a worker said may be in it, so line ends inside become blanks. */
+typedef struct error_line {
+    char text[512];
+} error_line;
+
+static slice error_slice(error_line *line, const char *error) {
+    int len = snprintf(line->text, sizeof(line->text), "-%.500s\r\n", error);
+    for (int i = 0; i < len - 2; i++) {
+        if (line->text[i] == '\r' || line->text[i] == '\n') line->text[i] = ' ';
+    }
+    return (slice){line->text, (size_t)len};
+}
+
 void asker_result_error(asker a, const char *error) {
-    char line[512];
-    int len = snprintf(line, sizeof(line), "-%.500s\r\n", error);
-    asker_result(a, line, (size_t)len);
+    error_line line;
+    slice reply = error_slice(&line, error);
+    asker_result(a, reply.data, reply.len);
 }
 
 void asker_outputs(asker a, slice reply, const slice *parts, size_t n) {
@@ -70,7 +83,6 @@ void asker_outputs(asker a, slice reply, const slice *parts, size_t n) {
 }
 
 void asker_outputs_error(asker a, const char *error) {
-    char line[512];
-    int len = snprintf(line, sizeof(line), "-%.500s\r\n", error);
-    asker_outputs(a, (slice){line, (size_t)len}, NULL, 0);
+    error_line line;
+    asker_outputs(a, error_slice(&line, error), NULL, 0);
 }

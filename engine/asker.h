@@ -17,7 +17,7 @@ bool asker_read(worker_role role, slice seq, asker *out);
 /* RESULT <seq> <reply>: reply is one whole RESP2 value. Dropped if that worker is gone. */
 void asker_result(asker a, const char *reply, size_t len);
 void asker_result_ok(asker a);
-void asker_result_error(asker a, const char *error); /* a whole error, code first, no line ends */
+void asker_result_error(asker a, const char *error); /* a whole error, code first */
 
 /* OUTPUTS <seq> <reply> <n> ...: tensors are three elements each (dtype, shape, data); 3 * n elements in parts. */
 void asker_outputs(asker a, slice reply, const slice *parts, size_t n);

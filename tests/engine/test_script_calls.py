@@ -58,6 +58,10 @@ def test_a_command_of_no_running_script_is_refused(run: Run, lines: tuple[str, .
     assert run(*lines) == "SAW -ERR the job that this command belongs to has ended|"
 
 
+def test_a_name_with_line_ends_is_told_in_one_line(run: Run) -> None:
+    assert run("call", "RG.\r").startswith("SAW -ERR RG.  cannot be run by a script")
+
+
 @pytest.mark.parametrize("lines", [("model-for 0 m",), ("model-for 999999 m",), ("model-for x m",)])
 def test_a_model_for_no_running_script_is_refused(run: Run, lines: tuple[str, ...]) -> None:
     assert run(*lines) == "SAW -ERR the job that asks for this model has ended|"

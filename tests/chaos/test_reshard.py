@@ -66,14 +66,15 @@ def test_slots_move_back_and_forth_under_requests(make_cluster: Callable[..., Cl
             assert client.execute_command("AI.DAGEXECUTE", *run.split()) == [OK]
         return client.execute_command("AI.TENSORGET", out, "VALUES")
 
-    with contextlib.closing(cluster.client()) as client:
+    connect: Callable[..., Any] = cluster.client
+    with contextlib.closing(connect()) as client:
         for tag in tags:
             client.execute_command("AI.MODELSTORE", f"m{tag}", "TORCH", "CPU", "BLOB", torch_models.doubler())
             torch_scripts.store(client, f"s{tag}", "f", "return tensors[0] + tensors[0]")
             torch_models.set_tensor(client, f"x{tag}", 1.5)
         before = {key: _digest(cluster, key) for tag in tags for key in (f"m{tag}", f"s{tag}", f"x{tag}")}
         here, there = cluster.masters
-        with Load(cluster.client, ask, clients=TAGS * 2, timeout_s=60.0) as load:
+        with Load(connect, ask, clients=TAGS * 2, timeout_s=60.0) as load:
             for source, target in ((here, there), (there, here)):
                 load.wait_for_replies(30)
                 _reshard(source, target)

@@ -195,7 +195,7 @@ def test_a_child_ends_with_its_channel() -> None:
 @pytest.mark.parametrize(("switch", "used"), [(None, True), ("0", False)])
 def test_jemalloc_is_used_unless_switched_off(switch: str | None, used: bool) -> None:
     ours, its = socket.socketpair()
-    child = start_worker(fd=its.fileno(), **({} if switch is None else {"KEYMISS_JEMALLOC": switch}))
+    child = start_worker(fd=its.fileno(), environment={} if switch is None else {"KEYMISS_JEMALLOC": switch})
     its.close()
     try:
         with closing(ours):
@@ -207,7 +207,7 @@ def test_jemalloc_is_used_unless_switched_off(switch: str | None, used: bool) ->
 
 def test_it_starts_where_the_allocator_cannot_be_preloaded() -> None:
     ours, its = socket.socketpair()
-    child = start_worker(fd=its.fileno(), LD_PRELOAD=os.devnull)
+    child = start_worker(fd=its.fileno(), environment={"LD_PRELOAD": os.devnull})
     its.close()
     try:
         with closing(ours):

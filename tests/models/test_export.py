@@ -134,10 +134,10 @@ def test_a_model_that_is_not_there_says_what_to_do(tmp_path: Path, monkeypatch: 
 
 
 def test_logits_that_differ_are_noticed() -> None:
-    def eager(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def eager(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.zeros(inputs[0].shape, np.float32)] * 2
 
-    def off(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def off(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [array + 0.001 for array in eager(inputs)]
 
     encoder = Encoder(word_pieces(("[CLS]", "[SEP]")))

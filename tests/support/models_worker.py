@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -21,14 +22,17 @@ _MOVE = (
 
 
 def start_worker(
-    *arguments: str, fd: int | None = None, log: int | IO[bytes] = subprocess.PIPE, **environment: str
+    *arguments: str,
+    fd: int | None = None,
+    log: int | IO[bytes] = subprocess.PIPE,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """A worker process that logs to `log`; with `fd`, that descriptor is its descriptor 3."""
     start = ["-c", _MOVE, str(fd)] if fd is not None else []
     return subprocess.Popen(
         [sys.executable, *start, "-m", "keymiss.inference", *arguments],
         pass_fds=() if fd is None else (fd,),
-        env={**os.environ, "PYTHONPATH": worker_pythonpath(), **environment},
+        env={**os.environ, "PYTHONPATH": worker_pythonpath(), **(environment or {})},
         stderr=log,
         text=True,
         preexec_fn=die_with_parent,

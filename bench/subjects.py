@@ -47,7 +47,7 @@ def subjects(folder: Path) -> list[Subject]:
             (1, TOKENS),
             3,
             2,
-            8,
+            4,
         ),
     ]
 

@@ -25,7 +25,8 @@ _thread = _Thread()
 
 def gather() -> None:
     """This thread keeps its frames back from now on."""
-    _thread.kept = set()
+    if _thread.kept is None:
+        _thread.kept = set()
 
 
 def keep(channel: Flushable) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import subprocess
 import sys
@@ -14,7 +15,18 @@ from typing import Any
 
 import pytest
 
-from keymiss.channel import Channel, Frame, FrameReader, Hello, Job, JobTable, encode, watch_pid
+from keymiss.channel import (
+    Channel,
+    Frame,
+    FrameReader,
+    Hello,
+    Job,
+    JobTable,
+    encode,
+    flush_gathered,
+    gather,
+    watch_pid,
+)
 from keymiss.errors import ChannelError, DeadlineError
 
 DEADLINE_S = 10.0
@@ -222,3 +234,51 @@ def test_the_end_of_a_process_is_noticed() -> None:
     loop.run_until_complete(asyncio.wait_for(gone, DEADLINE_S))
     process.wait()
     loop.close()
+
+
+def test_a_thread_that_gathers_writes_when_it_flushes(ends: Ends) -> None:
+    seen: list[list[bytes]] = []
+
+    def answers() -> None:
+        for name in ("at once", "kept"):
+            ends.channel.write(encode(name), later=True)
+            seen.append(_readable(ends))
+            gather()
+        flush_gathered()
+        seen.append(_readable(ends))
+
+    _run_in_thread(answers)
+    assert seen == [[b"at once"], [], [b"kept"]]
+
+
+def test_what_cannot_wait_takes_what_was_kept_along(ends: Ends) -> None:
+    def asks() -> None:
+        gather()
+        ends.channel.write(encode("kept"), later=True)
+        ends.channel.send("now")
+
+    _run_in_thread(asks)
+    assert _readable(ends) == [b"kept", b"now"]
+
+
+def test_a_thread_keeps_no_more_back_than_it_may(ends: Ends) -> None:
+    def answers() -> None:
+        gather()
+        ends.channel.write(encode("large", b"x" * (1 << 17)), later=True)
+
+    _run_in_thread(answers)
+    assert ends.other.recv(5) == b"*2\r\n$"
+
+
+def _run_in_thread(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+def _readable(ends: Ends) -> list[bytes]:
+    """The verbs of the frames that are there now."""
+    if not select.select([ends.other], [], [], 0)[0]:
+        return []
+    return [frame[0] for frame in FrameReader().feed(ends.other.recv(1 << 16))]

@@ -179,7 +179,7 @@ def test_copy_starts_with_counters_at_zero_and_rename_takes_them_along(client: r
 
 def test_info_without_a_key_says_whose_commands_these_are(client: redis.Redis) -> None:
     answer = client.execute_command("AI.INFO")
-    assert answer[::2] == [b"Version", b"Low level API Version", b"RDB Encoding version"]
+    assert answer[:6:2] == [b"Version", b"Low level API Version", b"RDB Encoding version"]
     assert answer[1].startswith(b"1.2.")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from inference import small_models
 from support import torch_models
 from support.server import Server
 from support.waiting import wait_until
@@ -65,6 +66,15 @@ def test_info_says_what_the_models_worker_has_loaded_and_used(server: Server) ->
             lambda: client.info("ai")["ai_queue_CPU_bthread_n1_used_cpu_total"] > 0,
             10.0,
             "the CPU's queue has used time",
+        )
+
+
+def test_ai_info_tells_the_version_of_a_backend_that_is_loaded(server: Server) -> None:
+    with _client(server) as client:
+        words = "AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", small_models.onnx_linear()
+        assert client.execute_command(*words) == "OK"
+        wait_until(
+            lambda: "ONNX version" in client.execute_command("AI.INFO"), 10.0, "AI.INFO tells ONNX's version"
         )
 
 

@@ -1,5 +1,7 @@
-"""The models worker: one per host. It loads models once for all shards and runs their batches.
+"""The models worker: one per host. It loads models once for all shards and runs their batches, and scripts.
 
-A job's way: `worker` (frames in and out) -> `store` (the loaded model) -> `batcher` (waits, joined by
-`policy`) -> a thread of its device -> `worker`. Start with `python -m keymiss.inference`.
+A job's way: `worker` (frames in and out) -> `runs` (what it needs, from `store` or `scripts`) -> `batcher`
+(waits, joined by `policy`) -> a thread of its device -> `worker`. A DAG (`graph`) goes that way once for each
+op; a script asks its shard while it runs (`operators` -> `host` -> `asking`). Start with
+`python -m keymiss.inference`.
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 WINDOW_CHARACTERS = 1000
-SAMPLES = {"squad": 80, "covidqa": 80, "covidqa-papers": 3}
+SAMPLES = {"squad": 50, "covidqa": 50, "covidqa-papers": 3}
 
 FULL = os.environ.get("KEYMISS_ACCURACY") == "full"
 

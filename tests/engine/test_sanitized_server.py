@@ -11,7 +11,7 @@ import pytest
 from support import sanitized
 from support.paths import REPOSITORY
 
-TIMEOUT_S = 600.0
+TIMEOUT_S = 900.0
 
 AGAIN = [
     "tests/ai/test_malformed_calls.py",

@@ -61,7 +61,10 @@ class TorchModel(Model):
         if not hasattr(module, "forward"):
             raise BackendError("the TorchScript module has no forward method")
         schema = module.forward.schema
-        self._torch, self._module, self._device = torch, module, device
+        self._torch, self._device = torch, device
+        self._forward = (
+            module.forward
+        )  # a call of the module itself looks for hooks, which an archive has not
         self.inputs = tuple(argument.name for argument in schema.arguments[1:])
         self.outputs = ("",) * _count_outputs(schema.returns[0].type)
         weights = {t.untyped_storage().data_ptr(): t for t in (*module.parameters(), *module.buffers())}
@@ -78,7 +81,7 @@ class TorchModel(Model):
             given = [tensor.to(self._device) for tensor in given]
         with torch.inference_mode():
             try:
-                result = self._module(*given)
+                result = self._forward(*given)
             except (RuntimeError, torch.jit.Error) as error:
                 raise ModelError(f"the model failed: {useful(error)}") from None
             results = result if isinstance(result, tuple) else (result,)

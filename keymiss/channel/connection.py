@@ -37,6 +37,7 @@ READ_BYTES = 1 << 18
 STALLED_S = 10.0
 _BUFFERS_PER_WRITE = 512  # below IOV_MAX
 _KEPT_BYTES = 1 << 16  # a thread that gathers keeps no more back
+_ANSWERS_KEPT = 16  # of frames that are answered as they are read: the server works beside us
 
 
 class Channel:
@@ -227,6 +228,8 @@ class Channel:
                 handler(frame)
                 if self.closed:
                     return
+                if len(self._unsent) >= _ANSWERS_KEPT and not self._writer_armed:
+                    self.flush()
         except (
             Exception
         ) as error:  # whatever it was: the frames behind it cannot be trusted to be handled in order

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import fcntl
 import logging
 import os
@@ -18,7 +19,7 @@ from typing import TypeAlias
 from keymiss.channel import die_with_parent, watch_pid
 from keymiss.inference.allocator import in_use, restart_with_jemalloc
 from keymiss.inference.openmp import spin_briefly
-from keymiss.inference.worker import Worker
+from keymiss.inference.worker import WATCH_INTERVAL_S, Worker
 
 log = logging.getLogger("keymiss.inference")
 
@@ -68,6 +69,7 @@ async def _serve_parent(threads: int) -> int:
     worker.attach(socket.socket(fileno=_INHERITED_FD), lambda reason: _resolve(stop, reason))
     watch_pid(os.getppid(), loop, lambda: _resolve(stop))
     worker.watch()
+    _end_if_stuck(loop, worker)
     return _status(await stop)
 
 
@@ -82,12 +84,20 @@ async def _serve_shards(path: Path, threads: int) -> int:
     stop = _stopped_by(loop, signal.SIGTERM, signal.SIGINT)
     worker = Worker(loop, threads, lambda why: _resolve(stop, why))
     worker.watch()
+    _end_if_stuck(loop, worker)
     log.info("serving %s%s", path, " with jemalloc" if in_use() else "")
     accepting = loop.create_task(_accept(loop, listener, worker))
     reason = await stop
     accepting.cancel()
     path.unlink(missing_ok=True)
     return _status(reason)
+
+
+def _end_if_stuck(loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
+    """Now and every second: let this process live on. The loop's thread runs quick models itself, and one
+    that suddenly is endless would keep it from all shards: then faulthandler's thread ends the process."""
+    faulthandler.dump_traceback_later(worker.hang_timeout_s + WATCH_INTERVAL_S, exit=True)
+    loop.call_later(WATCH_INTERVAL_S, _end_if_stuck, loop, worker)
 
 
 async def _accept(loop: asyncio.AbstractEventLoop, listener: socket.socket, worker: Worker) -> None:

@@ -2,7 +2,8 @@
 
 Threads
 1. `submit` and `cancel` are for the loop's thread; the thread that has the device chooses (see policy), runs
-   and answers. One forward pass at a time; the next one starts without a turn through the loop.
+   and answers. One forward pass at a time; the next one starts without a turn through the loop. While the
+   device idles, the loop's thread runs quick models itself: handing them over takes longer than they do.
 2. Everything in here that several threads touch is guarded by one lock, which is never held during a forward
    pass or a write.
 3. A request is answered exactly once, by the thread that ran it, unless it was cancelled while it waited. One
@@ -35,8 +36,11 @@ log = logging.getLogger("keymiss.inference")
 
 _MAX_THREADS = 64  # of a device: one serves, the others are in scripts that wait for their shards
 _KEPT_SPARES = 2  # threads that wait for the next script to lend the device
-_QUICK_S = 0.0002  # a model whose last pass took no longer may keep the answers before it waiting
-_GATHERED_S = 0.0005  # so long
+_QUICK_S = 0.0004  # what a pass of a quick model costs at most
+_WAITING = 0.1  # what a second costs in which a pass does not compute: it may have had to wait for a core
+_LATEST = 0.125  # weight of the latest pass in what a model costs
+_MAX_KNOWN = 1024  # models whose cost is known
+_GATHERED_S = 0.0005  # how long answers wait for those of the next pass, where that is quick
 
 
 class Outcome(NamedTuple):
@@ -63,6 +67,7 @@ class Request:
     deadline_s: float
     answer: Callable[[Outcome], object]  # called on the device's thread
     abandoned: Callable[[], bool]  # nobody waits for it any more
+    asks: bool = False  # it may wait for what the loop's thread reads
 
 
 class DeviceQueue:
@@ -83,7 +88,8 @@ class DeviceQueue:
         self._shares = Shares()
         self._running: tuple[Sequence[Request], float] = ((), 0.0)  # the batch, and since when
         self._idle = False  # the thread that has the device waits for something to run
-        self._quick: Hashable = None  # the model of the last pass, where that was quick
+        self._lent_to_loop = False  # meanwhile the loop's thread has it
+        self._cost_s: dict[Hashable, float] = {}  # of a pass, by model
         self._written_s = 0.0  # when all answers were written
         self._start_thread()
 
@@ -100,19 +106,48 @@ class DeviceQueue:
         return 0.0 if wanted else monotonic() - began_s
 
     def submit(self, request: Request) -> None:
-        """Queue a request. The caller bounds how many."""
-        key = _group_key(request)
+        """Queue a request, or run it here and now. The caller bounds how many."""
         with self._lock:
-            if key not in self._waiting:
-                if not any(group.model == request.model_key for group, _ in self._waiting.values()):
-                    self._shares.join(request.model_key)
-                waiting: deque[Waiting[Request]] = deque()
-                rule = request.rule if joinable(request.tensors) else Rule()
-                self._waiting[key] = (Group(request.model_key, rule, waiting), waiting)
-            one = Waiting(request, rows_of(request.tensors), monotonic(), request.deadline_s)
-            self._waiting[key][1].append(one)
-            if self._idle:
-                self._changed.notify()
+            here = self._may_run_here(request)
+            if here:
+                self._lent_to_loop = True
+            else:
+                self._enqueue(request)
+        if here:
+            try:
+                self._serve_batch((request,), clock=monotonic)  # which costs less to ask
+            finally:
+                with self._lock:
+                    self._lent_to_loop = False
+                    if self._waiting or self._returning:
+                        self._changed.notify()
+
+    def _may_run_here(self, request: Request) -> bool:
+        """The lock is held. Not inside another one's answer, since a DAG may have thousands of ops."""
+        return (
+            self._idle
+            and not self._lent_to_loop
+            and not self._waiting
+            and not self._returning
+            and not request.rule.batchsize
+            and not request.asks
+            and self._is_quick(request)
+            and request.deadline_s > monotonic()
+        )
+
+    def _enqueue(self, request: Request) -> None:
+        """The lock is held."""
+        key = _group_key(request)
+        if key not in self._waiting:
+            if not any(group.model == request.model_key for group, _ in self._waiting.values()):
+                self._shares.join(request.model_key)
+            waiting: deque[Waiting[Request]] = deque()
+            rule = request.rule if joinable(request.tensors) else Rule()
+            self._waiting[key] = (Group(request.model_key, rule, waiting), waiting)
+        one = Waiting(request, rows_of(request.tensors), monotonic(), request.deadline_s)
+        self._waiting[key][1].append(one)
+        if self._idle:
+            self._changed.notify()
 
     def cancel(self, request: Request) -> None:
         """Nobody waits for this request any more: it will not be run if it was not yet."""
@@ -180,15 +215,11 @@ class DeviceQueue:
             if not self._wait_as_spare():
                 return
         gather()
-        counted_s = thread_time()
         while True:
             batch = self._take(wait=False)
             if not batch or not self._may_gather(batch):
                 flush_gathered()
                 self._written_s = monotonic()
-                used_s = thread_time()
-                self.cpu_s += used_s - counted_s
-                counted_s = used_s
             batch = batch or self._take(wait=True)
             if not batch:
                 return
@@ -196,22 +227,34 @@ class DeviceQueue:
 
     def _may_gather(self, batch: Sequence[Request]) -> bool:
         """Whether the answers so far may wait for those of this batch."""
-        return batch[0].model_key == self._quick and monotonic() - self._written_s < _GATHERED_S
+        return self._is_quick(batch[0]) and monotonic() - self._written_s < _GATHERED_S
 
-    def _serve_batch(self, batch: Sequence[Request]) -> None:
-        began_s = monotonic()
+    def _is_quick(self, request: Request) -> bool:
+        return self._cost_s.get(request.model_key, NEVER) <= _QUICK_S
+
+    def _serve_batch(self, batch: Sequence[Request], clock: Callable[[], float] = thread_time) -> None:
+        """`clock` tells how long this thread has computed."""
+        began_s, began_cpu_s = monotonic(), clock()
         self._running = batch, began_s
         try:
             self._run(batch, began_s)
         except Exception:  # the next batch is served
             log.exception("an answer was lost")
-        used_s = monotonic() - self._running[1]
+        used_s, cpu_s = monotonic() - self._running[1], clock() - began_cpu_s
         self._running = (), 0.0
-        self._quick = batch[0].model_key if used_s <= _QUICK_S else None
         with self._lock:
+            self._learn_cost(batch[0].model_key, max(cpu_s, _WAITING * used_s))
             self._shares.charge(batch[0].model_key, used_s)
             self.batches += 1
             self.requests += len(batch)
+            self.cpu_s += cpu_s
+
+    def _learn_cost(self, model: Hashable, cost_s: float) -> None:
+        """The lock is held."""
+        known_s = self._cost_s.get(model, cost_s)
+        if len(self._cost_s) >= _MAX_KNOWN:
+            self._cost_s.clear()
+        self._cost_s[model] = known_s + _LATEST * (cost_s - known_s)
 
     def _run(self, batch: Sequence[Request], began_s: float) -> None:
         try:
@@ -226,6 +269,9 @@ class DeviceQueue:
         another thread has the device now."""
         with self._lock:
             while True:
+                if self._lent_to_loop:
+                    self._changed.wait()
+                    continue
                 if self._returning:
                     if not wait:
                         return ()

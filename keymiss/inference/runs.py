@@ -82,7 +82,9 @@ class Runner:
             queue = self.worker.queue_of(parts.device)
             key = ("script", parts.digest, parts.device, call.function)
             called = ScriptCall(script, call, host_on(queue))
-            request = Request(called, key, Rule(), tensors, run.deadline_s, run.answer, run.abandoned)
+            request = Request(
+                called, key, Rule(), tensors, run.deadline_s, run.answer, run.abandoned, asks=True
+            )
             run.cancel = lambda: queue.cancel(request)
             queue.submit(request)
 

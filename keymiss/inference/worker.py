@@ -59,7 +59,7 @@ class Worker:
     ) -> None:
         self.loop = loop
         self._on_stuck = on_stuck
-        self._hang_timeout_s = HANG_TIMEOUT_MS / 1000
+        self.hang_timeout_s = HANG_TIMEOUT_MS / 1000
         self.channels: set[ShardChannel] = set()
         self.loads: Counter[Identity] = Counter()  # LOADs so far: see Runner.model
         self._threads = threads
@@ -78,7 +78,7 @@ class Worker:
             self._threads = min(wanted, cores()) if wanted > 0 else cores()
             backends = Backends(self._threads)
             self._store, self._scripts = Store(backends), Scripts(backends)
-            self._hang_timeout_s = hello.setting("hang-timeout-ms", HANG_TIMEOUT_MS) / 1000
+            self.hang_timeout_s = hello.setting("hang-timeout-ms", HANG_TIMEOUT_MS) / 1000
 
     @property
     def store(self) -> Store:
@@ -136,7 +136,7 @@ class Worker:
         for channel in list(self.channels):
             channel.tell(told)
         for device, queue in self._devices.items():
-            if queue.stuck_s() > self._hang_timeout_s:
+            if queue.stuck_s() > self.hang_timeout_s:
                 self._on_stuck(ModelError(f"a forward pass on {device} does not end; nobody waits for it"))
         self.loop.call_later(WATCH_INTERVAL_S, self.watch)
 

@@ -18,7 +18,7 @@ from support.scripted import process_exists
 from support.server import Server
 from support.waiting import wait_until
 
-JOB_TIMEOUT_MS = 20_000
+JOB_TIMEOUT_MS = 60_000
 DEADLINE_S = JOB_TIMEOUT_MS / 1000 + 5.0
 KILLS = 2
 CLIENTS = 8
@@ -32,7 +32,7 @@ ENDLESS = ("x = tensors[0]", "while True:", "    x = x + 1", "return x")
 @pytest.fixture
 def shard(make_server: Callable[..., Server]) -> Server:
     server = make_server(settings={"keymiss.job-timeout-ms": JOB_TIMEOUT_MS})
-    with contextlib.closing(server.client(socket_timeout=60.0)) as client:
+    with contextlib.closing(server.client(socket_timeout=90.0)) as client:
         _fill(client)
     return server
 
@@ -56,7 +56,7 @@ def test_scripts_and_dags_under_way_when_the_worker_dies_are_all_answered(shard:
         steps = "".join(f" |> AI.MODELEXECUTE slow {IN_AND_OUT} {name}:{n}" for name in "ab")
         return client.execute_command("AI.DAGEXECUTE", *f"{dag}{steps}".split())
 
-    with Load(shard.client, ask, clients=CLIENTS, timeout_s=60.0) as load:
+    with Load(shard.client, ask, clients=CLIENTS, timeout_s=90.0) as load:
         for _ in range(KILLS):
             load.wait_for_replies(2 * CLIENTS)
             victim = shard.wait_for_worker("models")
@@ -85,7 +85,7 @@ def test_what_never_ends_is_given_up_and_others_are_served(make_server: Callable
     run = f"AI.SCRIPTEXECUTE endless f {IN_AND_OUT} never"
     dag = f"AI.DAGEXECUTE LOAD 1 steps PERSIST 1 set |> AI.TENSORSET set FLOAT 1 VALUES 1 |> {run}"
     shard = make_server(settings={"keymiss.job-timeout-ms": 1500, "keymiss.hang-timeout-ms": 3000})
-    with contextlib.closing(shard.client(socket_timeout=60.0)) as client:
+    with contextlib.closing(shard.client(socket_timeout=90.0)) as client:
         _fill(client)
         worker = shard.worker_pid("models")
         with sent(client, *run.split()) as script, sent(client, *dag.split()) as graph:
@@ -122,9 +122,9 @@ def test_scripts_that_run_commands_and_a_function_that_runs_models_atomically_do
             return client.execute_command("RG.TRIGGER", "atomically")
         return torch_scripts.execute(client, f"count f KEYS 1 counted {IN_AND_OUT} s:{n % 8}")
 
-    with contextlib.closing(shard.client(socket_timeout=60.0)) as client:
+    with contextlib.closing(shard.client(socket_timeout=90.0)) as client:
         register(client, atomically)
-        with Load(shard.client, ask, clients=CLIENTS, timeout_s=60.0) as load:
+        with Load(shard.client, ask, clients=CLIENTS, timeout_s=90.0) as load:
             load.wait_for_replies(200)
         load.check(DEADLINE_S)
         assert not load.errors

@@ -53,7 +53,7 @@ def main(file: str, dtype: str, shape: str, inputs: str, threads: str) -> None:
     import torch
 
     torch.set_num_threads(int(threads))
-    model = torch.jit.load(file).eval()  # type: ignore[no-untyped-call]
+    model = torch.jit.load(file).eval()
     kind = {"FLOAT": torch.float32, "INT64": torch.int64}[dtype]
     given = [torch.ones([int(n) for n in shape.split("x")], dtype=kind) for _ in range(int(inputs))]
     with torch.inference_mode():

@@ -57,6 +57,6 @@ def _write_tiny(file: Path) -> Path:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated in torch, and what this is about
-        traced = torch.jit.trace(torch.nn.Linear(8, 2).eval(), torch.ones(1, 8))  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(torch.nn.Linear(8, 2).eval(), torch.ones(1, 8))
         traced.save(str(file))
     return file

@@ -100,8 +100,8 @@ def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer, logging
     except ImportError as error:
         raise ModelUnavailable(f"exporting needs {error.name}: pip install 'keymiss[export]'") from None
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     place = str(default_model(cache / slug_of(DEFAULT) / "huggingface")) if name == DEFAULT else name
     try:
         # Attention spelled out: its graph has no branch on the values of the mask, which tracing would

@@ -42,7 +42,7 @@ _CHECKS = (
 )
 
 
-class LogitsModule(torch.nn.Module):
+class LogitsModule(torch.nn.Module):  # type: ignore[misc]  # torch is not read (pyproject.toml)
     """A model of transformers with the inputs and outputs of INPUTS and OUTPUTS."""
 
     def __init__(self, model: Any) -> None:
@@ -85,9 +85,7 @@ def export_torchscript(module: LogitsModule, file: Path) -> None:
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")  # shapes that the tracer takes for constants: what `check` is for
         example = _example()
-        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
-            module, example, strict=False, check_trace=False
-        )
+        traced: Any = torch.jit.trace(module, example, strict=False, check_trace=False)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             raw = Path(folder, "archive.pt")
             torch.jit.save(traced, str(raw))

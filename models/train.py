@@ -123,7 +123,7 @@ def train(model: Any, order: Sequence[Sequence[Feature]], rate: float, minutes: 
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - progress)
         loss = loss_of(model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from support import torch_models, torch_scripts
 from support.running import sent, wait_until_running
 from support.server import Server
 from support.torch_scripts import execute
+from support.waiting import wait_until
 
 DENIED = "NOPERM"
 
@@ -205,6 +206,8 @@ def test_a_script_that_a_sync_function_waits_for_is_served(calls: redis.Redis) -
         "GB('KeysReader').foreach(run).register(prefix='watched', mode='sync', readValue=False)\n"
     )
     calls.execute_command("RG.PYEXECUTE", function)
+    calls.set("watched", "0")  # nobody waits for this one where an earlier test's event was never answered
+    wait_until(lambda: calls.getdel("written") == b"1", 10, "the function wrote its key")
     calls.set("watched", "1")
     assert calls.get("written") == b"1"
 

@@ -114,12 +114,15 @@ def test_a_shard_that_does_not_answer_is_named_in_an_error(
     cluster = make_cluster()
     with cluster.masters[0].client() as client:
         script = (
-            "import time\ndef f(x):\n    time.sleep(1)\n    return 1\n"
+            "import time\ndef f(x):\n    execute('SET', 'started{%s}' % hashtag(), 1)\n    time.sleep(1)\n"
+            "    return 1\n"
             "GB('ShardsIDReader').map(f).count().run()"
         )
         client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').run()")  # the workers have started
         client.execute_command("RG.CONFIGSET", "ExecutionMaxIdleTime", 2500)
         started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
+        with cluster.masters[2].client() as third:
+            wait_until(third.dbsize, GIVE_UP_S, "the third shard has started")
         os.kill(cluster.masters[2].pid, stopped)
         since = time.monotonic()
         try:

@@ -81,17 +81,22 @@ static int describe(RedisModuleCommand *created, const command *c) {
     return RedisModule_SetCommandInfo(created, &info);
 }
 
-/* With `own_category` those of RedisAI are in @ai too. */
+static bool categories_wanted(void) {
+    return strcmp(settings.acl_categories, "yes") == 0;
+}
+
+/* Those of RedisAI where the settings say so; they are in @ai too, where a server has categories of modules. */
 static void put_in_categories(RedisModuleCommand *created, const command *c, bool own_category) {
     char categories[64];
-    bool own = own_category && strncmp(c->name, "ai.", 3) == 0;
-    if (!RedisModule_SetCommandACLCategories) return;
-    snprintf(categories, sizeof(categories), "%s%s", c->categories, own ? " ai" : "");
+    bool of_redisai = strncmp(c->name, "ai.", 3) == 0;
+    if (!RedisModule_SetCommandACLCategories || (of_redisai && !categories_wanted())) return;
+    snprintf(categories, sizeof(categories), "%s%s", c->categories, of_redisai && own_category ? " ai" : "");
     RedisModule_SetCommandACLCategories(created, categories);
 }
 
 static int create_commands(RedisModuleCtx *ctx) {
-    bool own_category = RedisModule_AddACLCategory && RedisModule_AddACLCategory(ctx, "ai") == REDISMODULE_OK;
+    bool own_category = categories_wanted() && RedisModule_AddACLCategory &&
+                        RedisModule_AddACLCategory(ctx, "ai") == REDISMODULE_OK;
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         const command *c = &commands[i];
         RedisModuleCommand *created = NULL;

@@ -51,6 +51,10 @@ static const char *refuse_log_level(const char *value) {
     return "must be debug, verbose, notice or warning";
 }
 
+static const char *refuse_unless_yes_or_no(const char *value) {
+    return strcmp(value, "yes") == 0 || strcmp(value, "no") == 0 ? NULL : "must be yes or no";
+}
+
 static const char *refuse_none(const char *value) {
     (void)value;
     return NULL;
@@ -61,6 +65,8 @@ static text_setting texts[] = {
     /* Where files are written and which program is run: like the server's own dir, not for everyone with CONFIG SET. */
     {"models-dir", &settings.models_dir, "models", refuse_empty, REDISMODULE_CONFIG_PROTECTED, NULL},
     {"python", &settings.python, "", refuse_none, REDISMODULE_CONFIG_PROTECTED, NULL},
+    /* Commands are made when the module is loaded. RedisAI's were in no category, and COMMAND INFO showed it. */
+    {"acl-categories", &settings.acl_categories, "no", refuse_unless_yes_or_no, REDISMODULE_CONFIG_IMMUTABLE, NULL},
     {"log-level", &settings.log_level, "notice", refuse_log_level, 0, NULL},
 };
 

@@ -8,6 +8,7 @@ typedef struct settings_values {
     const char *models;                     /* "auto": a models worker of our own; "unix:<path>": the host's shared one */
     const char *models_dir;                 /* where model files lie; relative to the data directory */
     const char *python;                     /* interpreter of the workers; empty: found by worker.c */
+    const char *acl_categories;             /* yes: the AI.* commands are in ACL categories, where servers have that */
     const char *log_level;                  /* least level that workers send: debug, verbose, notice, warning */
     long long job_timeout_ms;         /* of a job that names no deadline */
     long long sync_timeout_ms;        /* longest that the main thread waits for a job */

@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
 
 import redis
 
 from keymiss.inference.allocator import find_jemalloc
 
 from .direct import called_directly
-from .load import CLIENTS, Load, loader
+from .load import CLIENTS, Key, Load, loader
+from .progress import Progress
 from .report import Promise, Report, conditions_of
 from .rounds import interleave, median_ratio
 from .servers import find_server, running
@@ -34,32 +34,30 @@ TINY_P50_BELOW_MS = 0.2  # at one client
 COLUMNS = ["request", "clients", "requests/s", "of plain", "p50 ms", "p99 ms"]
 
 
-Key: TypeAlias = tuple[str, int]  # a row's name and how many clients it has
-
-
 @dataclass(frozen=True)
 class Row:
     """What is measured, and beside which row: its own where it is the plain one."""
 
-    name: str
-    clients: int
+    key: Key
     load: Callable[[], Load]
     beside: Key
 
 
-def measure(server: str | None, rounds: int, seconds: float) -> Report:
+def measure(server: str | None, rounds: int, seconds: float, progress: Progress) -> Report:
     """Strings, tensors, models through the server and models called directly, in the rounds of one run."""
     threads = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keymiss-bench-")))
         settings = {"keymiss.models-threads": threads}
         client = stack.enter_context(running(find_server(server), module=True, settings=settings))
+        progress.say("exporting the models")
         models = subjects(folder)
-        rows = _tensor_rows(client, seconds)
+        rows = _tensor_rows(client, seconds, progress)
         for model in models:
             direct = stack.enter_context(called_directly(model, threads, seconds))
-            rows += _model_rows(client, model, direct, seconds)
-        loads = interleave({(row.name, row.clients): row.load for row in rows}, rounds)
+            rows += _model_rows(client, model, direct, seconds, progress)
+        progress.expect(len(rows) * rounds)
+        loads = interleave({row.key: row.load for row in rows}, rounds, progress)
         conditions = conditions_of(client, CLIENTS, rounds)
     conditions |= {"clients": "as shown", "pipelined": f"{PIPELINE} of a client on the way"}
     conditions |= {"plain": "SET, GET and the direct call", "threads of a forward pass": str(threads)}
@@ -67,16 +65,16 @@ def measure(server: str | None, rounds: int, seconds: float) -> Report:
     conditions |= {model.name: model.what for model in models}
     report = Report("ai", "What tensors and models cost", COLUMNS, conditions)
     for row in rows:
-        measured = loads[row.name, row.clients]
+        measured = loads[row.key]
         rate, p50_ms, p99_ms = (
             median(getattr(load, figure) for load in measured) for figure in ("rate", "p50_ms", "p99_ms")
         )
-        report.add(row.name, row.clients, rate, _ratio(measured, loads[row.beside]), p50_ms, p99_ms)
+        report.add(*row.key, rate, _ratio(measured, loads[row.beside]), p50_ms, p99_ms)
     report.promises += _promises(loads, *models)
     return report
 
 
-def _tensor_rows(client: redis.Redis, seconds: float) -> list[Row]:
+def _tensor_rows(client: redis.Redis, seconds: float, progress: Progress) -> list[Row]:
     """SET and GET, and beside them the same bytes as a tensor; plain and pipelined."""
     rows: list[Row] = []
     for size, (size_bytes, clients) in SIZES.items():
@@ -89,9 +87,10 @@ def _tensor_rows(client: redis.Redis, seconds: float) -> list[Row]:
         }
         for pipeline in (1, PIPELINE):
             for name, command in commands.items():
-                load = loader(client, command, clients, seconds, pipeline)
-                plain = _tensor_row(name.removeprefix("TENSOR"), size, pipeline)
-                rows.append(Row(_tensor_row(name, size, pipeline), clients, load, (plain, clients)))
+                key = Key(_tensor_row(name, size, pipeline), clients)
+                plain = Key(_tensor_row(name.removeprefix("TENSOR"), size, pipeline), clients)
+                progress.say(f"warming up: {key}")
+                rows.append(Row(key, loader(client, command, clients, seconds, pipeline), plain))
     return rows
 
 
@@ -99,10 +98,12 @@ def _tensor_row(command: str, size: str, pipeline: int) -> str:
     return f"{command} {size}" + (", pipelined" if pipeline > 1 else "")
 
 
-def _model_rows(client: redis.Redis, model: Subject, direct: Callable[[], Load], seconds: float) -> list[Row]:
+def _model_rows(
+    client: redis.Redis, model: Subject, direct: Callable[[], Load], seconds: float, progress: Progress
+) -> list[Row]:
     """The model called directly, and through the server one request at a time and in batches."""
     called = _direct_row(model)
-    rows = [Row(*called, direct, called)]
+    rows = [Row(called, direct, called)]
     inputs = [f"{model.name}:input:{n}" for n in range(model.inputs)]
     outputs = [f"{model.name}:output:{n}" for n in range(model.outputs)]
     for name in inputs:
@@ -115,8 +116,9 @@ def _model_rows(client: redis.Redis, model: Subject, direct: Callable[[], Load],
         command = ["AI.MODELEXECUTE", key, "INPUTS", str(model.inputs), *inputs]
         command += ["OUTPUTS", str(model.outputs), *outputs]
         for clients in MODEL_CLIENTS:
-            load = loader(client, command, clients, seconds)
-            rows.append(Row(_model_row(model, batchsize), clients, load, called))
+            row = Key(_model_row(model, batchsize), clients)
+            progress.say(f"warming up: {row}")
+            rows.append(Row(row, loader(client, command, clients, seconds), called))
     return rows
 
 
@@ -125,28 +127,28 @@ def _model_row(model: Subject, batchsize: int = 0) -> str:
 
 
 def _direct_row(model: Subject) -> Key:
-    return f"{model.name} called directly", 1
+    return Key(f"{model.name} called directly", 1)
 
 
 def _promises(loads: Mapping[Key, Sequence[Load]], tiny: Subject, real: Subject) -> Iterator[Promise]:
     """What this run says of the claims."""
     one, some, many = MODEL_CLIENTS
     called = loads[_direct_row(real)]
-    alone = _ratio(loads[_model_row(real), some], called)
+    alone = _ratio(loads[Key(_model_row(real), some)], called)
     yield Promise(
         f"{real.name} at {some} clients reaches {MODEL_AT_LEAST} of the direct call",
         alone,
         alone >= MODEL_AT_LEAST,
     )
-    joined = _ratio(loads[_model_row(real, real.batchsize), some], called)
+    joined = _ratio(loads[Key(_model_row(real, real.batchsize), some)], called)
     yield Promise(f"with BATCHSIZE {real.batchsize} it exceeds the direct call", joined, joined > 1)
-    of_set = _ratio(loads[_model_row(tiny), many], loads[_tensor_row("SET", "1 KB", 1), many])
+    of_set = _ratio(loads[Key(_model_row(tiny), many)], loads[Key(_tensor_row("SET", "1 KB", 1), many)])
     yield Promise(
         f"a {tiny.name} model at {many} clients reaches {TINY_AT_LEAST} of SET",
         of_set,
         of_set >= TINY_AT_LEAST,
     )
-    p50_ms = median(load.p50_ms for load in loads[_model_row(tiny), one])
+    p50_ms = median(load.p50_ms for load in loads[Key(_model_row(tiny), one)])
     yield Promise(
         f"a {tiny.name} model at one client takes under {TINY_P50_BELOW_MS} ms at p50",
         p50_ms,
@@ -154,8 +156,8 @@ def _promises(loads: Mapping[Key, Sequence[Load]], tiny: Subject, real: Subject)
     )
     tensors = min(
         _ratio(
-            loads[_tensor_row(f"TENSOR{verb}", "1 KB", pipeline), CLIENTS],
-            loads[_tensor_row(verb, "1 KB", pipeline), CLIENTS],
+            loads[Key(_tensor_row(f"TENSOR{verb}", "1 KB", pipeline), CLIENTS)],
+            loads[Key(_tensor_row(verb, "1 KB", pipeline), CLIENTS)],
         )
         for verb in ("SET", "GET")
         for pipeline in (1, PIPELINE)

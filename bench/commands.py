@@ -9,11 +9,13 @@ from rich.console import Console
 
 from keymiss.cli.options import folder_option, port_option, where
 
-from . import ai, miss, overhead
+from . import ai, gears, miss, overhead
+from .progress import progress
 from .question import deployed_question
 from .report import Report
 
 ROUNDS, SECONDS = 7, 2.0
+MANY_ROWS_SECONDS = 1.25  # of benchmarks with so many rows that each has to be shorter
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
 
 _server = click.option(
@@ -40,7 +42,9 @@ def bench() -> None:
 @_out
 def overhead_command(server: str | None, quick: bool, out: Path | None) -> None:
     """What the module costs commands that it does not hook, and a hooked GET that hits."""
-    _finish(overhead.measure(server, *_effort(quick)), out)
+    with progress() as shown:
+        report = overhead.measure(server, *_effort(quick), shown)
+    _finish(report, out)
 
 
 @bench.command("miss")
@@ -53,8 +57,8 @@ def miss_command(server: str | None, quick: bool, out: Path | None, folder: Path
     """What a GET costs that misses and is answered by a function: a trivial one, and the deployed one where a
     cluster is up."""
     address = where(folder, port)
-    with deployed_question(address.host, address.port) as question:
-        report = miss.measure(server, *_effort(quick), question)
+    with deployed_question(address.host, address.port) as question, progress() as shown:
+        report = miss.measure(server, *_effort(quick), shown, question)
     _finish(report, out)
     if question is None:
         click.echo(
@@ -69,11 +73,25 @@ def miss_command(server: str | None, quick: bool, out: Path | None, folder: Path
 def ai_command(server: str | None, quick: bool, out: Path | None) -> None:
     """What AI.* costs: tensors beside strings of the same size, a tiny and a MiniLM-sized model beside the
     same model called directly, at 1, 8 and 50 clients, alone and in batches."""
-    _finish(ai.measure(server, *_effort(quick)), out)
+    with progress() as shown:
+        report = ai.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown)
+    _finish(report, out)
 
 
-def _effort(quick: bool) -> tuple[int, float]:
-    return (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
+@bench.command("gears")
+@_server
+@_quick
+@_out
+def gears_command(server: str | None, quick: bool, out: Path | None) -> None:
+    """What functions cost: commands and misses that they answer, events that fire them, and runs over 100,000
+    keys of one shard and of three."""
+    with progress() as shown:
+        report = gears.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown)
+    _finish(report, out)
+
+
+def _effort(quick: bool, seconds: float = SECONDS) -> tuple[int, float]:
+    return (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
 
 
 def _finish(report: Report, out: Path | None) -> None:

@@ -5,15 +5,31 @@ from __future__ import annotations
 import csv
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import redis
+
+from .rounds import interleave
+
+if TYPE_CHECKING:
+    from .progress import Progress
 
 CLIENTS = 50
 TIMEOUT_S = 300.0
 PROBE_S = 0.05  # a run that takes so long tells how many requests fill a second
 MAX_ARGUMENT_BYTES = 128 << 10  # what Linux takes as one argument of a program
+
+
+class Key(NamedTuple):
+    """What is loaded, and from how many clients."""
+
+    name: str
+    clients: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.clients} client{'s' if self.clients > 1 else ''}"
 
 
 @dataclass(frozen=True)
@@ -69,3 +85,19 @@ def loader(
     port = int(client.connection_pool.connection_kwargs["port"])
     requests = requests_for(port, command, clients, seconds, pipeline)
     return lambda: run(port, command, clients, requests, pipeline)
+
+
+def loads_of(
+    variants: Mapping[str, tuple[redis.Redis, Sequence[str]]],
+    rounds: int,
+    seconds: float,
+    progress: Progress,
+) -> dict[Key, list[Load]]:
+    """What each variant, a server's client and a command, takes from many clients and from one."""
+    loaders = {}
+    for clients in (CLIENTS, 1):
+        for name, (client, command) in variants.items():
+            key = Key(name, clients)
+            progress.say(f"warming up: {key}")
+            loaders[key] = loader(client, command, clients, seconds)
+    return interleave(loaders, rounds, progress)

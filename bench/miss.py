@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from statistics import median
 
-from .load import CLIENTS, loader
+from .load import CLIENTS, Key, loads_of
+from .progress import Progress
 from .question import Question, ask
 from .report import COLUMNS, Promise, Report, conditions_of
-from .rounds import interleave, median_ratio, percentile
+from .rounds import median_ratio, percentile
 from .servers import find_server, running
 
 RATE_AT_LEAST = 0.25  # of a plain GET, at 50 clients
@@ -23,7 +24,9 @@ COROUTINE = (
 MISS = ("GET", "bench:miss:__rand_int__")  # never stored, so every one is a miss
 
 
-def measure(server: str | None, rounds: int, seconds: float, question: Question | None) -> Report:
+def measure(
+    server: str | None, rounds: int, seconds: float, progress: Progress, question: Question | None
+) -> Report:
     """A plain GET beside a miss; and `question`, asked one at a time in new words, beside its model."""
     binary = find_server(server)
     with ExitStack() as stack:
@@ -35,20 +38,20 @@ def measure(server: str | None, rounds: int, seconds: float, question: Question 
             "GET, plain server": (plain, ("GET", "bench:key")),
             "GET that misses": (hooked, MISS),
         }
-        many = interleave({name: loader(*what, CLIENTS, seconds) for name, what in variants.items()}, rounds)
-        one = interleave({name: loader(*what, 1, seconds) for name, what in variants.items()}, rounds)
+        progress.expect(2 * len(variants) * rounds)
+        loads = loads_of(variants, rounds, seconds, progress)
         report = Report(
             "miss",
             "What a miss costs",
             COLUMNS,
             conditions_of(plain, CLIENTS, rounds),
         )
-    rates = {name: [load.rate for load in loads] for name, loads in many.items()}
+    rates = {name: [load.rate for load in loads[Key(name, CLIENTS)]] for name in variants}
     baseline, missed = rates.values()
-    p50_ms = {name: median(load.p50_ms for load in loads) for name, loads in one.items()}
-    for name, loads in one.items():
-        ratio = median_ratio(rates[name], baseline)
-        report.add(name, median(rates[name]), ratio, p50_ms[name], median(load.p99_ms for load in loads))
+    p50_ms = {name: median(load.p50_ms for load in loads[Key(name, 1)]) for name in variants}
+    for name in variants:
+        p99_ms = median(load.p99_ms for load in loads[Key(name, 1)])
+        report.add(name, median(rates[name]), median_ratio(rates[name], baseline), p50_ms[name], p99_ms)
     ratio, latency = median_ratio(missed, baseline), list(p50_ms.values())[1]
     report.promises += [
         Promise(

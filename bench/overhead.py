@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from statistics import median
 
-from .load import CLIENTS, loader
+from .load import CLIENTS, Key, loads_of
+from .progress import Progress
 from .report import COLUMNS, Promise, Report, conditions_of
-from .rounds import interleave, median_ratio
+from .rounds import median_ratio
 from .servers import find_server, running
 
 NOT_HOOKED_AT_LEAST = 0.97
@@ -25,7 +26,7 @@ HOOK = (
 )
 
 
-def measure(server: str | None, rounds: int, seconds: float) -> Report:
+def measure(server: str | None, rounds: int, seconds: float, progress: Progress) -> Report:
     """Plain server, server with the module, server with a hook: GET and SET beside each other."""
     binary = find_server(server)
     with ExitStack() as stack:
@@ -45,8 +46,8 @@ def measure(server: str | None, rounds: int, seconds: float) -> Report:
             "SET, module": (loaded, set_),
             "SET, module and hooks": (hooked, set_),
         }
-        many = interleave({name: loader(*what, CLIENTS, seconds) for name, what in variants.items()}, rounds)
-        one = interleave({name: loader(*what, 1, seconds) for name, what in variants.items()}, rounds)
+        progress.expect(2 * len(variants) * rounds)
+        loads = loads_of(variants, rounds, seconds, progress)
         report = Report(
             "overhead",
             "What the module costs other commands",
@@ -55,14 +56,15 @@ def measure(server: str | None, rounds: int, seconds: float) -> Report:
         )
     ratios: dict[str, float] = {}
     for name in variants:
-        baseline = many["SET, plain server" if name.startswith("SET") else "GET, plain server"]
-        ratios[name] = median_ratio([load.rate for load in many[name]], [load.rate for load in baseline])
+        many, one = loads[Key(name, CLIENTS)], loads[Key(name, 1)]
+        baseline = loads[Key("SET, plain server" if name.startswith("SET") else "GET, plain server", CLIENTS)]
+        ratios[name] = median_ratio([load.rate for load in many], [load.rate for load in baseline])
         report.add(
             name,
-            median(load.rate for load in many[name]),
+            median(load.rate for load in many),
             ratios[name],
-            median(load.p50_ms for load in one[name]),
-            median(load.p99_ms for load in one[name]),
+            median(load.p50_ms for load in one),
+            median(load.p99_ms for load in one),
         )
     hit_ratio = ratios["hooked GET that hits"]
     worst = min(ratio for name, ratio in ratios.items() if name.endswith(("module", "hooks")))

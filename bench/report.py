@@ -62,15 +62,19 @@ class Report:
         return written
 
     def _draw(self, path: Path) -> bool:
-        """A bar a row, of the second column. False where matplotlib is not installed."""
+        """A bar a row, of the first column of rates. False where matplotlib is not installed."""
         try:
             from matplotlib.figure import Figure
         except ImportError:
             return False
-        drawn = [(str(row[self.columns[0]]), row[self.columns[1]]) for row in self.rows]
+        rate = next(column for column in self.columns if isinstance(self.rows[0][column], float))
+        drawn = [
+            (", ".join(str(row[column]) for column in self.columns[: self.columns.index(rate)]), row[rate])
+            for row in self.rows
+        ]
         bars = [(name, value) for name, value in drawn if isinstance(value, float)]
         figure = Figure(figsize=(8, 0.5 * len(bars) + 1.5), layout="constrained")
-        axes = figure.add_subplot(title=self.title, xlabel=self.columns[1])
+        axes = figure.add_subplot(title=self.title, xlabel=rate)
         axes.barh([name for name, _ in bars], [value for _, value in bars])
         axes.invert_yaxis()
         figure.savefig(path, dpi=150)

@@ -5,19 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import median
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from .progress import Progress
 
 N = TypeVar("N", bound=Hashable)
 S = TypeVar("S")
 
 
-def interleave(variants: Mapping[N, Callable[[], S]], rounds: int) -> dict[N, list[S]]:
+def interleave(
+    variants: Mapping[N, Callable[[], S]], rounds: int, progress: Progress | None = None
+) -> dict[N, list[S]]:
     """Name -> its sample of each round; each round starts with the next variant."""
     names = list(variants)
     samples: dict[N, list[S]] = {name: [] for name in names}
     for n in range(rounds):
         first = n % len(names)
         for name in names[first:] + names[:first]:
+            if progress is not None:
+                progress.step(str(name))
             samples[name].append(variants[name]())
     return samples
 

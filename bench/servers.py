@@ -1,4 +1,4 @@
-"""A standalone server for the length of a benchmark."""
+"""Servers for the length of a benchmark: one of its own, or a cluster."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import redis
+from keymiss_deploy.cluster.layout import Layout
+from keymiss_deploy.cluster.lifecycle import bring_up, take_down
 
 import keymiss
+from keymiss.client import connect
 
 START_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 10.0
@@ -27,6 +30,36 @@ def find_server(told: str | None) -> str:
         if found:
             return found
     raise FileNotFoundError(f"{told or 'redis-server or valkey-server'} is not installed")
+
+
+@contextlib.contextmanager
+def running_cluster(binary: str, shards: int, timeout_s: float = 60.0) -> Iterator[list[redis.Redis]]:
+    """A client of each master of a new cluster with the module, that keeps nothing and is gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="keymiss-bench-") as folder, contextlib.ExitStack() as stack:
+        layout = Layout(
+            folder=Path(folder),
+            server=binary,
+            port=_free_ports(2 * shards),
+            shards=shards,
+            module=str(keymiss.module_path()),
+            shared_models=False,  # none is asked for
+            settings={"appendonly": "no"},
+        )
+        stack.callback(take_down, layout, delete=False)
+        bring_up(layout, lambda _: None)
+        clients = [connect("127.0.0.1", node.port, timeout_s) for node in layout.nodes]
+        yield [stack.enter_context(contextlib.closing(client)) for client in clients]
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody listens on."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                for port in range(first + 1, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                return int(first)
 
 
 @contextlib.contextmanager

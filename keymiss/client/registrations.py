@@ -23,6 +23,7 @@ class Registration:
     prefix: str
     mode: str
     triggered: int
+    succeeded: int
     failures: int
 
 
@@ -41,6 +42,7 @@ def _registration(row: dict[str, Any]) -> Registration:
         prefix=text_of(arguments.get("regex", "")),
         mode=text_of(data["mode"]),
         triggered=int(data["numTriggered"]),
+        succeeded=int(data["numSuccess"]),
         failures=int(data["numFailures"]),
     )
 

@@ -18,9 +18,10 @@ TIMEOUT_S = 180.0
 
 @dataclass(frozen=True)
 class Run:
-    """What a benchmark printed and wrote."""
+    """What a benchmark printed, what it showed of its progress, and what it wrote."""
 
     printed: str
+    shown: str
     result: dict[str, Any]
 
 
@@ -37,7 +38,7 @@ def _run(name: str, server_kind: str, folder: Path, *more: str) -> Run:
     command += ["--server", KINDS[server_kind], "--out", str(folder), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return Run(done.stdout, json.loads((folder / f"{name}.json").read_text()))
+    return Run(done.stdout, done.stderr, json.loads((folder / f"{name}.json").read_text()))
 
 
 def test_every_row_is_measured_and_every_promise_is_judged(run: Run) -> None:
@@ -79,6 +80,24 @@ def test_tensors_and_models_are_measured_beside_strings_and_direct_calls(tmp_pat
         assert rows[measured]["of plain"] == pytest.approx(ratio)
     assert len(run.result["promises"]) == 5
     assert {"threads of a forward pass", "allocator of models", "MiniLM"} <= set(run.result["conditions"])
+
+
+@pytest.mark.slow
+def test_functions_are_measured_beside_set_and_over_one_shard_and_three(tmp_path: Path) -> None:
+    """On one server only: the cluster takes its time."""
+    run = _run("gears", available_kinds()[0], tmp_path)
+    rows = {(row["what"], row["clients"]): row for row in run.result["rows"]}
+    assert all(row["per second"] > 0 for row in rows.values())
+    for clients in (1, 50):
+        assert rows["SET, plain server", clients]["of SET"] == pytest.approx(1.0)
+        assert rows["RG.TRIGGER, sync", clients]["p99 ms"] >= rows["RG.TRIGGER, sync", clients]["p50 ms"] > 0
+        assert rows["GET that misses, coroutine", clients]["RedisGears"] > 0
+    for mode in ("async", "async_local", "sync"):
+        assert rows[f"{mode} function, fired by SET", 50]["of SET"] > 0
+    runs = [name for name, _ in rows if "over 2,000 keys" in name]
+    assert [name.split(",")[-1].strip() for name in runs] == ["1 shard"] * 3 + ["3 shards"] * 3
+    assert "17 of 17: count over 2,000 keys, 3 shards" in run.shown
+    assert len(run.result["promises"]) == 3
 
 
 def test_each_round_measures_every_variant_and_starts_with_the_next() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from keymiss.errors import GearsError
 from keymiss.functions import context
-from keymiss.functions.readers import Source, check_run, scan
+from keymiss.functions.readers import Source, check_run, exists, scan
 from keymiss.functions.registering import Registering, check_register
 from keymiss.functions.steps import Kind, Plan, Step
 
@@ -311,7 +311,7 @@ def createKeysOnlyReader(
         wanted, exact = patternGenerator() if patternGenerator is not None else (pattern, noScan)
         call = host().execute
         if exact:
-            if call("EXISTS", wanted):
+            if exists(call, wanted):
                 yield wanted
             return
         yield from scan(call, wanted, count)

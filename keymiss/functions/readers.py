@@ -16,6 +16,7 @@ from keymiss.functions.records import Commands, key_record, read_key_record, str
 
 _GLOB = frozenset("*?[\\")
 _SCAN_COUNT = 1000
+NOT_LOCAL = "access a non local key"  # what the server says of keys that another shard serves
 
 
 class Source(Protocol):
@@ -99,7 +100,7 @@ class RecordsSource:
 def scan(call: Commands, pattern: str, count: int) -> Iterator[Any]:
     """The keys that match a pattern. A pattern without wildcards is looked up, not scanned for."""
     if not _GLOB.intersection(pattern):
-        if call("EXISTS", pattern):
+        if exists(call, pattern):
             yield pattern
         return
     cursor = "0"
@@ -108,6 +109,16 @@ def scan(call: Commands, pattern: str, count: int) -> Iterator[Any]:
         yield from keys
         if cursor == "0":
             return
+
+
+def exists(call: Commands, key: str) -> bool:
+    """Whether this shard has the key: no where another one serves its slot."""
+    try:
+        return bool(call("EXISTS", key))
+    except GearsError as error:
+        if NOT_LOCAL in str(error):
+            return False
+        raise
 
 
 def check_run(reader: str, argument: Any, options: dict[str, Any]) -> Source:

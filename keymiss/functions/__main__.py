@@ -26,11 +26,13 @@ def main() -> None:
     sock.set_inheritable(False)
     from keymiss.functions import (
         gears,
+        gearsclient,
         runtime,
         worker,
     )  # after the checks: what they import takes the time of a start
 
     runtime.install_modules()
+    gearsclient.install()
     worker.main(sock, gears.Gears)
 
 

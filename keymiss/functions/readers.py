@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from types import FunctionType
 from typing import Any, Protocol
 
 from keymiss.errors import GearsError, GearsFlatError
-from keymiss.functions.records import Commands, key_record, read_key_record, stream_record
+from keymiss.functions.context import shard
+from keymiss.functions.records import Commands, KeysRead, key_record, stream_record
 
 _GLOB = frozenset("*?[\\")
 _SCAN_COUNT = 1000
 NOT_LOCAL = "access a non local key"  # what the server says of keys that another shard serves
+_READ_AHEAD = 100  # keys whose values are read together
 
 
 class Source(Protocol):
@@ -38,16 +41,17 @@ class KeysSource:
     key_types: tuple[str, ...] = ()
 
     def records(self, call: Commands) -> Iterator[Any]:
+        read = KeysRead(shard().execute_all, self.key_types, self.read_value)
         if self.no_scan:
-            yield read_key_record(call, self.pattern) if self.read_value else key_record(self.pattern)
+            yield from read([self.pattern]) if self.read_value else [key_record(self.pattern)]
             return
-        for key in scan(call, self.pattern, _SCAN_COUNT):
-            if not self.read_value and not self.key_types:
-                yield key_record(key)
-                continue
-            record = read_key_record(call, key, self.key_types, self.read_value)
-            if record is not None and record.get("type") != "empty":  # deleted since it was scanned
-                yield record
+        keys = scan(call, self.pattern, _SCAN_COUNT)
+        if not self.read_value and not self.key_types:
+            yield from map(key_record, keys)
+            return
+        while some := list(islice(keys, _READ_AHEAD)):
+            # Those that were deleted since they were scanned are left out.
+            yield from (record for record in read(some) if record.get("type") != "empty")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ Strings, lists and hashes (as a dict) carry their value; other types, and a key 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from keymiss.errors import GearsError
 from keymiss.functions.replies import from_resp, text
 
 Commands = Callable[..., Any]  # runs one command in the shard, as execute() does
+ManyCommands = Callable[[Sequence[Sequence[Any]]], list[Any]]  # Shard.execute_all
 
 _TYPES = {
     "string": "string",
@@ -57,19 +59,48 @@ def event_record(event: str, key: bytes, type_: str, value: bytes, read_value: b
     }
 
 
-def read_key_record(
-    call: Commands, key: str | bytearray, types: tuple[str, ...] = (), read_value: bool = True
-) -> dict[str, Any] | None:
-    """Read a key into a record; None where its type is none of `types` (empty: all)."""
-    name = call("TYPE", key)
-    kind = _TYPES.get(name, "module")
-    if types and kind not in types and name not in types:
-        return None
-    if not read_value:
-        return key_record(key)
-    read = _READS.get(kind)
-    value = value_of(kind, call(read[0], key, *read[1:])) if read else None
-    return {"event": None, "key": key, "type": kind, "value": value}
+class KeysRead:
+    """Reads keys into records, many at once, without those whose type is none of `types` (empty: all)."""
+
+    def __init__(self, call_all: ManyCommands, types: tuple[str, ...] = (), read_value: bool = True) -> None:
+        self._call_all = call_all
+        self._types = types
+        self._read_value = read_value
+        self._only_strings = False  # of the last ones: then GET tells the type of the next ones, too
+
+    def __call__(self, keys: Sequence[str | bytearray]) -> list[dict[str, Any]]:
+        """The records of these keys. GearsError where a key cannot be read."""
+        if self._only_strings:
+            values = self._call_all([("GET", key) for key in keys])
+            if all(isinstance(value, (str, bytearray)) for value in values):
+                return [_record(key, "string", value) for key, value in zip(keys, values, strict=True)]
+        return self._read(keys)
+
+    def _read(self, keys: Sequence[str | bytearray]) -> list[dict[str, Any]]:
+        names = self._call_all([("TYPE", key) for key in keys])
+        wanted = [
+            (key, _TYPES.get(name, "module"))
+            for key, name in zip(keys, names, strict=True)
+            if not self._types or name in self._types or _TYPES.get(name, "module") in self._types
+        ]
+        if not self._read_value:
+            return [key_record(key) for key, _ in wanted]
+        self._only_strings = not self._types and all(kind == "string" for _, kind in wanted)
+        reads = [(_READS[kind][0], key, *_READS[kind][1:]) for key, kind in wanted if kind in _READS]
+        values = map(self._value, reads, self._call_all(reads))
+        return [_record(key, kind, next(values) if kind in _READS else None) for key, kind in wanted]
+
+    def _value(self, read: tuple[Any, ...], reply: Any) -> Any:
+        """What was read. Of values that are too large together, some come by themselves."""
+        if isinstance(reply, GearsError):
+            (reply,) = self._call_all([read])
+        if isinstance(reply, GearsError):
+            raise reply
+        return reply
+
+
+def _record(key: str | bytearray, kind: str, value: Any) -> dict[str, Any]:
+    return {"event": None, "key": key, "type": kind, "value": value_of(kind, value)}
 
 
 def stream_record(key: str | bytearray, entry_id: str, fields: list[Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from keymiss.channel import (
     Part,
     Tensor,
     deadline_after_ms,
+    encode,
     number,
     parse_tensors,
     remaining_ms,
@@ -79,10 +80,6 @@ class _Answer:
     def give(self, frame: Frame) -> None:
         self.frame = frame
         self._wake()
-
-
-def _nothing() -> None:
-    pass
 
 
 class Pending(Generic[T_co]):
@@ -171,6 +168,12 @@ class Shard:
     def call(self, argv: Sequence[bytes]) -> bytes:
         """As `execute`, raw: the reply is a RESP2 value, errors too."""
         return self._result(self._ask(b"CALL", self._job_id(), *argv))
+
+    def execute_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """As `execute` of each, in this order, but sent in one go; an error stands in its reply's place."""
+        job = self._job_id()
+        frames = self._ask_all(b"CALL", [(job, *map(replies.argument, command)) for command in commands])
+        return [_reply_or_error(self._result(frame)) for frame in frames]
 
     def execute_async(self, *argv: Any) -> Pending[Any]:
         """As `execute`, for coroutines: the command is sent at once, its reply is to be awaited."""
@@ -362,22 +365,33 @@ class Shard:
 
     def _ask(self, verb: bytes, *parts: Part) -> Frame:
         """Send a frame with a new number and wait for its answer."""
-        sequence = next(self._numbers)
+        return self._ask_all(verb, (parts,))[0]
+
+    def _ask_all(self, verb: bytes, questions: Sequence[Sequence[Part]]) -> list[Frame]:
+        """Send each with a new number, all at once, and wait for the answers to all."""
+        if not questions:
+            return []
         on_loop = self.channel.on_loop_thread
         deadline = self._deadline()
         if on_loop:
             self._end_suspended_section()
-            answer = _Answer(_nothing)
-        else:
-            arrived = threading.Lock()
-            arrived.acquire()
-            answer = _Answer(arrived.release)
-        self._asked[sequence] = answer
+        arrived = threading.Lock()
+        arrived.acquire()
+        missing = len(questions)
+
+        def wake() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                arrived.release()
+
+        asked = {next(self._numbers): _Answer(wake) for _ in questions}
+        self._asked |= asked
         try:
             with shielded():
-                self._send(verb, sequence, parts)
+                self._send(verb, *zip(asked, questions, strict=True))
             if on_loop:
-                self.channel.read_until(lambda: answer.frame is not None, deadline)
+                self.channel.read_until(lambda: not missing, deadline)
             else:
                 timeout_s = remaining_s(deadline)
                 if not arrived.acquire(timeout=-1 if timeout_s is None else timeout_s):
@@ -385,8 +399,9 @@ class Shard:
         except DeadlineError as error:
             raise GearsError(str(error)) from None
         finally:
-            self._asked.pop(sequence, None)
-        return self._checked(answer.frame)
+            for sequence in asked:
+                self._asked.pop(sequence, None)
+        return [self._checked(answer.frame) for answer in asked.values()]
 
     def _ask_async(self, verb: bytes, *parts: Part) -> asyncio.Future[Frame]:
         sequence = next(self._numbers)
@@ -395,21 +410,24 @@ class Shard:
         self._asked[sequence] = answer
         future.add_done_callback(lambda _: self._asked.pop(sequence, None))
         with shielded():
-            self._send(verb, sequence, parts)
+            self._send(verb, (sequence, parts))
         return future
 
-    def _send(self, verb: bytes, sequence: int, parts: Sequence[Part]) -> None:
+    def _send(self, verb: bytes, *questions: tuple[int, Sequence[Part]]) -> None:
         if verb == b"RUN":
-            self.channel.send_large(verb, sequence, *parts)
-        elif verb == b"CALL" and parts[0] == 0 and not current.get().atomic:
+            for sequence, parts in questions:
+                self.channel.send_large(verb, sequence, *parts)
+            return
+        frames = [encode(verb, sequence, *parts) for sequence, parts in questions]
+        if verb == b"CALL" and questions[0][1][0] == 0 and not current.get().atomic:
             # The server cannot tell commands of no job from those of a section of no job: not in between.
             self._enter_section()
             try:
-                self.channel.send(verb, sequence, *parts)
+                self.channel.write(*frames)
             finally:
                 self._section.release()
         else:
-            self.channel.send(verb, sequence, *parts)
+            self.channel.write(*frames)
 
     def _end_suspended_section(self) -> None:
         """Invariant 6: the loop's thread needs the server, but a coroutine that awaits holds it."""
@@ -457,6 +475,13 @@ def _reply(reply: bytes) -> Any:
             if str(error).startswith(words):
                 raise GearsError(recorded) from None
         raise
+
+
+def _reply_or_error(reply: bytes) -> Any:
+    try:
+        return _reply(reply)
+    except GearsError as error:
+        return error
 
 
 def _resolve(future: asyncio.Future[T], result: T) -> None:

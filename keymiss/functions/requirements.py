@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import InvalidRequirement, Requirement
 
 from keymiss.errors import GearsError
+from keymiss.functions import gearsclient
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
@@ -89,6 +90,8 @@ class Requirements:
 
 
 def _satisfied(requirement: str) -> bool:
+    if gearsclient.provides(requirement):
+        return True
     try:
         wanted = Requirement(requirement)
         return wanted.url is None and wanted.specifier.contains(version(wanted.name), prereleases=True)

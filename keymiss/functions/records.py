@@ -77,7 +77,7 @@ class KeysRead:
         return self._read(keys)
 
     def _read(self, keys: Sequence[str | bytearray]) -> list[dict[str, Any]]:
-        names = self._call_all([("TYPE", key) for key in keys])
+        names = self._replies([("TYPE", key) for key in keys])
         wanted = [
             (key, _TYPES.get(name, "module"))
             for key, name in zip(keys, names, strict=True)
@@ -87,16 +87,18 @@ class KeysRead:
             return [key_record(key) for key, _ in wanted]
         self._only_strings = not self._types and all(kind == "string" for _, kind in wanted)
         reads = [(_READS[kind][0], key, *_READS[kind][1:]) for key, kind in wanted if kind in _READS]
-        values = map(self._value, reads, self._call_all(reads))
+        values = iter(self._replies(reads))
         return [_record(key, kind, next(values) if kind in _READS else None) for key, kind in wanted]
 
-    def _value(self, read: tuple[Any, ...], reply: Any) -> Any:
-        """What was read. Of values that are too large together, some come by themselves."""
-        if isinstance(reply, GearsError):
-            (reply,) = self._call_all([read])
-        if isinstance(reply, GearsError):
-            raise reply
-        return reply
+    def _replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies of all. An error's command is run once more: by itself its reply may not be too large."""
+        replies = self._call_all(commands)
+        for at, reply in enumerate(replies):
+            if isinstance(reply, GearsError):
+                (replies[at],) = self._call_all([commands[at]])
+                if isinstance(replies[at], GearsError):
+                    raise replies[at]
+        return replies
 
 
 def _record(key: str | bytearray, kind: str, value: Any) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def measure(server: str | None, rounds: int, seconds: float, progress: Progress)
         conditions = conditions_of(plain, CLIENTS, rounds)
         for script in (*SCRIPTS, *(ON_EVENT.format(mode) for mode in EVENT_MODES)):
             shard.execute_command("RG.PYEXECUTE", script)
-        variants = {SET: (plain, ("SET", "bench:key", "x"))}
+        variants: dict[str, tuple[redis.Redis, Sequence[str]]] = {SET: (plain, ("SET", "bench:key", "x"))}
         variants |= {name: (shard, command) for name, (command, _) in COMMANDS.items()}
         record_rounds = min(rounds, RECORD_ROUNDS)
         progress.expect((2 * len(variants) + len(EVENT_MODES)) * rounds + 2 * len(RUNS) * record_rounds)
@@ -91,7 +91,7 @@ def measure(server: str | None, rounds: int, seconds: float, progress: Progress)
 
 def _bursts(shard: redis.Redis, seconds: float, progress: Progress) -> dict[str, Callable[[], float]]:
     """For each mode what fires its function for about `seconds` and says how many it ran a second."""
-    bursts = {}
+    bursts: dict[str, Callable[[], float]] = {}
     for mode in EVENT_MODES:
         name = f"{mode} function, fired by SET"
         progress.say(f"warming up: {name}")

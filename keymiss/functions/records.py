@@ -91,7 +91,7 @@ class KeysRead:
         return [_record(key, kind, next(values) if kind in _READS else None) for key, kind in wanted]
 
     def _replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """The replies of all. An error's command is run once more: by itself its reply may not be too large."""
+        """All replies. An error's command is run once more: by itself its reply may not be too large."""
         replies = self._call_all(commands)
         for at, reply in enumerate(replies):
             if isinstance(reply, GearsError):

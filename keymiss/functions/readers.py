@@ -83,6 +83,8 @@ class StreamSource:
             try:
                 read = call("XREAD", "COUNT", _SCAN_COUNT, "STREAMS", self.key, after)
             except GearsError as error:
+                if NOT_LOCAL in str(error):
+                    return
                 raise GearsFlatError(str(error)) from None
             if not read:
                 return

@@ -37,6 +37,7 @@ class Context:
     """
 
     __slots__ = (
+        "_whole",
         "async_allowed",
         "atomic",
         "call_next",
@@ -69,12 +70,29 @@ class Context:
         self.future: Any = None
         self.running: set[Cancellable] = set()
         self.cancelled = False
+        self._whole: Context | None = None  # the one that this is beside
+
+    def beside(self) -> Context:
+        """Another one of the same execution, for what runs at the same time as others of it. It ends with
+        this one.
+        """
+        context = Context(
+            self.job,
+            execution=self.execution,
+            session=self.session,
+            command=self.command,
+            call_next=self.call_next,
+            async_allowed=self.async_allowed,
+        )
+        context._whole = self._whole or self
+        self.add_running(context)
+        return context
 
     def add_running(self, running: Cancellable) -> None:
         """`cancel`, the job's deadline and its CANCEL stop this too, until it is discarded from `running`."""
         self.running.add(running)
         if self.job is not None:
-            self.job.on_cancel = self.cancel
+            self.job.on_cancel = (self._whole or self).cancel
         if self.cancelled:
             running.cancel()
 

@@ -13,7 +13,7 @@ the reading (what was gathered before it goes on), one of a coroutine costs only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from inspect import isawaitable
@@ -24,6 +24,7 @@ from keymiss.functions import context
 from keymiss.functions.errors import Aborted, error_text, flat_text
 
 Waiting = Generator[Any, Any, None]
+Emit = Callable[[Any], Awaitable[Any] | None]  # takes a record; what is to be awaited before the next one
 
 
 class Kind(Enum):
@@ -103,8 +104,8 @@ _NOTHING = object()
 class Pipeline:
     """The steps of one stage with their state: what a limit has passed, what an accumulator holds.
 
-    `emit` takes each record that comes out; `errors` collects texts. `done` is true when no further record is
-    wanted.
+    `emit` takes each record that comes out, and may return what is to be awaited before the next; `errors`
+    collects texts. `done` is true when no further record is wanted.
     """
 
     __slots__ = ("_emit", "_state", "_steps", "_with_traceback", "done", "errors")
@@ -112,7 +113,7 @@ class Pipeline:
     def __init__(
         self,
         steps: Iterable[Step],
-        emit: Callable[[Any], None],
+        emit: Emit,
         errors: list[str],
         with_traceback: bool = True,
     ) -> None:
@@ -206,7 +207,9 @@ class Pipeline:
                         yield from self._pass(item, i + 1)
                     return
                 record = value
-        self._emit(record)
+        pause = self._emit(record)
+        if pause is not None:
+            yield pause
 
     def _within_limit(self, step: Step, at: int) -> bool:
         """Count a record that reached a limit. A negative length is no limit."""

@@ -1,0 +1,255 @@
+"""One shard's part in an execution over the whole cluster.
+
+All stages of the plan run at the same time, each on the records that the one before sends it: a stage ends
+when the one before has ended on all shards. The shard that started the execution (the *initiator*) holds the
+results.
+
+A shard that works says so every second; one that is silent for ExecutionMaxIdleTime is given up, its records
+with it, and the execution ends with an error that names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache, partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from keymiss.errors import GearsError
+from keymiss.functions.drive import Drive
+from keymiss.functions.errors import Aborted, error_text
+from keymiss.functions.executions import DONE, Execution
+from keymiss.functions.readers import Source
+from keymiss.functions.shuffles import Inbox, Outbox
+from keymiss.functions.steps import Emit, Kind, Pipeline, Waiting, stages_of
+from keymiss.hashtags import SLOTS, slot_of
+
+if TYPE_CHECKING:
+    from keymiss.functions.gears import Gears
+    from keymiss.functions.peers import Shard
+
+BEAT_S = 1.0
+
+Sent = dict[int, tuple[int, bool]]  # by stage: chunks that were sent, and whether that is all
+Read = dict[int, int]  # by stage: chunks that were read
+
+
+class Part:
+    """One shard's part in an execution. `execution` is the initiator's, or a shadow of it."""
+
+    def __init__(self, gears: Gears, execution: Execution, initiator: str, shards: list[Shard]) -> None:
+        self.gears = gears
+        self.execution = execution
+        self.initiator = initiator
+        self.nodes = [shard.node for shard in shards]
+        self.heard = {node: monotonic() for node in self.nodes}
+        self.ended_nodes: set[str] = set()
+        self._stages = stages_of(execution.plan)
+        self._owners = _owners(tuple(shards))
+        self._running = len(self._stages)
+        self._beat: asyncio.TimerHandle | None = None
+        shard, errors = gears.shard, execution.errors
+        # The first stage reads the source, what comes out of the last is the result: neither has a box.
+        self._inboxes = {
+            at: Inbox(shard, self.nodes, errors, partial(self._note_read, at))
+            for at in range(1, len(self._stages))
+        }
+        self._outboxes = {
+            at: Outbox(shard, self.nodes, errors, partial(self._send, at), partial(self._keep, at))
+            for at in range(1, len(self._stages))
+        }
+
+    @property
+    def is_initiator(self) -> bool:
+        return self.initiator == self.gears.shard.node
+
+    @property
+    def others(self) -> list[str]:
+        return [node for node in self.nodes if node != self.gears.shard.node]
+
+    # Stages
+
+    def begin(self, source: Source) -> None:
+        """Run all stages, each on what the one before sends it. The loop's thread."""
+        self._tick()
+        for at, stage in enumerate(self._stages):
+            pipeline = Pipeline(
+                stage.steps,
+                self._result if stage.shuffle is None else self._sender(at + 1, stage.shuffle),
+                self.execution.errors,
+                self.gears.config.tracebacks,
+            )
+            if at:
+                work = self._inboxes[at].read(pipeline)
+            else:
+                work = pipeline.read(source.records(self.gears.shard.execute))
+            self._drive(at, work)
+
+    def _drive(self, at: int, work: Waiting) -> None:
+        context = self.execution.context
+        assert context is not None
+
+        def ended(error: BaseException | None) -> None:
+            if isinstance(error, Aborted):
+                self.gears.shard.call_soon(self.execution.cancel)
+                return
+            if error is not None:
+                self.execution.errors.append(error_text(error))
+            if at:
+                self._inboxes[at].discard()
+            following = at + 1
+            if following < len(self._stages):
+                self._outboxes[following].close()
+                self._inboxes[following].sent(
+                    self.gears.shard.node, *self._outboxes[following].progress(self.gears.shard.node)
+                )
+                self._or_log(lambda: self._tell_progress(self.others))
+            self.gears.shard.call_soon(self._stage_ended)
+
+        try:
+            Drive(self.gears.shard, work, context.beside(), ended).start()
+        except Exception as busy:
+            work.close()
+            self._in_background(partial(ended, busy))
+
+    def _stage_ended(self) -> None:
+        self._running -= 1
+        if self._running:
+            return
+        if self.is_initiator:
+            self.shard_ended(self.gears.shard.node, [])
+            return
+        execution = self.execution
+        self._in_background(lambda: self._tell(self.initiator, "ended", list(execution.errors)))
+        execution.end(DONE)
+        self._stop()
+
+    def shard_ended(self, node: str, errors: list[str]) -> None:
+        """The initiator: a shard is done, or given up. When all are, so is the execution."""
+        if node in self.ended_nodes:
+            return
+        self.ended_nodes.add(node)
+        self.execution.errors += errors
+        if node != self.gears.shard.node:
+            self.execution.shards_completed += 1
+            self.execution.shards_received += 1
+        if self.ended_nodes >= set(self.nodes):
+            self.execution.end(DONE)
+            self._stop()
+
+    # Records
+
+    def _result(self, record: Any) -> None:
+        if self.is_initiator:
+            self.execution.results.append(record)
+
+    def _sender(self, stage: int, shuffle: Kind) -> Emit:
+        put, initiator, owners = self._outboxes[stage].put, self.initiator, self._owners
+        if shuffle is Kind.COLLECT:
+            return lambda record: put(initiator, record)
+        me = self.gears.shard.node  # which takes what belongs to a slot that nobody owns
+        return lambda record: put(owners[slot_of(record[0])] or me, record)
+
+    def _send(self, stage: int, node: str, number: int, records: list[bytes]) -> bool:
+        try:
+            self._tell(node, "records", stage, number, records)
+        except GearsError as error:
+            self.execution.errors.append(f"shard {node}: {error}")
+            return False
+        return True
+
+    def _keep(self, stage: int, number: int, records: list[Any]) -> None:
+        self._inboxes[stage].add(self.gears.shard.node, number, records, pickled=False)
+
+    def _note_read(self, stage: int, node: str, count: int) -> None:
+        if node == self.gears.shard.node:
+            self._outboxes[stage].read(node, count)
+        elif self.gears.shard.channel.on_loop_thread:
+            self._in_background(lambda: self._tell(node, "read", stage, count))
+        else:
+            self._or_log(lambda: self._tell(node, "read", stage, count))
+
+    def take(self, node: str, stage: int, number: int, records: list[bytes]) -> None:
+        """Records of another shard."""
+        self._inboxes[stage].add(node, number, records)
+
+    def read(self, node: str, stage: int, count: int) -> None:
+        """Another shard has read so many chunks of this one."""
+        self._outboxes[stage].read(node, count)
+
+    def progress(self, node: str, sent: Sent, read: Read) -> None:
+        """How far another shard is with what it sends to this one and gets from it, by stage."""
+        for stage, (count, all_sent) in sent.items():
+            self._inboxes[stage].sent(node, count, all_sent)
+        for stage, count in read.items():
+            self._outboxes[stage].read(node, count)
+
+    def give_up(self, node: str) -> None:
+        """Go on without a shard."""
+        for inbox in self._inboxes.values():
+            inbox.give_up(node)
+        for outbox in self._outboxes.values():
+            outbox.give_up(node)
+
+    # Signs of life
+
+    def _tick(self) -> None:
+        if not self.execution.running:
+            self._stop()
+            return
+        self._beat = self.gears.shard.loop.call_later(BEAT_S, self._tick)
+        others = self.others
+        self._in_background(lambda: self._tell_progress(others))
+        silent_since = monotonic() - self.gears.config.max_idle_s
+        for node in others:
+            if node not in self.ended_nodes and self.heard[node] < silent_since:
+                self._silent(node)
+
+    def _silent(self, node: str) -> None:
+        self.give_up(node)
+        if self.is_initiator:
+            text = f"shard {node} did not answer within {self.gears.config.max_idle_s:g} s"
+            self.shard_ended(node, [text])
+            return
+        self.ended_nodes.add(node)
+        if node == self.initiator:
+            self.execution.cancel()
+
+    def _stop(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    def _tell_progress(self, nodes: list[str]) -> None:
+        for node in nodes:
+            sent = {stage: outbox.progress(node) for stage, outbox in self._outboxes.items()}
+            read = {stage: inbox.progress(node) for stage, inbox in self._inboxes.items()}
+            self._tell(node, "alive", sent, read)
+
+    def tell_others(self, name: str) -> None:
+        """Send all others a message that consists of its name."""
+        for node in self.others:
+            self._in_background(partial(self._tell, node, name))
+
+    def _tell(self, node: str, name: str, *parts: Any) -> None:
+        self.gears.peers.send(node, f"execution.{name}", self.execution.id, *parts)
+
+    def _in_background(self, function: Callable[[], object]) -> None:
+        self.gears.in_background(lambda: self._or_log(function))
+
+    def _or_log(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except GearsError as error:
+            self.gears.shard.log(f"execution {self.execution.id}: {error}", "warning")
+
+
+@lru_cache(maxsize=4)
+def _owners(shards: tuple[Shard, ...]) -> list[str]:
+    """The shard that owns each slot; empty where nobody does. Not to be changed."""
+    owners = [""] * SLOTS
+    for shard in shards:
+        for first, last in shard.slots:
+            owners[first : last + 1] = [shard.node] * (last + 1 - first)
+    return owners

@@ -22,15 +22,20 @@ CLIENTS_OF_REDISAI = [
     "numpy<2.3",
     "setuptools<81",
 ]
+# gearsclient 1.0.2 wants cloudpickle<2, which cannot pickle functions of Python 3.11 and later.
+GEARSCLIENT = ["gearsclient==1.0.2", "redis==3.5.3", "six>=1.16,<2", "cloudpickle>=3,<4"]
+REDGREASE = ["redgrease[client]==0.3.30", "redis==3.5.3"]
+GEARS_CLI = ["gears-cli==1.2.0"]
 
 INSTALL_TIMEOUT_S = 300.0
 RUN_TIMEOUT_S = 120.0
 
 
-def environment(name: str, requirements: Sequence[str], over_ours: bool = False) -> Path:
+def environment(name: str, requirements: Sequence[str], over_ours: bool = False, whole: bool = False) -> Path:
     """The Python of a virtual environment that has `requirements`, made if there is none.
 
     Where `over_ours`, what they lack is taken from the environment that runs the tests: numpy and Keymiss.
+    Where `whole`, they are all: what they say themselves that they need is not looked at.
     """
     folder = KEPT / name
     python = folder / "bin" / "python"
@@ -42,7 +47,7 @@ def environment(name: str, requirements: Sequence[str], over_ours: bool = False)
         if not complete.exists() or complete.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=False, symlinks=True)
-            _install(python, requirements)
+            _install(python, [*requirements, *(["--no-deps"] if whole else [])])
             if over_ours:
                 (packages,) = folder.glob("lib/python*/site-packages")
                 ours = "".join(f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages())
@@ -54,6 +59,21 @@ def environment(name: str, requirements: Sequence[str], over_ours: bool = False)
 def of_redisai() -> Path:
     """The Python of the environment for published clients of RedisAI."""
     return environment("redisai", CLIENTS_OF_REDISAI)
+
+
+def of_gearsclient() -> Path:
+    """The Python of the environment for gearsclient."""
+    return environment("gearsclient", GEARSCLIENT, whole=True)
+
+
+def of_redgrease() -> Path:
+    """The Python of the environment for redgrease."""
+    return environment("redgrease", REDGREASE)
+
+
+def of_gears_cli() -> Path:
+    """The Python of the environment for gears-cli."""
+    return environment("gears-cli", GEARS_CLI)
 
 
 def run(python: Path, script: Path, *arguments: object) -> str:

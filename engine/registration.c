@@ -17,7 +17,8 @@ static bool parse_kind(slice text, registration_kind *kind) {
                  {"stream", REGISTRATION_STREAM},
                  {"hook", REGISTRATION_HOOK},
                  {"trigger", REGISTRATION_OTHER},
-                 {"none", REGISTRATION_OTHER}};
+                 {"none", REGISTRATION_OTHER},
+                 {"gone", REGISTRATION_GONE}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (!slice_is(text, kinds[i].name)) continue;
         *kind = kinds[i].kind;

@@ -14,7 +14,8 @@ typedef enum registration_kind {
     REGISTRATION_KEYS,
     REGISTRATION_STREAM,
     REGISTRATION_HOOK,
-    REGISTRATION_OTHER /* triggers and what only the worker knows: kept, saved and replicated for it */
+    REGISTRATION_OTHER, /* triggers and what only the worker knows: kept, saved and replicated for it */
+    REGISTRATION_GONE   /* what a removed one leaves in a cluster, for shards that were away: nothing fires it */
 } registration_kind;
 
 typedef enum registration_mode { MODE_ASYNC, MODE_ASYNC_LOCAL, MODE_SYNC } registration_mode;

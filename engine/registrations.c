@@ -16,6 +16,7 @@
 
 static registration **table; /* in the order of registering */
 static size_t table_count;
+static size_t live_count; /* of them, those that are not gone */
 static unsigned long long next_order = 1;
 
 static prefix_table *by_key; /* those of events */
@@ -104,8 +105,13 @@ static size_t place_of(slice id) {
     return i;
 }
 
+static void keep_worker(void) {
+    worker_keep(WORKER_FUNCTIONS, live_count > 0);
+}
+
 static void drop(registration *r) {
     index_remove(r);
+    live_count -= r->kind != REGISTRATION_GONE;
     r->removed = true;
     registration_release(r);
 }
@@ -122,9 +128,10 @@ static void table_set(registration *r) {
         r->order = next_order++;
     }
     table[i] = r;
+    live_count += r->kind != REGISTRATION_GONE;
     index_add(r);
     hooked_commands_refresh(describe_command);
-    worker_keep(WORKER_FUNCTIONS, true);
+    keep_worker();
 }
 
 static bool table_remove(slice id) {
@@ -133,7 +140,7 @@ static bool table_remove(slice id) {
     drop(table[i]);
     memmove(&table[i], &table[i + 1], (table_count - i - 1) * sizeof *table);
     table_count--;
-    if (table_count == 0) worker_keep(WORKER_FUNCTIONS, false);
+    keep_worker();
     return true;
 }
 
@@ -344,7 +351,7 @@ static void on_loading(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub
     if (subevent == REDISMODULE_SUBEVENT_LOADING_ENDED) {
         /* A master that was restarted has its functions ready before the first miss asks for them. */
         bool master = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_MASTER;
-        if (master && table_count > 0) worker_need(WORKER_FUNCTIONS);
+        if (master && live_count > 0) worker_need(WORKER_FUNCTIONS);
         return;
     }
     if (subevent != REDISMODULE_SUBEVENT_LOADING_RDB_START && subevent != REDISMODULE_SUBEVENT_LOADING_AOF_START &&
@@ -358,14 +365,32 @@ static void on_loading(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub
     }
 }
 
+/* A replica that becomes a master has work to go on with: what is left in the streams that its master read. */
+static void on_role(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
+    (void)event;
+    (void)data;
+    bool replica = subevent == REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA;
+    frame_writer f;
+    frame_init(&f);
+    frame_add_text(&f, "SETTING");
+    frame_add_text(&f, "replica");
+    frame_add_text(&f, replica ? "1" : "0");
+    worker_send(WORKER_FUNCTIONS, &f);
+    frame_free(&f);
+    if (replica || live_count == 0) return;
+    worker_need(WORKER_FUNCTIONS);
+    greet_worker(ctx, WORKER_FUNCTIONS);
+}
+
 static void write_info(RedisModuleInfoCtx *info) {
-    size_t by_kind[REGISTRATION_OTHER + 1] = {0};
+    size_t by_kind[REGISTRATION_GONE + 1] = {0};
     for (size_t i = 0; i < table_count; i++) by_kind[table[i]->kind]++;
-    RedisModule_InfoAddFieldULongLong(info, "registrations", table_count);
+    RedisModule_InfoAddFieldULongLong(info, "registrations", live_count);
     RedisModule_InfoAddFieldULongLong(info, "registrations_keys", by_kind[REGISTRATION_KEYS]);
     RedisModule_InfoAddFieldULongLong(info, "registrations_stream", by_kind[REGISTRATION_STREAM]);
     RedisModule_InfoAddFieldULongLong(info, "registrations_hook", by_kind[REGISTRATION_HOOK]);
     RedisModule_InfoAddFieldULongLong(info, "registrations_other", by_kind[REGISTRATION_OTHER]);
+    RedisModule_InfoAddFieldULongLong(info, "registrations_gone", by_kind[REGISTRATION_GONE]);
     RedisModule_InfoAddFieldULongLong(info, "hooked_commands", hooked_commands_count);
 }
 
@@ -378,10 +403,12 @@ int registrations_init(RedisModuleCtx *ctx) {
         .aux_save_triggers = REDISMODULE_AUX_BEFORE_RDB,
     };
     RedisModuleEvent loading = {REDISMODULE_EVENT_LOADING, 1};
+    RedisModuleEvent role = {REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, 1};
     by_key = prefix_table_new();
     asking = RedisModule_GetDetachedThreadSafeContext(ctx);
     if (!RedisModule_CreateDataType(ctx, "keymissRg", ENCODING_VERSION, &methods)) return REDISMODULE_ERR;
     if (RedisModule_SubscribeToServerEvent(ctx, loading, on_loading) != REDISMODULE_OK) return REDISMODULE_ERR;
+    if (RedisModule_SubscribeToServerEvent(ctx, role, on_role) != REDISMODULE_OK) return REDISMODULE_ERR;
     if (RedisModule_CreateCommand(ctx, "keymiss.registration", registration_command, "write", 0, 0, 0) != REDISMODULE_OK) {
         return REDISMODULE_ERR;
     }

@@ -8,19 +8,24 @@
    resync, and by replication; the functions of one session share their globals again.
 4. Restoring imports what the functions import, so it is done in the pool, in order; jobs that come meanwhile
    are kept. A `sync` registration is restored at once, since the server waits for its jobs.
+5. Every change is noted in the ledger, by which shards that missed it find out (`agreement.py`). In a cluster
+   a registration that is removed leaves its blob behind for that, which nothing fires.
+6. Changes of this shard's registrations are made one after the other (`_changing`), but for those that the
+   server itself brings. The lock is not held while another shard is asked.
 """
 
 from __future__ import annotations
 
-import pickle
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from keymiss.errors import GearsError
 from keymiss.functions import blobs
 from keymiss.functions.context import Context
+from keymiss.functions.deployed import Change, Deployed
 from keymiss.functions.drive import Drive
 from keymiss.functions.errors import error_text
 from keymiss.functions.registering import Registering, TriggerArguments
@@ -32,29 +37,15 @@ from keymiss.functions.steps import Kind, Pipeline, Step
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
 
-_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """A registration as it travels: what is needed to restore it, readable without loading its functions."""
-
-    version: int
-    name: str
-    session: str
-    description: str | None
-    requirements: tuple[str, ...]
-    deployment: str
-    mode: str
-    paused: bool
-    functions: bytes  # blobs.dump of the Registering
-
 
 class Deployer:
-    """Adds and removes registrations. `apply`, `add` and `remove` block: for threads of the pool."""
+    """Adds and removes registrations. `apply`, `add`, `remove`, `pause` and `adopt` block: for threads of the
+    pool.
+    """
 
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
+        self._changing = threading.Lock()
         self._to_restore: deque[Callable[[], None]] = deque()
         self._restoring = False
 
@@ -95,52 +86,89 @@ class Deployer:
         """
         pairs = _paired(new, replaced)
         kept = {name for name, _ in pairs}
-        removed = [old.id for old in replaced if old.id not in kept]
-        blobs_ = [self._blob(self._deployed(name, session, registering)) for name, registering in pairs]
-        self._put(
-            [
-                Registration(self._gears, name, session, registering, blob)
-                for (name, registering), blob in zip(pairs, blobs_, strict=True)
-            ]
-        )
-        for name in removed:
-            self._drop(name)
-        self._tell_others("deploy", blobs_, removed)
+        changed = self._next_change()
+        added = [_described(name, changed, session, registering).blob() for name, registering in pairs]
+        removed = [Deployed(old.id, changed, gone=True).blob() for old in replaced if old.id not in kept]
+        with self._changing:
+            self._put(
+                [
+                    Registration(self._gears, name, session, registering, blob)
+                    for (name, registering), blob in zip(pairs, added, strict=True)
+                ]
+            )
+            for blob in removed:
+                self._drop(blob)
+        self._tell_others([*added, *removed])
 
     def remove(self, registration: Registration) -> None:
         """Take a registration away, here and on every other shard."""
-        self._drop(registration.id)
-        self._tell_others("deploy", [], [registration.id])
+        blob = Deployed(registration.id, self._next_change(), gone=True).blob()
+        with self._changing:
+            self._drop(blob)
+        self._tell_others([blob])
 
     def pause(self, registration: Registration, paused: bool) -> None:
         """Stop or go on firing a registration, here and on every other shard."""
-        self.on_pause(registration.id, paused)
-        self._tell_others("pause", registration.id, paused)
+        deployed = Deployed.read(registration.blob)
+        blob = replace(deployed, paused=paused, changed=self._next_change()).blob()
+        with self._changing:
+            self._repause(registration, paused, blob)
+        self._tell_others([blob])
 
-    def _tell_others(self, question: str, *parts: Any) -> None:
-        _, errors = self._gears.peers.ask(question, *parts)
+    def _next_change(self) -> Change:
+        return self._gears.ledger.next_change(self._gears.shard.node)
+
+    def _tell_others(self, changes: Sequence[bytes]) -> None:
+        _, errors = self._gears.peers.ask("deploy", changes)
         if errors:
             failures = "; ".join(f"shard {node}: {error}" for node, error in errors.items())
-            raise GearsError(f"ERR this shard is done, but not all others: {failures}. Try again")
+            raise GearsError(
+                f"ERR this shard is done, but not all others: {failures}. They follow when they can"
+            )
 
     # From other shards
 
-    def on_deploy(self, new: list[bytes], removed: list[str]) -> None:
-        """Another shard deploys: load the functions and tell this shard's server. GearsError."""
-        self._put([self._loaded(self._read(blob), blob) for blob in new])
-        for name in removed:
-            self._drop(name)
+    def adopt(self, changes: Sequence[bytes]) -> None:
+        """What another shard changed, as far as it is news here. GearsError, and nothing added, where that
+        fails.
+        """
+        news = [(deployed, blob) for blob in changes if not self._knows(deployed := Deployed.read(blob))]
+        loaded = [
+            (deployed, blob, self._loaded(deployed, blob))
+            for deployed, blob in news
+            if not deployed.gone and self._to_pause(deployed) is None
+        ]
+        for deployed, _ in news:
+            self._skip_to(deployed.name)
+        with self._changing:  # another shard may have told the same, or newer, meanwhile
+            self._put([registration for deployed, _, registration in loaded if not self._knows(deployed)])
+            for deployed, blob in news:
+                if self._knows(deployed):
+                    continue
+                registration = self._to_pause(deployed)
+                if deployed.gone:
+                    self._drop(blob)
+                elif registration is not None:
+                    self._repause(registration, deployed.paused, blob)
 
-    def on_pause(self, name: str, paused: bool) -> None:
-        """Stop or go on firing a registration, on this shard."""
-        registration = self._gears.registrations.get(name)
-        if registration is None:
-            raise GearsError(f"Execution {name} does not exists on shard {self._gears.shard.node}")
-        registration.blob = self._blob(replace(self._read(registration.blob), paused=paused))
-        self._hook(registration, paused)
-        registration.paused = paused
-        if registration.stream is not None and not paused:
-            registration.stream.start()
+    def _knows(self, deployed: Deployed) -> bool:
+        return self._gears.ledger.knows(deployed.name, deployed.changed)
+
+    def _to_pause(self, deployed: Deployed) -> Registration | None:
+        """The registration that this change only pauses, or lets go on."""
+        registration = self._gears.registrations.get(deployed.name)
+        if registration is None or not Deployed.read(registration.blob).differs_by_pause(deployed):
+            return None
+        return registration
+
+    def blobs(self, names: Sequence[str]) -> list[bytes]:
+        """Those of these registrations that this shard has, in their order; then those that are gone."""
+        asked = set(names)
+        present = [
+            registration.blob for registration in self._gears.registrations if registration.id in asked
+        ]
+        gone = [blob for name in names if (blob := self._gears.ledger.gone(name)) is not None]
+        return present + gone
 
     # On this shard
 
@@ -164,11 +192,12 @@ class Deployer:
                         self._gears.shard.unhook(registration.id)
             raise
         for registration in new:
+            self._note(Deployed.read(registration.blob))
             self.registered(registration)
 
-    def _hook(self, registration: Registration, paused: bool = False) -> None:
+    def _hook(self, registration: Registration) -> None:
         watch = registration.arguments.watch()
-        letters = {"f": watch.single_flight, "v": watch.read_value, "p": paused}
+        letters = {"f": watch.single_flight, "v": watch.read_value, "p": registration.paused}
         self._gears.shard.hook(
             registration.id,
             registration.blob,
@@ -181,14 +210,46 @@ class Deployer:
             commands=watch.commands,
         )
 
-    def _drop(self, name: str) -> None:
-        if self._gears.registrations.remove(name) is not None:
-            self._gears.shard.unhook(name)
+    def _repause(self, registration: Registration, paused: bool, blob: bytes) -> None:
+        before = registration.paused, registration.blob
+        registration.paused, registration.blob = paused, blob
+        try:
+            self._hook(registration)
+        except GearsError:
+            registration.paused, registration.blob = before
+            raise
+        self._note(Deployed.read(blob))
+        self._read_streams(registration)
+
+    def _drop(self, blob: bytes) -> None:
+        """Remove a registration; `blob` is what is left of it."""
+        gone = Deployed.read(blob)
+        shard = self._gears.shard
+        if shard.is_cluster:
+            shard.hook(gone.name, blob, kind="gone", mode="async")
+            for name in self._note(gone):
+                shard.unhook(name)
+        else:
+            shard.unhook(gone.name)
+        self._gears.registrations.remove(gone.name)
+
+    def _note(self, deployed: Deployed) -> list[str]:
+        blob = deployed.blob() if deployed.gone else None
+        return self._gears.ledger.note(deployed.name, deployed.changed, blob)
+
+    def read_streams(self) -> None:
+        """Streams may have come to this shard: read what is in them."""
+        for registration in self._gears.registrations:
+            self._read_streams(registration)
+
+    def _read_streams(self, registration: Registration) -> None:
+        """Not on a replica: `restore` is called again when it becomes a master."""
+        if registration.stream is not None and not self._gears.shard.is_replica:
+            registration.stream.start()
 
     def registered(self, registration: Registration) -> None:
         """It is there: read its streams, call its `onRegistered` (in the pool, or as the coroutine it is)."""
-        if registration.stream is not None:
-            registration.stream.start()
+        self._read_streams(registration)
         if registration.on_registered is None:
             return
         errors: list[str] = []
@@ -206,16 +267,23 @@ class Deployer:
     # From the server
 
     def restore(self, name: str, blob: bytes) -> None:
-        """REGISTRATION: one that the server has; again, with another blob, where it was replaced."""
+        """REGISTRATION: one that the server has; again, where it was replaced, and where this shard becomes a
+        master.
+        """
         known = self._gears.registrations.get(name)
         if known is not None and known.blob == blob:
+            self._read_streams(known)
             return
         try:
-            deployed = self._read(blob)
+            deployed = Deployed.read(blob)
         except GearsError as error:
             self._gears.shard.log(f"registration {name} cannot be restored: {error}", "warning")
             return
-        self._gears.executions.skip_to(_number(name))
+        self._skip_to(name)
+        if deployed.gone:
+            self._gears.registrations.remove(name)
+            self._note(deployed)
+            return
         if deployed.mode == "sync":
             self._load(deployed, blob)
             return
@@ -228,6 +296,7 @@ class Deployer:
     def forget(self, name: str) -> None:
         """UNREGISTRATION: one that the server has no more."""
         self._gears.registrations.remove(name)
+        self._gears.ledger.forget(name)
 
     def _restore_next(self) -> None:
         while self._to_restore:
@@ -242,7 +311,10 @@ class Deployer:
     def _load(self, deployed: Deployed, blob: bytes) -> None:
         try:
             registration = self._loaded(deployed, blob)
+            if self._knows(deployed):  # it was replaced or removed meanwhile
+                return
             self._gears.registrations.add(registration)
+            self._note(deployed)
             self.registered(registration)
         except GearsError as error:
             self._gears.shard.log(f"registration {deployed.name} cannot be restored: {error}", "warning")
@@ -260,36 +332,24 @@ class Deployer:
         registration.paused = deployed.paused
         return registration
 
-    # Bytes
+    def _skip_to(self, name: str) -> None:
+        """An id that this shard gave is not given again, though it learns of it from others."""
+        node, _, number = name.rpartition("-")
+        if node == self._gears.shard.node and number.isdigit():
+            self._gears.executions.skip_to(int(number))
 
-    @staticmethod
-    def _deployed(name: str, session: Session, registering: Registering) -> Deployed:
-        functions = blobs.dump(registering, script_globals(), session.globals)
-        return Deployed(
-            _VERSION,
-            name,
-            session.name,
-            session.description,
-            session.requirements,
-            session.deployment,
-            registering.mode,
-            False,
-            functions,
-        )
 
-    @staticmethod
-    def _blob(deployed: Deployed) -> bytes:
-        return pickle.dumps(tuple(getattr(deployed, field) for field in Deployed.__slots__))
-
-    @staticmethod
-    def _read(blob: bytes) -> Deployed:
-        try:
-            fields: tuple[Any, ...] = pickle.loads(blob)
-            if fields[0] != _VERSION:
-                raise GearsError(f"it was saved by another version of Keymiss (format {fields[0]})")
-            return Deployed(*fields)
-        except (pickle.UnpicklingError, TypeError, IndexError, EOFError, AttributeError) as error:
-            raise GearsError(f"its blob is damaged: {error}") from None
+def _described(name: str, changed: Change, session: Session, registering: Registering) -> Deployed:
+    return Deployed(
+        name,
+        changed,
+        session=session.name,
+        description=session.description,
+        requirements=session.requirements,
+        deployment=session.deployment,
+        mode=registering.mode,
+        functions=blobs.dump(registering, script_globals(), session.globals),
+    )
 
 
 def _paired(
@@ -315,8 +375,3 @@ def _same_arguments(old: Registration, new: Registering) -> bool:
 
 def _same_reader(old: Registration, new: Registering) -> bool:
     return old.arguments.watch().kind == new.arguments.watch().kind
-
-
-def _number(name: str) -> int:
-    number = name.rpartition("-")[2]
-    return int(number) if number.isdigit() else 0

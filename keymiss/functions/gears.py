@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keymiss.functions.agreement import Agreement
 from keymiss.functions.commands import Commands
 from keymiss.functions.config import Config
 from keymiss.functions.context import Context
 from keymiss.functions.deploy import Deployer
 from keymiss.functions.executions import Executions
+from keymiss.functions.ledger import Ledger
 from keymiss.functions.peers import Peers
 from keymiss.functions.pool import Pool
 from keymiss.functions.registrations import Registrations
@@ -41,10 +43,11 @@ class Gears:
         self.sessions = Sessions(self)
         self.executions = Executions(self)
         self.registrations = Registrations(self)
+        self.ledger = Ledger()
         self.deployer = Deployer(self)
         self.peers = Peers(self)
-        self.peers.answer("deploy", self.deployer.on_deploy)
-        self.peers.answer("pause", self.deployer.on_pause)
+        self.peers.answer("deploy", self.deployer.adopt)
+        self.agreement = Agreement(self)
         self.spread = Spread(self)
         self.run = Commands(self).run
         self.fire = self.registrations.fire

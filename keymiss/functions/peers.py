@@ -1,7 +1,8 @@
 """Messages between the functions workers of a cluster, over the server's own bus (SEND, PEER).
 
 A message is a pickled tuple: its name, then what belongs to it. `handle` says who serves a name; `ask` and
-`answer` are questions to all other shards, which end with their answers or after a while.
+`answer` are questions to other shards, which end with their answers or after a while. Answers have threads of
+their own, and answering asks nobody: shards that ask each other do not wait for each other.
 """
 
 from __future__ import annotations
@@ -9,28 +10,33 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError, KeymissError
+from keymiss.functions.context import Context
+from keymiss.functions.nodes import Node, Ranges, parse_nodes
+from keymiss.functions.pool import Pool
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
 
 ANSWER_S = 10.0
-_SHARDS_KNOWN_S = 1.0
+LOOK_S = 1.0
+_ANSWERING_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A master of the cluster that owns slots; `first_slot` and `last_slot` are the outer ones."""
+    """A node that owns slots; `first_slot` and `last_slot` are the outer ones."""
 
     node: str
     host: str
     port: int
-    slots: tuple[tuple[int, int], ...]
+    slots: Ranges
 
     @property
     def first_slot(self) -> int:
@@ -63,15 +69,14 @@ class _Question:
 class Peers:
     """The other shards.
 
-    `shards`, `others`, `send` and `ask` wait for the server: for threads other than the loop's.
+    `nodes`, `shards`, `others`, `send` and `ask` wait for the server: for threads other than the loop's.
     """
 
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._numbers = count(1)
         self._questions: dict[int, _Question] = {}
-        self._shards: list[Shard] = []
-        self._known_until = 0.0
+        self._answering = Pool(_ANSWERING_THREADS)
         self._handlers: dict[str, Callable[..., object]] = {
             "question": self._on_question,
             "answer": self._on_answer,
@@ -88,17 +93,18 @@ class Peers:
         """
         self._answerers[name] = answerer
 
+    def nodes(self) -> list[Node]:
+        """All nodes, as this shard sees them now; none where there is no cluster."""
+        shard = self._gears.shard
+        return parse_nodes(shard.execute("CLUSTER", "NODES")) if shard.is_cluster else []
+
     def shards(self) -> list[Shard]:
-        """All masters that own slots and are not known to be down, this shard among them."""
-        if monotonic() > self._known_until:
-            self._shards = _parse_nodes(self._gears.shard.execute("CLUSTER", "NODES"))
-            self._known_until = monotonic() + _SHARDS_KNOWN_S
-        return self._shards
+        """Those that own slots, this shard perhaps among them, be they down or not."""
+        return [Shard(node.id, node.host, node.port, node.slots) for node in self.nodes() if node.slots]
 
     def others(self) -> list[str]:
-        """The node ids of all but this shard; none where there is no cluster."""
-        shard = self._gears.shard
-        return [peer.node for peer in self.shards() if peer.node != shard.node] if shard.is_cluster else []
+        """The ids of all other masters that are not known to be down, with slots or without."""
+        return [node.id for node in self.nodes() if node.master and not node.failed and not node.myself]
 
     def send(self, node: str, name: str, *parts: Any) -> None:
         """Send one message. GearsError where the bus does not take it."""
@@ -113,24 +119,39 @@ class Peers:
             self._gears.shard.log(f"a message of shard {node} was not understood: {error!r}", "warning")
 
     def ask(
-        self, name: str, *parts: Any, timeout_s: float = ANSWER_S
+        self, name: str, *parts: Any, nodes: Sequence[str] | None = None, timeout_s: float = ANSWER_S
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Ask all other shards; the answers, and the errors of those that gave none, by node."""
-        nodes = self.others()
-        number, question = next(self._numbers), _Question(nodes)
+        """Ask these nodes, or all others; the answers, and the errors of those that gave none, by node."""
+        asked = self.others() if nodes is None else nodes
+        number, question = next(self._numbers), _Question(asked)
         self._questions[number] = question
         try:
-            for node in nodes:
+            for node in asked:
                 try:
                     self.send(node, "question", number, name, parts)
                 except GearsError as error:
                     question.take(node, None, str(error))
-            if nodes:
-                question.all_here.wait(timeout_s)
+            deadline = monotonic() + timeout_s
+            while question.missing and (left_s := deadline - monotonic()) > 0:
+                if not question.all_here.wait(min(LOOK_S, left_s)):
+                    self._drop_failed(question)
         finally:
             del self._questions[number]
         late = dict.fromkeys(question.missing, f"no answer within {timeout_s:g} s")
         return question.answers, {**question.errors, **late}
+
+    def _drop_failed(self, question: _Question) -> None:
+        """Do not wait for those that the cluster has found to be down meanwhile."""
+        for node in self.nodes():
+            if node.failed and node.id in question.missing:
+                question.take(node.id, None, "it is down")
+
+    def ask_one(self, node: str, name: str, *parts: Any) -> Any:
+        """What this node answers. GearsError, with its name, where it does not."""
+        answers, errors = self.ask(name, *parts, nodes=[node])
+        if errors:
+            raise GearsError(f"shard {node}: {errors[node]}")
+        return answers[node]
 
     def _on_question(self, node: str, number: int, name: str, parts: tuple[Any, ...]) -> None:
         def answer() -> None:
@@ -139,29 +160,12 @@ class Peers:
                 value = self._answerers[name](*parts)
             except Exception as failure:
                 error = str(failure) if isinstance(failure, KeymissError) else repr(failure)
-            self.send(node, "answer", number, value, error)
+            with suppress(GearsError):  # it went away meanwhile
+                self.send(node, "answer", number, value, error)
 
-        self._gears.in_background(answer)
+        self._answering.submit(answer, Context())
 
     def _on_answer(self, node: str, number: int, value: Any, error: str | None) -> None:
         question = self._questions.get(number)
         if question is not None:
             question.take(node, value, error)
-
-
-def _parse_nodes(text: str) -> list[Shard]:
-    """CLUSTER NODES: one line a node, `<id> <ip:port@bus[,host]> <flags> <master> ... <slots>...`."""
-    shards = []
-    for line in text.splitlines():
-        node, address, flags, *rest = line.split()
-        words = flags.split(",")
-        slots = tuple(_slots(part) for part in rest[5:] if not part.startswith("["))
-        if "master" in words and "fail" not in words and slots:
-            host, _, port = address.partition("@")[0].rpartition(":")
-            shards.append(Shard(node, host, int(port), tuple(sorted(slots))))
-    return shards
-
-
-def _slots(part: str) -> tuple[int, int]:
-    first, _, last = part.partition("-")
-    return int(first), int(last or first)

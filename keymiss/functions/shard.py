@@ -130,6 +130,11 @@ class Shard:
     def is_cluster(self) -> bool:
         return self.hello.cluster
 
+    @property
+    def is_replica(self) -> bool:
+        """It is one now; what it was when the worker started may have changed."""
+        return self.setting("replica", 0) == 1
+
     def setting(self, name: str, default: int) -> int:
         return self.hello.setting(name, default)
 

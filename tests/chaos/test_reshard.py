@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +11,10 @@ from redis.crc import key_slot
 from support import torch_models, torch_scripts
 from support.cluster import Cluster
 from support.load import Load
-from support.server import Server, new_client
+from support.server import new_client
 
 SLOTS_MOVED = 60  # the lowest of a shard: redis-cli takes them in order
 TAGS = 3
-RESHARD_DEADLINE_S = 120.0
 OK = b"OK"
 
 
@@ -25,25 +22,6 @@ def _tags() -> list[str]:
     """Hash tags in slots that move."""
     found = (str(n) for n in range(10**6) if key_slot(str(n).encode()) < SLOTS_MOVED)
     return ["{" + next(found) + "}" for _ in range(TAGS)]
-
-
-def _reshard(source: Server, target: Server) -> None:
-    """Move the lowest slots of `source` with the `--cluster reshard` of this kind of server."""
-    ids = []
-    for server in (source, target):
-        with contextlib.closing(server.client()) as client:
-            ids.append(client.execute_command("CLUSTER", "MYID").decode())
-    program = shutil.which(f"{source.kind}-cli")
-    assert program is not None
-    options = ["--cluster-from", ids[0], "--cluster-to", ids[1], "--cluster-slots", str(SLOTS_MOVED)]
-    done = subprocess.run(
-        [program, "--cluster", "reshard", f"127.0.0.1:{source.port}", *options, "--cluster-yes"],
-        capture_output=True,
-        text=True,
-        timeout=RESHARD_DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_slots_move_back_and_forth_under_requests(make_cluster: Callable[..., Cluster]) -> None:
@@ -77,7 +55,7 @@ def test_slots_move_back_and_forth_under_requests(make_cluster: Callable[..., Cl
         with Load(connect, ask, clients=TAGS * 2, timeout_s=60.0) as load:
             for source, target in ((here, there), (there, here)):
                 load.wait_for_replies(30)
-                _reshard(source, target)
+                cluster.move(source, target, SLOTS_MOVED)
             load.wait_for_replies(30)
         load.check(60.0)
         assert not load.errors

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +20,7 @@ from support.waiting import wait_until
 
 SLOTS = 16384
 FORM_DEADLINE_S = 60.0
+CLI_DEADLINE_S = 120.0
 
 
 @dataclass
@@ -80,6 +83,41 @@ class Cluster:
         slot = key_slot(key.encode())
         return next(shard for shard in self.shards if shard.first_slot <= slot <= shard.last_slot)
 
+    def add(self, server: Server) -> None:
+        """Add an empty master without slots, as an operator does."""
+        self._cli("add-node", f"127.0.0.1:{server.port}")
+        everyone = {node_id(member) for member in (*self.servers, server)}
+        for member in (*self.servers, server):
+            with contextlib.closing(member.client()) as client:
+                wait_until(partial(_knows, client, everyone), FORM_DEADLINE_S, "the new one is known")
+
+    def move(self, source: Server, target: Server, slots: int) -> None:
+        """Move the lowest slots of `source` to `target`."""
+        options = ["--cluster-from", node_id(source).decode(), "--cluster-to", node_id(target).decode()]
+        self._cli("reshard", *options, "--cluster-slots", str(slots), "--cluster-yes")
+
+    def remove(self, server: Server) -> None:
+        """Have all others forget a master without slots."""
+        self._cli("del-node", node_id(server).decode())
+
+    def _cli(self, command: str, *arguments: str) -> None:
+        """`redis-cli --cluster`, or that of this kind of server, by way of the first master; it refuses while
+        the nodes do not agree on who has which slots.
+        """
+        address = f"127.0.0.1:{self.masters[0].port}"
+        wait_until(
+            lambda: self._run_cli("check", address).returncode == 0, FORM_DEADLINE_S, "the nodes agree"
+        )
+        places = (*arguments, address) if command == "add-node" else (address, *arguments)
+        done = self._run_cli(command, *places)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _run_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        program = shutil.which(f"{self.masters[0].kind}-cli")
+        assert program is not None
+        command = [program, "--cluster", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=CLI_DEADLINE_S, check=False)
+
     def _form(self) -> None:
         with contextlib.ExitStack() as stack:
             clients = {s.port: stack.enter_context(contextlib.closing(s.client())) for s in self.servers}
@@ -110,6 +148,12 @@ class Cluster:
         for shard in self.shards:
             for replica in shard.replicas:
                 wait_for_replica(shard.master, replica)
+
+
+def node_id(server: Server) -> bytes:
+    with contextlib.closing(server.client()) as client:
+        name: bytes = client.execute_command("CLUSTER", "MYID")
+        return name
 
 
 def _knows(client: redis.Redis, everyone: set[bytes]) -> bool:

@@ -1,0 +1,47 @@
+"""The nodes of a cluster, as CLUSTER NODES tells them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node. `connected`: the bus has a line to it; `failed`: the cluster agrees that it is down."""
+
+    id: str
+    host: str
+    port: int
+    myself: bool
+    master: bool
+    failed: bool
+    connected: bool
+    slots: Ranges  # those that it serves, moving ones among them until they have moved
+
+
+def parse_nodes(text: str) -> list[Node]:
+    """One line a node: `<id> <ip:port@bus[,host]> <flags> <master> <ping> <pong> <epoch> <link> <slot>...`.
+
+    Those whose names are not known yet are left out.
+    """
+    return [
+        _node(*line.split()) for line in text.splitlines() if "handshake" not in line and "noaddr" not in line
+    ]
+
+
+def _node(
+    name: str, address: str, flags: str, master: str, ping: str, pong: str, epoch: str, link: str, *slots: str
+) -> Node:
+    host, _, port = address.partition("@")[0].rpartition(":")
+    words = flags.split(",")
+    mine = "myself" in words
+    ranges = sorted(_range(part) for part in slots if not part.startswith("["))  # [: on its way
+    connected = mine or link == "connected"
+    return Node(name, host, int(port), mine, "master" in words, "fail" in words, connected, tuple(ranges))
+
+
+def _range(part: str) -> tuple[int, int]:
+    first, _, last = part.partition("-")
+    return int(first), int(last or first)

@@ -1,0 +1,72 @@
+"""Shards that join a cluster, leave it, or were away: all masters end up with the same registrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from support.cluster import Cluster
+from support.functions import answering_misses, register
+from support.server import Server
+from support.waiting import wait_until
+
+from keymiss.hashtags import hash_tag_of
+
+FOLLOW_S = 30.0
+COUNT_SHARDS = "GB('ShardsIDReader').count().run()"
+
+
+def sessions(client: redis.Redis) -> list[Any]:
+    """Name, description, requirements and registrations of each session."""
+    return [
+        (entry[1], entry[3], entry[13], entry[15]) for entry in client.execute_command("RG.PYDUMPSESSIONS")
+    ]
+
+
+def paused(client: redis.Redis) -> list[bytes]:
+    """The ids of stream registrations that are paused."""
+    entries = client.execute_command("RG.DUMPREGISTRATIONS")
+    return [entry[1] for entry in entries if entry[7][-2:] == [b"status", b"PAUSED"]]
+
+
+def test_a_master_that_joins_has_all_registrations_and_serves_its_slots(
+    make_cluster: Callable[..., Cluster], make_server: Callable[..., Server]
+) -> None:
+    cluster = make_cluster(shards=2)
+    first, second = cluster.masters
+    joining = make_server(settings={"cluster-enabled": "yes", "cluster-node-timeout": 2000})
+    with first.client() as client, joining.client() as newcomer:
+        named = (*("ID", "named", "DESCRIPTION", "answers"), "REQUIREMENTS", "redis")
+        client.execute_command("RG.PYEXECUTE", answering_misses("q"), *named)
+        register(client, "GB('StreamReader').register(prefix='s:*')")
+        register(client, "GB('CommandReader').register(trigger='t', onRegistered=lambda: log('here now'))")
+        register(client, answering_misses("removed"))
+        *_, stream, _, removed = (entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS"))
+        client.execute_command("RG.PAUSEREGISTRATIONS", stream)
+        client.execute_command("RG.UNREGISTER", removed)
+
+        cluster.add(joining)
+        wait_until(
+            lambda: sessions(newcomer) == sessions(client), FOLLOW_S, "the newcomer has what the others have"
+        )
+        assert len(sessions(newcomer)) == 3
+        assert paused(newcomer) == paused(client) == [stream]
+        wait_until(lambda: "here now" in joining.log, FOLLOW_S, "onRegistered has run there")
+        assert client.execute_command("RG.TRIGGER", "t") == [b"['t']"] * 2, "it owns no slot yet"
+
+        cluster.move(first, joining, 2)
+        key = f"q{{{hash_tag_of(0)}}}"
+        assert newcomer.get(key) == f"answer for {key}".encode()
+        for shard in (first, second, joining):
+            with shard.client() as asked:
+                assert asked.execute_command("RG.PYEXECUTE", COUNT_SHARDS) == [[b"3"], []]
+                assert len(asked.execute_command("RG.INFOCLUSTER")[4]) == 3
+
+        # What a shard that has joined does concerns all; when it has left, it concerns nobody.
+        register(newcomer, "GB('CommandReader').register(trigger='later', mode='sync')")
+        assert client.execute_command("RG.TRIGGER", "later") == [b"['later']"]
+        cluster.move(joining, first, 2)
+        cluster.remove(joining)
+        assert client.execute_command("RG.PYEXECUTE", COUNT_SHARDS) == [[b"2"], []]
+        register(client, answering_misses("afterwards"))

@@ -87,7 +87,7 @@ static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_argumen
     }
     frame_writer body;
     frame_init(&body);
-    model_to_wire(m, &body);
+    frame_add_slice(&body, model_to_wire(m));
     RedisModuleString **chunks = argv + (parsed->chunks - args->all);
     return ai_store(ctx, &MODEL_STORE, argv[1], body, new_model_new(m, chunks, parsed->chunk_count));
 }

@@ -16,9 +16,9 @@
 /* ---- the job, whoever asks ---- */
 
 /* <model> <outputs> <n>; the inputs follow. */
-static void begin_body(frame_writer *body, const model *m, size_t inputs) {
+static void begin_body(frame_writer *body, model *m, size_t inputs) {
     frame_init(body);
-    model_to_wire(m, body);
+    frame_add_slice(body, model_to_wire(m));
     frame_add_number(body, (long long)m->outputs.count);
     frame_add_number(body, (long long)inputs);
 }

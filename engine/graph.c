@@ -46,7 +46,7 @@ static void add_inputs(frame_writer *out, const graph_op *op, const size_t *numb
 static void add_op(frame_writer *out, const graph_op *op, const size_t *numbers) {
     if (op->model != NULL) {
         frame_add_text(out, "MODEL");
-        model_to_wire(op->model, out);
+        frame_add_slice(out, model_to_wire(op->model));
         frame_add_number(out, (long long)op->output_count);
         add_inputs(out, op, numbers);
         return;

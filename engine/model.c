@@ -17,7 +17,13 @@ model *model_new(const model_args *args, blob *bytes) {
     return m;
 }
 
+static void forget_wire(model *m) {
+    memory.free((char *)m->wire.data);
+    m->wire = (slice){NULL, 0};
+}
+
 void model_set_names(model *m, const slice *inputs, size_t input_count, const slice *outputs, size_t output_count) {
+    forget_wire(m);
     names_free(&m->inputs);
     names_free(&m->outputs);
     m->inputs = names_copy(inputs, input_count);
@@ -43,6 +49,7 @@ void model_release(model *m) {
     names_free(&m->words);
     names_free(&m->inputs);
     names_free(&m->outputs);
+    forget_wire(m);
     stored_value_clear(&m->stored);
     memory.free(m);
 }
@@ -67,15 +74,22 @@ size_t model_bytes(const model *m) {
     return sizeof *m + said + m->bytes->size;
 }
 
-void model_to_wire(const model *m, frame_writer *out) {
-    frame_add_text(out, m->bytes->path);
-    frame_add_text(out, m->bytes->digest);
-    frame_add_text(out, model_backend_name(m->backend));
-    frame_add(out, model_device(m).data, model_device(m).len);
-    frame_add(out, model_tag(m).data, model_tag(m).len);
-    frame_add_number(out, m->batchsize);
-    frame_add_number(out, m->minbatchsize);
-    frame_add_number(out, m->minbatchtimeout_ms);
-    names_to_wire(&m->inputs, out);
-    names_to_wire(&m->outputs, out);
+slice model_to_wire(model *m) {
+    if (m->wire.data == NULL) {
+        frame_writer parts;
+        frame_init(&parts);
+        frame_add_text(&parts, m->bytes->path);
+        frame_add_text(&parts, m->bytes->digest);
+        frame_add_text(&parts, model_backend_name(m->backend));
+        frame_add(&parts, model_device(m).data, model_device(m).len);
+        frame_add(&parts, model_tag(m).data, model_tag(m).len);
+        frame_add_number(&parts, m->batchsize);
+        frame_add_number(&parts, m->minbatchsize);
+        frame_add_number(&parts, m->minbatchtimeout_ms);
+        names_to_wire(&m->inputs, &parts);
+        names_to_wire(&m->outputs, &parts);
+        m->wire = frame_whole(&parts);
+        frame_free(&parts);
+    }
+    return m->wire;
 }

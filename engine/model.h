@@ -23,6 +23,7 @@ typedef struct model {
     long long batchsize, minbatchsize, minbatchtimeout_ms;
     names inputs, outputs; /* for most backends, as the models worker told when it loaded the model */
     blob *bytes;
+    slice wire; /* see model_to_wire; NULL until it was asked for */
     run_counters counters;
     stored_value stored;
 } model;
@@ -39,7 +40,7 @@ size_t model_bytes(const model *m); /* on the heap and mapped */
 model *model_hold(model *m); /* returns m */
 void model_release(model *m); /* NULL is fine */
 
-/* The elements of a frame that say which model; see docs/channel.md. */
-void model_to_wire(const model *m, frame_writer *out);
+/* The element of a frame that says which model, see docs/channel.md; it lives as long as the model. */
+slice model_to_wire(model *m);
 
 #endif

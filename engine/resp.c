@@ -196,6 +196,17 @@ void frame_add_number(frame_writer *w, long long value) {
     frame_add(w, text, n);
 }
 
+void frame_add_slice(frame_writer *w, slice s) {
+    frame_add(w, s.data, s.len);
+}
+
+slice frame_whole(const frame_writer *w) {
+    char *data = memory.alloc(FRAME_HEADER_MAX + w->len);
+    size_t len = frame_write_header(data, w->count);
+    if (w->len) memcpy(data + len, w->data, w->len);
+    return (slice){data, len + w->len};
+}
+
 void frame_append(frame_writer *w, const frame_writer *more) {
     if (more->len) memcpy(frame_reserve(w, more->len), more->data, more->len);
     w->len += more->len;

@@ -48,7 +48,9 @@ void frame_free(frame_writer *w);
 void frame_add(frame_writer *w, const void *data, size_t len);
 void frame_add_text(frame_writer *w, const char *text); /* NUL-terminated */
 void frame_add_number(frame_writer *w, long long value);
+void frame_add_slice(frame_writer *w, slice s);
 void frame_append(frame_writer *w, const frame_writer *more); /* all of its elements */
+slice frame_whole(const frame_writer *w); /* the frame's bytes, which are the caller's to free */
 
 /* Reading elements. */
 bool slice_is(slice s, const char *text);            /* same bytes */

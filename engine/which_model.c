@@ -18,19 +18,6 @@ static const char *check_right(RedisModuleString *user_name, RedisModuleString *
     return error;
 }
 
-/* An array of the elements of a model. */
-static void answer(asker from, const model *m) {
-    frame_writer elements;
-    frame_init(&elements);
-    model_to_wire(m, &elements);
-    char *reply = memory.alloc(FRAME_HEADER_MAX + elements.len);
-    size_t len = frame_write_header(reply, elements.count);
-    memcpy(reply + len, elements.data, elements.len);
-    asker_result(from, reply, len + elements.len);
-    memory.free(reply);
-    frame_free(&elements);
-}
-
 /* MODEL <seq> <job> <key> */
 static void on_model(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     asker from;
@@ -47,9 +34,10 @@ static void on_model(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     }
     RedisModuleString *key = RedisModule_CreateString(NULL, f->parts[3].data, f->parts[3].len);
     RedisModule_SelectDb(ctx, facts.db);
-    const model *m = NULL;
+    model *m = NULL;
     if ((error = check_right(facts.user, key)) == NULL) m = model_at(ctx, key, &error);
-    if (m != NULL) answer(from, m);
+    slice said = m != NULL ? model_to_wire(m) : (slice){NULL, 0};
+    if (m != NULL) asker_result(from, said.data, said.len);
     else asker_result_error(from, error);
     RedisModule_FreeString(NULL, key);
 }

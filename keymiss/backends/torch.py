@@ -16,7 +16,8 @@ from keymiss.backends.archive import check_archive, map_weights
 from keymiss.backends.base import ARRAY_DTYPES, Array, Backend, Device, Model, unsupported
 from keymiss.errors import BackendError, ModelError
 
-_DTYPES = {dtype.name for dtype in ARRAY_DTYPES}  # torch has the names of NumPy
+_DTYPES = frozenset(ARRAY_DTYPES)
+_DTYPE_NAMES = frozenset(dtype.name for dtype in ARRAY_DTYPES)  # torch has the names of NumPy
 
 
 class TorchBackend(Backend):
@@ -61,7 +62,8 @@ class TorchModel(Model):
         if not hasattr(module, "forward"):
             raise BackendError("the TorchScript module has no forward method")
         schema = module.forward.schema
-        self._torch, self._device = torch, device
+        self._torch, self._device, self._on_cpu = torch, device, device.type == "cpu"
+        self._from_numpy, self._is_grad_enabled = torch.from_numpy, torch.is_grad_enabled
         self._forward = (
             module.forward
         )  # a call of the module itself looks for hooks, which an archive has not
@@ -69,27 +71,28 @@ class TorchModel(Model):
         self.outputs = ("",) * _count_outputs(schema.returns[0].type)
         weights = {t.untyped_storage().data_ptr(): t for t in (*module.parameters(), *module.buffers())}
         self.weight_bytes = sum(t.untyped_storage().nbytes() for t in weights.values())
-        self.mapped_bytes = map_weights(torch, module, path) if device.type == "cpu" else 0
+        self.mapped_bytes = map_weights(torch, module, path) if self._on_cpu else 0
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         torch = self._torch
+        if self._is_grad_enabled():  # on a new thread: to ask costs less than to enter and leave
+            torch.set_grad_enabled(False)
         try:
-            given = [torch.from_numpy(tensor) for tensor in tensors]
+            given = list(map(self._from_numpy, tensors))
         except TypeError:
             raise ModelError("the TORCH backend takes no STRING tensors") from None
-        if self._device.type != "cpu":
+        if not self._on_cpu:
             given = [tensor.to(self._device) for tensor in given]
-        with torch.inference_mode():
-            try:
-                result = self._forward(*given)
-            except (RuntimeError, torch.jit.Error) as error:
-                raise ModelError(f"the model failed: {useful(error)}") from None
-            results = result if isinstance(result, tuple) else (result,)
-            return [self._output(n, value) for n, value in enumerate(results)]
+        try:
+            result = self._forward(*given)
+        except (RuntimeError, torch.jit.Error) as error:
+            raise ModelError(f"the model failed: {useful(error)}") from None
+        if type(result) is tuple:
+            return [self._output(n, value) for n, value in enumerate(result)]
+        return [self._output(0, result)]
 
     def _output(self, position: int, value: Any) -> Array:
-        torch = self._torch
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, self._torch.Tensor):
             raise ModelError(f"output {position + 1} of the model is a {type(value).__name__}, not a tensor")
         return array_of(value, "output", position)
 
@@ -97,12 +100,16 @@ class TorchModel(Model):
 def array_of(tensor: Any, side: str, position: int, of: str = "model") -> Array:
     """The values of a tensor of torch, which is the output or input `position` (`side`) of a model or script
     (`of`). ModelError where no tensor key can hold them."""
-    dtype = _name_of(tensor.dtype)
-    if dtype not in _DTYPES:
-        raise unsupported(side, position, dtype, of)
-    if _name_of(tensor.layout) != "strided":
-        raise unsupported(side, position, f"a sparse tensor ({tensor.layout})", of)
-    array: Array = tensor.numpy(force=True)  # from whatever device, its values as they are
+    try:
+        array: Array = tensor.numpy()  # refuses what is not dense, on the CPU and free of gradients
+    except (TypeError, RuntimeError):
+        if _name_of(tensor.layout) != "strided":
+            raise unsupported(side, position, f"a sparse tensor ({tensor.layout})", of) from None
+        if _name_of(tensor.dtype) not in _DTYPE_NAMES:
+            raise unsupported(side, position, _name_of(tensor.dtype), of) from None
+        array = tensor.numpy(force=True)  # from whatever device, its values as they are
+    if array.dtype not in _DTYPES:
+        raise unsupported(side, position, array.dtype, of)
     return array if array.flags.c_contiguous else array.copy()
 
 

@@ -15,7 +15,16 @@ for each verb it serves, keeps its jobs in a `JobTable`, and answers each by `Jo
 
 from keymiss.channel.connection import Channel
 from keymiss.channel.deadlines import NEVER, deadline_after_ms, remaining_ms, remaining_s
-from keymiss.channel.frames import Frame, FrameReader, Part, encode, encode_pieces, number, parse_reply
+from keymiss.channel.frames import (
+    Frame,
+    FrameReader,
+    Part,
+    element,
+    encode,
+    encode_pieces,
+    number,
+    parse_reply,
+)
 from keymiss.channel.gathering import flush_gathered, gather
 from keymiss.channel.hello import PROTOCOL_VERSION, Hello
 from keymiss.channel.job import Job, JobTable
@@ -36,6 +45,7 @@ __all__ = [
     "Tensor",
     "deadline_after_ms",
     "die_with_parent",
+    "element",
     "encode",
     "encode_pieces",
     "flush_gathered",

@@ -24,6 +24,12 @@ def encode(*parts: Part) -> bytes:
     return packed
 
 
+def element(part: bytes | str) -> bytes:
+    """One element of a frame."""
+    data = part.encode() if isinstance(part, str) else part
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
 def encode_pieces(*parts: Part | memoryview) -> list[bytes | memoryview]:
     """One frame as pieces to be written one after the other, so that large parts are not copied."""
     head = bytearray(b"*%d\r\n" % len(parts))

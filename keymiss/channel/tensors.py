@@ -89,7 +89,7 @@ class Tensor:
 
     def parts(self) -> tuple[str, bytes, bytes]:
         """The three parts of a frame."""
-        return self.dtype, _packed(self.shape), self.data
+        return self.dtype, packed(self.shape), self.data
 
 
 @lru_cache(maxsize=4096)
@@ -105,12 +105,13 @@ def _size_of(dtype: str, shape: tuple[int, ...]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _packed(shape: tuple[int, ...]) -> bytes:
+def packed(shape: tuple[int, ...]) -> bytes:
+    """The second part of a tensor."""
     return struct.pack(f"<{len(shape)}q", *shape)
 
 
 @lru_cache(maxsize=4096)
-def _kind_of(dtype: bytes, packed_shape: bytes) -> tuple[str, tuple[int, ...], int]:
+def kind_of(dtype: bytes, packed_shape: bytes) -> tuple[str, tuple[int, ...], int]:
     """What the first two parts of a tensor say: its dtype, its shape, and the size of its data (see
     _size_of)."""
     name, shape = dtype.decode(), struct.unpack(f"<{len(packed_shape) // 8}q", packed_shape)
@@ -131,7 +132,7 @@ def parse_tensors(parts: list[bytes], start: int) -> tuple[list[Tensor], int]:
             )
         tensors = []
         for at in range(start + 1, end, 3):
-            dtype, shape, size = _kind_of(parts[at], parts[at + 1])
+            dtype, shape, size = kind_of(parts[at], parts[at + 1])
             data = parts[at + 2]
             known = len(data) == size and dtype != "STRING"
             tensors.append((Tensor.trusted if known else Tensor)(dtype, shape, data))

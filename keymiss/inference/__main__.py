@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import faulthandler
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,8 @@ Stop: TypeAlias = "asyncio.Future[Exception | None]"
 
 _INHERITED_FD = 3
 _BACKLOG = 128
+# torch alone is hundreds of thousands of objects to look through, and requests leave no cycles behind.
+_GC_THRESHOLDS = 100_000, 50, 50
 
 
 def main() -> None:
@@ -49,6 +52,7 @@ def main() -> None:
         os.set_inheritable(_INHERITED_FD, True)
     restart_with_jemalloc()
     spin_briefly()
+    gc.set_threshold(*_GC_THRESHOLDS)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     if arguments.listen is None:
         os.set_inheritable(_INHERITED_FD, False)

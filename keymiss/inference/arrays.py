@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import struct
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
 from keymiss.backends import Array
 from keymiss.backends.base import object_array
-from keymiss.channel.tensors import DTYPES, Tensor
+from keymiss.channel.frames import element
+from keymiss.channel.tensors import DTYPES, Tensor, kind_of, packed
+from keymiss.errors import TensorError
 
 _DTYPE_OF = {name: np.dtype(letter).newbyteorder("<") for name, letter in DTYPES.items() if letter}
 _NAME_OF = {dtype: name for name, dtype in _DTYPE_OF.items()}
@@ -26,3 +33,36 @@ def to_tensor(array: Array) -> Tensor:
     if array.dtype == object:
         return Tensor("STRING", array.shape, b"".join(value + b"\0" for value in array.flat))
     return Tensor.trusted(_NAME_OF[array.dtype], array.shape, array.tobytes())
+
+
+def array_of_parts(dtype: bytes, shape: bytes, data: bytes) -> Array:
+    """A tensor's three parts of a frame as to_array gives them. ValueError for STRING, and for what is
+    malformed."""
+    form, dimensions, size = _layout(dtype, shape)
+    if len(data) != size:
+        raise ValueError("the data does not fit the shape")
+    array: Array = np.ndarray(dimensions, form, bytearray(data))
+    return array
+
+
+def encoded(array: Array) -> bytes:
+    """The three elements of a frame; errors as to_tensor."""
+    if array.dtype == object:
+        return b"".join(element(part) for part in to_tensor(array).parts())
+    return b"%b%b\r\n" % (_head(array.dtype, array.shape), array.tobytes())
+
+
+@lru_cache(maxsize=4096)
+def _layout(dtype: bytes, shape: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    try:
+        name, dimensions, size = kind_of(dtype, shape)
+        return _DTYPE_OF[name], dimensions, size
+    except (TensorError, struct.error, KeyError) as error:  # KeyError: STRING
+        raise ValueError(f"no numbers of a fixed size: {error}") from None
+
+
+@lru_cache(maxsize=4096)
+def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What comes before the data."""
+    size = dtype.itemsize * math.prod(shape)
+    return b"%b%b$%d\r\n" % (element(_NAME_OF[dtype]), element(packed(shape)), size)

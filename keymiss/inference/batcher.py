@@ -2,8 +2,9 @@
 
 Threads
 1. `submit` and `cancel` are for the loop's thread; the thread that has the device chooses (see policy), runs
-   and answers. One forward pass at a time; the next one starts without a turn through the loop. While the
-   device idles, the loop's thread runs quick models itself: handing them over takes longer than they do.
+   and answers. One forward pass at a time; the next one starts without a turn through the loop. Quick models
+   are run by the loop's thread, while the device idles or when nothing else waits for it: handing them over
+   takes longer than they do.
 2. Everything in here that several threads touch is guarded by one lock, which is never held during a forward
    pass or a write.
 3. A request is answered exactly once, by the thread that ran it, unless it was cancelled while it waited. One
@@ -39,6 +40,7 @@ _KEPT_SPARES = 2  # threads that wait for the next script to lend the device
 _QUICK_S = 0.0004  # what a pass of a quick model costs at most
 _WAITING = 0.1  # what a second costs in which a pass does not compute: it may have had to wait for a core
 _LATEST = 0.125  # weight of the latest pass in what a model costs
+LONGEST_S = 0.02  # that the loop's thread runs quick models, and handles nothing else meanwhile
 _MAX_KNOWN = 1024  # models whose cost is known
 _GATHERED_S = 0.0005  # how long answers wait for those of the next pass, where that is quick
 
@@ -71,13 +73,17 @@ class Request:
 
 
 class DeviceQueue:
-    """One device: what waits for it, and the threads that run it, which end with the process."""
+    """One device: what waits for it, and the threads that run it, which end with the process.
 
-    def __init__(self, name: str) -> None:
+    `on_loop` calls a function on the loop's thread, from any thread; None: no thread runs quick models but
+    that which submits them."""
+
+    def __init__(self, name: str, on_loop: Callable[[Callable[[], object]], object] | None = None) -> None:
         self.batches = 0  # forward passes
         self.requests = 0  # answered
         self.cpu_s = 0.0  # time that its threads computed; not that of threads which a library adds
         self._name = name
+        self._on_loop = on_loop
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # for the thread that has the device
         self._free = threading.Condition(self._lock)  # for those that want it
@@ -89,6 +95,7 @@ class DeviceQueue:
         self._running: tuple[Sequence[Request], float] = ((), 0.0)  # the batch, and since when
         self._idle = False  # the thread that has the device waits for something to run
         self._lent_to_loop = False  # meanwhile the loop's thread has it
+        self._drain_planned = False  # the loop's thread will see to what waits
         self._cost_s: dict[Hashable, float] = {}  # of a pass, by model
         self._written_s = 0.0  # when all answers were written
         self._start_thread()
@@ -107,33 +114,56 @@ class DeviceQueue:
 
     def submit(self, request: Request) -> None:
         """Queue a request, or run it here and now. The caller bounds how many."""
-        with self._lock:
-            here = self._may_run_here(request)
-            if here:
-                self._lent_to_loop = True
-            else:
-                self._enqueue(request)
-        if here:
+        if self._may_run_here(request) and self.borrow():
             try:
                 self._serve_batch((request,), clock=monotonic)  # which costs less to ask
             finally:
-                with self._lock:
-                    self._lent_to_loop = False
-                    if self._waiting or self._returning:
-                        self._changed.notify()
+                self.give_back()
+        else:
+            with self._lock:
+                self._enqueue(request)
 
     def _may_run_here(self, request: Request) -> bool:
-        """The lock is held. Not inside another one's answer, since a DAG may have thousands of ops."""
         return (
-            self._idle
-            and not self._lent_to_loop
-            and not self._waiting
-            and not self._returning
-            and not request.rule.batchsize
+            not request.rule.batchsize
             and not request.asks
-            and self._is_quick(request)
+            and self.is_quick(request.model_key)
             and request.deadline_s > monotonic()
         )
+
+    def borrow(self) -> bool:
+        """For the loop's thread: the device, where it idles and nobody wants it, until `give_back`. False too
+        where that thread has it already: a DAG may have thousands of ops, each in the answer of another."""
+        with self._lock:
+            lends = self._idle and not self._lent_to_loop and not self._waiting and not self._returning
+            self._lent_to_loop |= lends
+            return lends
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._lent_to_loop = False
+            if self._waiting or self._returning:
+                self._changed.notify()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether requests wait. For the thread that has the device, which need not know it to the moment."""
+        return bool(self._waiting or self._returning)
+
+    def is_quick(self, model_key: Hashable) -> bool:
+        """Whether its passes are done before they could be handed to another thread."""
+        return self._cost_s.get(model_key, NEVER) <= _QUICK_S
+
+    def ran(self, model_key: Hashable, used_s: float) -> bool:
+        """Count a pass that the loop's thread has run alone on the borrowed device. Whether the model is
+        quick still."""
+        cost_s = self._cost_s.get(model_key, used_s)
+        cost_s += _LATEST * (used_s - cost_s)
+        self._cost_s[model_key] = cost_s
+        self.batches += 1
+        self.requests += 1
+        self.cpu_s += used_s
+        return cost_s <= _QUICK_S
 
     def _enqueue(self, request: Request) -> None:
         """The lock is held."""
@@ -227,10 +257,7 @@ class DeviceQueue:
 
     def _may_gather(self, batch: Sequence[Request]) -> bool:
         """Whether the answers so far may wait for those of this batch."""
-        return self._is_quick(batch[0]) and monotonic() - self._written_s < _GATHERED_S
-
-    def _is_quick(self, request: Request) -> bool:
-        return self._cost_s.get(request.model_key, NEVER) <= _QUICK_S
+        return self.is_quick(batch[0].model_key) and monotonic() - self._written_s < _GATHERED_S
 
     def _serve_batch(self, batch: Sequence[Request], clock: Callable[[], float] = thread_time) -> None:
         """`clock` tells how long this thread has computed."""
@@ -278,23 +305,58 @@ class DeviceQueue:
                     self._let_go()
                     if not self._wait_as_spare():
                         return ()
-                now_s = monotonic()
-                decision = next_batch(
-                    (group for group, _ in self._waiting.values()), now_s, self._shares.used_s
-                )
-                if decision.group is not None and decision.batch is not None:
-                    waiting = decision.group.waiting
-                    assert isinstance(waiting, deque)
-                    for _ in range(decision.batch.taken):
-                        waiting.popleft()
-                    if not waiting:
-                        self._drop_empty()
-                    return decision.batch.jobs
-                if not wait:
-                    return ()
+                drains = self._loop_drains()
+                batch, wake_s = ((), NEVER) if drains else self._next()
+                if batch or not wait:
+                    return batch
+                if drains and self._on_loop is not None and not self._drain_planned:
+                    self._drain_planned = True
+                    self._on_loop(self._drain)
                 self._idle = True
-                self._changed.wait(None if decision.wake_s == NEVER else max(0.0, decision.wake_s - now_s))
+                self._changed.wait(None if wake_s == NEVER else max(0.0, wake_s - monotonic()))
                 self._idle = False
+
+    def _next(self) -> tuple[tuple[Request, ...], float]:
+        """The batch to run now, taken out of its group, and if there is none when there may be. The lock is
+        held."""
+        decision = next_batch(
+            (group for group, _ in self._waiting.values()), monotonic(), self._shares.used_s
+        )
+        if decision.group is None or decision.batch is None:
+            return (), decision.wake_s
+        waiting = decision.group.waiting
+        assert isinstance(waiting, deque)
+        for _ in range(decision.batch.taken):
+            waiting.popleft()
+        if not waiting:
+            self._drop_empty()
+        return decision.batch.jobs, NEVER
+
+    def _loop_drains(self) -> bool:
+        """Whether all that waits is for the loop's thread. The lock is held."""
+        return (
+            self._on_loop is not None
+            and bool(self._waiting)
+            and all(
+                self.is_quick(group.model) and not group.rule.batchsize and not waiting[0].job.asks
+                for group, waiting in self._waiting.values()
+            )
+        )
+
+    def _drain(self) -> None:
+        """The loop's thread: run what waits, while all of that is quick and the device idles."""
+        until_s = monotonic() + LONGEST_S
+        drained = False
+        while not drained and monotonic() < until_s:
+            with self._lock:
+                self._drain_planned = False
+                free = self._idle and not self._lent_to_loop and not self._returning
+                batch = self._next()[0] if free and self._loop_drains() else ()
+                self._lent_to_loop |= bool(batch)
+            if batch:
+                self._serve_batch(batch, clock=monotonic)
+                self.give_back()
+            drained = not batch
 
     def _drop_empty(self) -> None:
         """The lock is held."""
@@ -306,11 +368,7 @@ class DeviceQueue:
     @staticmethod
     def _fail(batch: Sequence[Request], error: Exception) -> None:
         """An error of a batch is every request's error, and counts for each."""
-        text = (
-            error.reply
-            if isinstance(error, BackendError)
-            else f"ERR the model failed: {type(error).__name__}: {error}"
-        )
+        text = error_text(error)
         for request in batch:
             request.answer(Outcome((), text, duration_us=0, calls=1, samples=0, errors=1))
 
@@ -330,3 +388,10 @@ def _group_key(request: Request) -> Hashable:
     if not request.rule.batchsize or not joinable(request.tensors):
         return request.model_key, None
     return request.model_key, likeness(request.tensors)
+
+
+def error_text(error: Exception) -> str:
+    """What a client is told, code first."""
+    if isinstance(error, BackendError):
+        return error.reply
+    return f"ERR the model failed: {type(error).__name__}: {error}"

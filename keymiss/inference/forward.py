@@ -41,9 +41,14 @@ def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[lis
 def run_model(model: Model, arrays: Sequence[Array]) -> list[Array]:
     """One forward pass, which gives as many outputs as the model has."""
     outputs = model.run(arrays)
-    if len(outputs) != len(model.outputs):
-        raise ModelError(f"the model gave {len(outputs)} outputs where it promised {len(model.outputs)}")
+    check_outputs(outputs, len(model.outputs))
     return outputs
+
+
+def check_outputs(outputs: Sequence[Array], promised: int) -> None:
+    """ModelError where a pass gave another number of outputs than it should."""
+    if len(outputs) != promised:
+        raise ModelError(f"the model gave {len(outputs)} outputs where it promised {promised}")
 
 
 def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Tensor]]:

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keymiss.backends import Device, Model, backend_class
-from keymiss.channel import Frame, Part, Tensor, number, parse_tensors, tensor_parts
+from keymiss.channel import Frame, Part, Tensor, number, parse_reply, parse_tensors, tensor_parts
 from keymiss.errors import ChannelError
 from keymiss.inference.batcher import Outcome
 from keymiss.inference.policy import Rule
 from keymiss.inference.store import Identity
 
 OK, NA = b"+OK\r\n", b"+NA\r\n"
-_MODEL_FIXED_PARTS = (
-    8  # <path> <digest> <backend> <device> <tag> <batchsize> <minbatchsize> <minbatchtimeout_ms>
-)
+_MODEL_FIXED_PARTS = 8  # up to its minbatchtimeout_ms
 _MAX_OUTPUTS = 1 << 16  # of an op
 
 
@@ -37,21 +35,27 @@ class ModelParts(NamedTuple):
     rule: Rule
 
     @classmethod
-    def parse(cls, parts: Frame, start: int) -> tuple[ModelParts, int]:
-        """The model at parts[start], and the index behind it. ChannelError where it is malformed,
-        BackendError where its device is none."""
-        end = _skip_names(parts, _skip_names(parts, start + _MODEL_FIXED_PARTS))
-        return _parse_model(tuple(parts[start:end])), end
+    def parse(cls, parts: Frame, at: int) -> ModelParts:
+        """The model that is parts[at]. ChannelError where it is malformed, BackendError where its device is
+        none."""
+        if at >= len(parts):
+            raise ChannelError("malformed frame: too short")
+        return _parse_model(parts[at])
 
 
 @lru_cache(maxsize=1024)  # every job of a model names it by the same bytes
-def _parse_model(parts: tuple[bytes, ...]) -> ModelParts:
-    path, digest, backend, device, _tag, _, _, _, count, *names = map(_text, parts)
-    inputs, outputs = tuple(names[: int(count)]), tuple(names[int(count) + 1 :])
+def _parse_model(said: bytes) -> ModelParts:
+    parts = parse_reply(said)
+    if not isinstance(parts, list) or not all(type(part) is bytes for part in parts):
+        raise ChannelError("malformed model: not an array of bulk strings")
+    inputs, at = _counted(parts, _MODEL_FIXED_PARTS)
+    outputs, _ = _counted(parts, at)
+    path, digest, backend, device = map(_text, parts[:4])
     kind = backend_class(backend)
-    if not kind.takes_names:  # a frame names them once the module knows them; the model is the same
-        inputs = outputs = ()
-    identity = Identity(digest, kind.name, Device.parse(device), inputs, outputs)
+    names = (
+        (inputs, outputs) if kind.takes_names else ((), ())
+    )  # the module knows them later; it is the same model
+    identity = Identity(digest, kind.name, Device.parse(device), *(tuple(map(_text, some)) for some in names))
     rule = Rule(number(parts[5]), number(parts[6]), number(parts[7]) / 1000) if kind.batches else Rule()
     return ModelParts(Path(path), identity, rule)
 
@@ -66,11 +70,10 @@ class RunParts(NamedTuple):
     @classmethod
     def parse(cls, parts: Frame, start: int) -> RunParts:
         """ChannelError, BackendError: see ModelParts."""
-        model, at = ModelParts.parse(parts, start)
-        if at >= len(parts):
-            raise ChannelError("malformed RUN: too short")
-        tensors, _ = parse_tensors(parts, at + 1)
-        return cls(model, number(parts[at]), tensors)
+        model = ModelParts.parse(parts, start)
+        (outputs,), at = _numbers(parts, start + 1, 1)
+        tensors, _ = parse_tensors(parts, at)
+        return cls(model, outputs, tensors)
 
 
 class ScriptParts(NamedTuple):
@@ -143,8 +146,8 @@ class GraphParts:
 def _parse_op(parts: Frame, start: int) -> tuple[OpParts, int]:
     kind = parts[start] if start < len(parts) else b""
     if kind == b"MODEL":
-        model, at = ModelParts.parse(parts, start + 1)
-        (outputs,), at = _numbers(parts, at, 1)
+        model = ModelParts.parse(parts, start + 1)
+        (outputs,), at = _numbers(parts, start + 2, 1)
         inputs, at = _counted_numbers(parts, at)
         return OpParts(model, outputs, inputs), at
     if kind != b"SCRIPT":

@@ -38,7 +38,8 @@ class ScriptHost:
         queue. Neither waits for others to fill a batch, and neither counts for AI.INFO of the model."""
 
         def find(answer: Future[Model | Outcome], reply: bytes) -> None:
-            parts, _ = ModelParts.parse([_part(item) for item in understood(reply)], 0)
+            understood(reply)  # which may be an error
+            parts = ModelParts.parse([reply], 0)
             if parts.identity.device == self._device:
                 self._runner.with_model(parts, partial(settle, answer), partial(fail, answer))
                 return
@@ -59,12 +60,3 @@ class ScriptHost:
 
     def _ask(self, verb: str, *parts: bytes, then: Callable[[Future[T], bytes], object]) -> T:
         return self._runner.asker.ask(self._job, self._queue, verb, *parts, then=then)
-
-
-def _part(item: object) -> bytes:
-    """An element of a model in an array reply, as it is in a frame."""
-    if isinstance(item, int):
-        return b"%d" % item
-    if isinstance(item, bytes):
-        return item
-    raise ScriptError("malformed answer to MODEL")

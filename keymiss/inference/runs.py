@@ -6,7 +6,7 @@ Everything here runs on the loop's thread; a run's `answer` is called there or o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,10 +50,18 @@ class Runner:
         for task in self._tasks:
             task.cancel()
 
+    def key(self, parts: ModelParts) -> Hashable:
+        """What runs of one model have in common."""
+        # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
+        return parts.identity, parts.rule, self.worker.loads[parts.identity]
+
+    def loaded(self, parts: ModelParts) -> Model | None:
+        """The model, held for this channel, where it is loaded."""
+        return self.worker.store.get(parts.identity, self.owner)
+
     def model(self, parts: ModelParts, outputs: int, tensors: Sequence[Tensor], run: Run) -> None:
         """Run a model, joined with other requests as its rule allows."""
-        # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
-        key = (parts.identity, parts.rule, self.worker.loads[parts.identity])
+        key = self.key(parts)
 
         def submit(model: Model) -> None:
             if wrong := mismatch(model, len(tensors), outputs):
@@ -96,7 +104,7 @@ class Runner:
         """Call `ready` with the model, at once where it is loaded."""
         store = self.worker.store
         self._with(
-            store.get(parts.identity, self.owner),
+            self.loaded(parts),
             lambda: store.load(parts.identity, parts.path, self.owner),
             ready,
             fail,

@@ -32,6 +32,7 @@ from keymiss.inference.frames import (
     ran_nothing,
 )
 from keymiss.inference.graph import Graph
+from keymiss.inference.quick import QuickRuns
 from keymiss.inference.runs import Run, Runner, refused
 from keymiss.inference.scripts import Script, Scripts
 from keymiss.inference.store import Identity, Store
@@ -40,6 +41,7 @@ WATCH_INTERVAL_S = 1.0
 HANG_TIMEOUT_MS = 30_000  # until HELLO says otherwise
 _MAX_JOBS = 65536  # of one channel, until HELLO says otherwise
 _MAX_DEVICES = 64
+_RUN = [b"RUN"]
 
 
 def cores() -> int:
@@ -105,7 +107,7 @@ class Worker:
                 raise BackendError(
                     f"{device} is one device too many: at most {_MAX_DEVICES} are used at once"
                 )
-            self._devices[device] = DeviceQueue(str(device))
+            self._devices[device] = DeviceQueue(str(device), self.loop.call_soon_threadsafe)
         return self._devices[device]
 
     def info(self) -> list[Part]:
@@ -160,6 +162,7 @@ class ShardChannel:
         self._jobs = JobTable(self._channel, worker.loop)
         self._asker = Asker(self._channel)
         self._runner = Runner(worker, self, self._asker)
+        self._quick = QuickRuns(self._channel, self._runner)
         self._kinds = {b"RUN": self._run, b"LOAD": self._load, b"COMPILE": self._compile, b"DAG": self._dag}
 
     def tell(self, info: list[Part]) -> None:
@@ -169,6 +172,8 @@ class ShardChannel:
                 self._channel.send("INFO", *info)
 
     def _job(self, frame: Frame) -> None:
+        if frame[2:3] == _RUN and self._quick.run(frame):
+            return
         job = Job(frame, self._jobs)
         if len(self._jobs.waiting) >= self._channel.hello.setting("max-jobs", _MAX_JOBS):
             self._jobs.add(job)
@@ -189,6 +194,7 @@ class ShardChannel:
     def _unload(self, frame: Frame) -> None:
         if len(frame) != 2:
             raise ChannelError("malformed UNLOAD")
+        self._quick.forget()
         self._worker.store.release(frame[1].decode("ascii", "replace"), self)
 
     def _result(self, frame: Frame) -> None:
@@ -205,7 +211,7 @@ class ShardChannel:
 
     def _load(self, job: Job) -> None:
         try:
-            model, _ = ModelParts.parse(job.parts, 4)
+            model = ModelParts.parse(job.parts, 4)
         except BackendError as error:
             _end(job, not_loaded(str(error)))
             return

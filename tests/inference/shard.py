@@ -33,10 +33,10 @@ class StoredModel:
     def __post_init__(self) -> None:
         self.digest = self.digest or hashlib.sha256(self.path.read_bytes()).hexdigest()
 
-    def parts(self) -> list[str | int]:
+    def part(self) -> bytes:
         options = [self.tag, self.batchsize, self.minbatchsize, self.minbatchtimeout_ms]
         names = [part for some in self.names for part in (len(some), *some)]
-        return [str(self.path), self.digest, self.backend, self.device, *options, *names]
+        return encode(str(self.path), self.digest, self.backend, self.device, *options, *names)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class ModelOp:
     outputs: int = 1
 
     def parts(self) -> list[bytes | str | int]:
-        return ["MODEL", *self.model.parts(), self.outputs, len(self.inputs), *self.inputs]
+        return ["MODEL", self.model.part(), self.outputs, len(self.inputs), *self.inputs]
 
 
 @dataclass
@@ -151,12 +151,12 @@ class Shard:
 
     def load(self, model: StoredModel) -> Frame:
         """The elements of DONE behind the id."""
-        return self.receive("DONE", self.job("LOAD", *model.parts()))[2:]
+        return self.receive("DONE", self.job("LOAD", model.part()))[2:]
 
     def start(
         self, model: StoredModel, tensors: Sequence[Tensor], outputs: int = 1, deadline_ms: int = 0
     ) -> int:
-        return self.job("RUN", *model.parts(), outputs, *tensor_parts(tensors), deadline_ms=deadline_ms)
+        return self.job("RUN", model.part(), outputs, *tensor_parts(tensors), deadline_ms=deadline_ms)
 
     def finish(self, job: int) -> Ran:
         parts = self.receive("DONE", job)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
 from inference.shard import Graphed, ModelOp, ScriptOp, Shard, StoredModel, StoredScript, floats
 
-from keymiss.channel import Part, encode
+from keymiss.channel import encode
 from keymiss.inference.operators import namespaces
 
 Make = Callable[..., StoredModel]
@@ -140,8 +140,7 @@ class TestAsList:
 class TestModelExecute:
     def of(self, model: StoredModel) -> bytes:
         """The RESULT of a MODEL."""
-        parts: Sequence[Part] = model.parts()
-        return encode(*parts)
+        return model.part()
 
     def run(self, shard: Shard, op: ScriptOp, reply: bytes) -> Graphed:
         job = shard.start_dag([X], [op], [1])

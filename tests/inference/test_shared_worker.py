@@ -62,7 +62,7 @@ def told(shard: Shard, wanted: Callable[[dict[str, int]], bool]) -> dict[str, in
 
 def test_shards_share_one_loaded_model(connect: Connect, model: Make) -> None:
     shards = [connect(), connect()]
-    jobs = [shard.job("LOAD", *model("Wide").parts()) for shard in shards]
+    jobs = [shard.job("LOAD", model("Wide").part()) for shard in shards]
     for shard, job in zip(shards, jobs, strict=True):
         assert shard.receive("DONE", job)[2] == b"+OK\r\n"
     info = told(shards[0], lambda info: info["models_loaded"] > 0 and info["channels"] == 2)

@@ -103,15 +103,15 @@ class RecordsSource:
         return iter(self.items)
 
 
-def scan(call: Commands, pattern: str, count: int) -> Iterator[Any]:
-    """The keys that match a pattern. A pattern without wildcards is looked up, not scanned for."""
+def scan(call: Commands, pattern: str, count: int, type_: str | None = None) -> Iterator[Any]:
+    """The keys that match a pattern, of that type where it has wildcards; one without is not scanned for."""
     if not _GLOB.intersection(pattern):
         if exists(call, pattern):
             yield pattern
         return
-    cursor = "0"
+    cursor, options = "0", () if type_ is None else ("TYPE", type_)
     while True:
-        cursor, keys = call("SCAN", cursor, "MATCH", pattern, "COUNT", count)
+        cursor, keys = call("SCAN", cursor, "MATCH", pattern, "COUNT", count, *options)
         yield from keys
         if cursor == "0":
             return

@@ -3,9 +3,11 @@
 1. Entries are read through a consumer group of the stream, so the server remembers what was read and what was
    done. A batch is acknowledged, and cut off the stream where `trimStream` says so, when its execution has
    ended.
-2. One batch of a stream runs at a time. A stream belongs to the registration that came last of those that
-   match it.
-3. What a worker had read but not acknowledged when it died is read again by the next one, first of all.
+2. One batch of a stream runs at a time, also while a registration takes the place of another. A stream
+   belongs to the registration that came last of those that match it.
+3. Events tell how many entries wait. What they cannot tell is looked up (`_Stream.look`): after
+   `start`, which is called again when this shard becomes a master or is given streams, and after an error.
+   What was read but not acknowledged then comes first, and is run again.
 4. A batch that failed is acknowledged all the same (`continue`), tried again after a while (`retry`), or
    stops the registration (`abort`).
 """
@@ -17,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError, KeymissError
 from keymiss.functions.context import Context, current
-from keymiss.functions.executions import Execution
+from keymiss.functions.executions import DONE, Execution
 from keymiss.functions.job import FunctionJob
-from keymiss.functions.readers import RecordsSource, scan
+from keymiss.functions.readers import NOT_LOCAL, RecordsSource, scan
 from keymiss.functions.records import stream_record
 from keymiss.functions.registering import StreamArguments
+from keymiss.functions.replies import text
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
@@ -30,20 +33,35 @@ if TYPE_CHECKING:
 GROUP = "__gears_consumer_group__"
 CONSUMER = "__gears_consumer__"
 OK, PAUSED, ABORTED, WAITING = "OK", "PAUSED", "ABORTED", "WAITING_FOR_RETRY_ON_FAILURE"
+AGAIN_S = 1.0  # after what will pass: another batch that runs, no free thread, an error of the server
+MOST_ERRORS = 30  # in a row, until the next entry
 _SCAN_COUNT = 1000
+# The stream is gone, or another shard's, or this one is a replica now: an event or `start` tells more.
+_GONE = ("requires the key to exist", "READONLY", "WRONGTYPE", NOT_LOCAL)
+
+_running: set[bytes] = set()  # streams of which a batch runs, whoever's: invariant 2
 
 
 class _Stream:
     """One stream of a registration. Changed by the loop's thread, and by the thread that runs its batch."""
 
-    __slots__ = ("busy", "key", "pending_first", "timer", "waiting")
+    __slots__ = ("added", "busy", "errors", "fresh", "key", "look", "retrying", "taken", "timer")
 
-    def __init__(self, key: Any) -> None:
+    def __init__(self, key: bytes) -> None:
         self.key = key
-        self.waiting = 0  # entries added that were not read yet, as far as events told
+        self.added = 0  # entries, as far as events told
+        self.taken = 0  # how many of them were read; not more than were
+        self.look = True  # invariant 3
+        self.fresh = True  # the first run is of what is pending, also where nothing is: so it is counted
         self.busy = False
-        self.pending_first = True  # invariant 3: what is pending has not been looked at
+        self.retrying = False
+        self.errors = 0  # of the server, in a row
         self.timer: Any = None
+
+    @property
+    def waiting(self) -> int:
+        """Entries that were not read yet; never too few, and too many only for a moment."""
+        return self.added - self.taken
 
 
 class StreamConsumer:
@@ -53,14 +71,18 @@ class StreamConsumer:
         self._gears = gears
         self._registration = registration
         self._arguments = arguments
-        self._streams: dict[str | bytes, _Stream] = {}
-        self._status = OK
+        self._streams: dict[bytes, _Stream] = {}
+        self._aborted = False
         self._stopped = False
         self._lags: tuple[int, int, int] = (0, 0, 0)  # last and sum, in ms, and of how many
 
     @property
     def status(self) -> str:
-        return PAUSED if self._registration.paused else self._status
+        if self._registration.paused:
+            return PAUSED
+        if self._aborted:
+            return ABORTED
+        return WAITING if any(stream.retrying for stream in list(self._streams.values())) else OK
 
     def lags(self) -> list[Any]:
         """Times from an entry's addition to the end of its execution, as RG.DUMPREGISTRATIONS shows them."""
@@ -69,9 +91,9 @@ class StreamConsumer:
         return ["lastEstimatedLagMS", last, "avgEstimatedLagMS", average]
 
     def start(self) -> None:
-        """Read what is in the streams already. In the pool, since it scans."""
+        """Read what is in the streams already. In the background, since it scans."""
         if self._registration.mode != "sync" and not self._registration.paused:
-            self._gears.shard.in_pool(self._find, self._context(None))
+            self._gears.in_background(self._find)
 
     def stop(self) -> None:
         """The registration is gone."""
@@ -85,26 +107,24 @@ class StreamConsumer:
 
     def fire(self, job: FunctionJob) -> None:
         """An entry was added to a stream. The loop's thread."""
-        registration = self._registration
-        if (
-            self.status not in (OK, WAITING)
-            or job.on_replica
-            or not self._gears.registrations.owns(registration, job.key)
-        ):
-            job.done(b"")
-            return
-        stream = self._stream(job.key)
-        stream.waiting += 1
-        if registration.mode == "sync":
-            token = current.set(self._context(job))
-            try:
-                self._go(stream, inline=True)
-            finally:
-                current.reset(token)
-            job.done(b"")
-            return
+        if not job.on_replica and self._gears.registrations.owns(self._registration, job.key):
+            stream = self._stream(job.key)
+            stream.added += 1
+            stream.errors = 0
+            if self._registration.mode == "sync":
+                self._run_sync(stream, job)
+            self._gears.shard.call_soon(self._consider, stream)
         job.done(b"")
-        self._gears.shard.call_soon(self._consider, stream)
+
+    def _run_sync(self, stream: _Stream, job: FunctionJob) -> None:
+        """Run the batches that are there, while the server waits."""
+        token = current.set(self._context(job))
+        try:
+            while self._may_run(stream) and (stream.look or stream.waiting >= self._arguments.batch):
+                self._occupy(stream)
+                self._go(stream, job=job)
+        finally:
+            current.reset(token)
 
     def _stream(self, key: bytes) -> _Stream:
         stream = self._streams.get(key)
@@ -115,37 +135,53 @@ class StreamConsumer:
     def _context(self, job: FunctionJob | None) -> Context:
         return Context(job, session=self._registration.session, async_allowed=True)
 
-    def _find(self) -> None:
-        prefix = self._arguments.prefix
-        execute = self._gears.shard.execute
-        for key in scan(execute, _as_pattern(prefix), _SCAN_COUNT):
-            if execute("TYPE", key) == "stream":
-                raw = key.encode() if isinstance(key, str) else bytes(key)
-                self._gears.shard.call_soon(self._found, raw, execute("XLEN", key))
+    # Which streams there are
 
-    def _found(self, key: bytes, length: int) -> None:
+    def _find(self) -> None:
+        pattern = _as_pattern(self._arguments.prefix)
+        try:
+            for key in scan(self._gears.shard.execute, pattern, _SCAN_COUNT, "stream"):
+                raw = key.encode() if isinstance(key, str) else bytes(key)
+                self._gears.shard.call_soon(self._found, raw)
+        except KeymissError as error:
+            self._log(f"streams {pattern!r} cannot be looked for: {error}")
+
+    def _found(self, key: bytes) -> None:
         if self._gears.registrations.owns(self._registration, key):
             stream = self._stream(key)
-            stream.waiting = max(stream.waiting, length)
+            stream.look = True
             self._consider(stream)
 
+    # When a batch starts. The loop's thread
+
+    def _may_run(self, stream: _Stream) -> bool:
+        stopped = self._stopped or self._aborted or self._registration.paused
+        return not (stopped or stream.busy or stream.retrying)
+
     def _consider(self, stream: _Stream, complete: bool = False) -> None:
-        """Start a batch if one is full, or is to be started as it is (`complete`). The loop's thread."""
-        if stream.busy or self._stopped or self.status != OK or not stream.waiting:
+        """Start a batch if one is full, or is to be started as it is (`complete`)."""
+        if not self._may_run(stream):
             return
-        if stream.waiting >= self._arguments.batch or complete:
+        if stream.look or stream.waiting >= self._arguments.batch or (complete and stream.waiting):
             self._stop_timer(stream)
-            stream.busy = True
-            try:
-                self._gears.shard.in_pool(lambda: self._go(stream, inline=False), self._context(None))
-            except KeymissError:  # too much waits for a thread: the next entry, or the timer, tries again
-                stream.busy = False
-                self._start_timer(stream, 1.0)
-        elif self._arguments.duration_ms and stream.timer is None:
+            self._start(stream, complete)
+        elif stream.waiting and self._arguments.duration_ms and stream.timer is None:
             self._start_timer(stream, self._arguments.duration_ms / 1000)
 
+    def _start(self, stream: _Stream, complete: bool) -> None:
+        if stream.key in _running:
+            self._start_timer(stream, AGAIN_S)
+            return
+        self._occupy(stream)
+        try:
+            self._gears.shard.in_pool(lambda: self._go(stream, complete=complete), self._context(None))
+        except KeymissError:  # too much waits for a thread
+            self._free(stream)
+            self._start_timer(stream, AGAIN_S)
+
     def _start_timer(self, stream: _Stream, delay_s: float) -> None:
-        stream.timer = self._gears.shard.loop.call_later(delay_s, self._on_timer, stream)
+        if not self._stopped and stream.timer is None:
+            stream.timer = self._gears.shard.loop.call_later(delay_s, self._on_timer, stream)
 
     def _on_timer(self, stream: _Stream) -> None:
         stream.timer = None
@@ -157,100 +193,152 @@ class StreamConsumer:
             stream.timer.cancel()
             stream.timer = None
 
+    def _go_on(self, stream: _Stream) -> None:
+        """A batch has ended. Every thread."""
+        self._free(stream)
+        self._gears.shard.call_soon(self._consider, stream)
+
+    @staticmethod
+    def _occupy(stream: _Stream) -> None:
+        stream.busy = True
+        _running.add(stream.key)
+
+    @staticmethod
+    def _free(stream: _Stream) -> None:
+        stream.busy = False
+        _running.discard(stream.key)
+
     # Batches, in the thread that runs them
 
-    def _go(self, stream: _Stream, inline: bool) -> None:
+    def _go(self, stream: _Stream, complete: bool = False, job: FunctionJob | None = None) -> None:
+        """`job` is the one that waits for a sync run, in whose thread this is."""
         try:
-            if stream.pending_first:
-                self._create_group(stream)
-                stream.pending_first = False
-                self._run(stream, self._read(stream, "0"), inline, pending=True)
-            elif not inline or stream.waiting >= self._arguments.batch:
-                self._run(stream, self._read(stream, ">"), inline)
-            if inline and stream.waiting >= self._arguments.batch:
-                self._run(stream, self._read(stream, ">"), inline)
+            entries = self._next(stream, complete)
+            stream.errors = 0
         except KeymissError as error:
-            stream.busy = False
-            stream.waiting = 0
-            self._gears.shard.log(f"stream {stream.key!r} cannot be read: {error}", "warning")
+            self._failed(stream, error)
+            return
+        if not entries and not stream.fresh:
+            self._go_on(stream)
+            return
+        stream.fresh = False
+        self._registration.run_records(
+            RecordsSource(tuple(stream_record(text(stream.key), *entry) for entry in entries)),
+            self._context(job),
+            lambda execution: self._ended(stream, [entry[0] for entry in entries], execution),
+        )
+
+    def _next(self, stream: _Stream, complete: bool) -> list[Any]:
+        """The entries of the next batch; none where too few are there."""
+        added, batch = stream.added, self._arguments.batch
+        if stream.look:
+            self._create_group(stream)
+            pending = self._pending(stream)
+            if pending or stream.fresh:
+                return pending
+        if stream.look or batch > 1:
+            unread = self._unread(stream)
+            stream.taken = added - unread
+            stream.look = False
+            if unread < (1 if complete else batch):
+                return []
+        entries = self._read(stream, ">")
+        stream.taken = stream.taken + batch if len(entries) == batch else added
+        return entries
 
     def _create_group(self, stream: _Stream) -> None:
         try:
-            self._gears.shard.execute("XGROUP", "CREATE", stream.key, GROUP, "0", "MKSTREAM")
+            self._gears.shard.execute("XGROUP", "CREATE", stream.key, GROUP, "0")
         except GearsError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
+    def _pending(self, stream: _Stream) -> list[Any]:
+        """What was read but not acknowledged. Entries that are cut off the stream meanwhile are done with."""
+        while entries := self._read(stream, "0"):
+            there = [entry for entry in entries if entry[1] is not None]
+            if there:
+                return there
+            self._gears.shard.execute("XACK", stream.key, GROUP, *(entry_id for entry_id, _ in entries))
+        return []
+
+    def _unread(self, stream: _Stream) -> int:
+        """How many entries nobody has read."""
+        execute = self._gears.shard.execute
+        for group in execute("XINFO", "GROUPS", stream.key):
+            facts = dict(zip(group[::2], group[1::2], strict=True))
+            if facts["name"] == GROUP:
+                if facts["lag"] is not None:
+                    return int(facts["lag"])
+                after = (
+                    f"({facts['last-delivered-id']}"  # the server has lost count, as where some were deleted
+                )
+                return len(execute("XRANGE", stream.key, after, "+", "COUNT", self._arguments.batch))
+        return 0
+
     def _read(self, stream: _Stream, start: str) -> list[Any]:
         """The next entries of the group, or with "0" those that were read and not acknowledged."""
-        batch = self._arguments.batch
         reply = self._gears.shard.execute(
-            *("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", batch, "STREAMS", stream.key, start)
+            *("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", self._arguments.batch),
+            *("STREAMS", stream.key, start),
         )
         return list(reply[0][1]) if reply else []
 
-    def _run(self, stream: _Stream, entries: list[Any], inline: bool, pending: bool = False) -> None:
-        key = stream.key.decode(errors="surrogateescape")
-        gone = [entry_id for entry_id, fields in entries if fields is None]  # pending, but trimmed meanwhile
-        records = [stream_record(key, entry_id, fields) for entry_id, fields in entries if fields is not None]
-        if gone:
-            self._gears.shard.execute("XACK", stream.key, GROUP, *gone)
-        if not records and not pending:
-            stream.waiting = 0
-            stream.busy = False
-            return
-        ids = [record["id"] for record in records]
-        self._registration.run_records(
-            RecordsSource(tuple(records)),
-            self._context(current.get().job if inline else None),
-            lambda execution: self._ended(stream, ids, execution, inline, pending),
-        )
+    def _failed(self, stream: _Stream, error: KeymissError) -> None:
+        """The stream cannot be read: it is gone or has moved away, or the server cannot just now."""
+        stream.look = True
+        stream.taken = stream.added
+        stream.errors += 1
+        if stream.errors == 1 and not _means(error, "NOGROUP", *_GONE):
+            self._log(f"stream {stream.key!r} cannot be read: {error}")
+        self._gears.shard.call_soon(self._after_error, stream, error)
 
-    def _ended(
-        self, stream: _Stream, ids: list[str], execution: Execution, inline: bool, pending: bool
-    ) -> None:
-        failed = bool(execution.errors)
+    def _after_error(self, stream: _Stream, error: KeymissError) -> None:
+        self._free(stream)
+        if _means(error, *_GONE) or stream.errors > MOST_ERRORS:
+            self._streams.pop(stream.key, None)
+        else:
+            self._start_timer(stream, AGAIN_S)
+
+    def _ended(self, stream: _Stream, ids: list[str], execution: Execution) -> None:
         if ids:
-            now_ms = int(time.time() * 1000)
-            lag = max(0, now_ms - int(ids[-1].partition("-")[0]))
+            lag = max(0, int(time.time() * 1000) - int(ids[-1].partition("-")[0]))
             self._lags = (lag, self._lags[1] + lag, self._lags[2] + 1)
-        if failed and self._arguments.policy == "abort":
-            self._status = ABORTED
-        elif failed and self._arguments.policy == "retry":
-            self._status = WAITING
-            self._gears.shard.call_soon(self._wait_for_retry, stream)
-            return
+        policy = self._arguments.policy if execution.errors else "continue"
+        if policy == "abort":
+            self._aborted = True
+        elif policy == "retry":
+            stream.retrying = stream.look = True
+            self._gears.shard.call_soon(self._retry_later, stream)
+        elif self._stopped and execution.status != DONE:
+            pass  # who takes the place of this registration runs it again
         elif ids:
             self._acknowledge(stream, ids)
-            if not pending:
-                stream.waiting = max(0, stream.waiting - len(ids))
-        if not inline:
-            self._gears.shard.call_soon(self._go_on, stream)
+        self._go_on(stream)
 
-    def _wait_for_retry(self, stream: _Stream) -> None:
+    def _retry_later(self, stream: _Stream) -> None:
         self._gears.shard.loop.call_later(self._arguments.retry_interval_s, self._retry, stream)
 
     def _retry(self, stream: _Stream) -> None:
-        if self._stopped or self._status != WAITING:
-            return
-        self._status = OK
-        stream.pending_first = True
-        stream.waiting = max(1, stream.waiting)
-        self._go_on(stream, complete=True)
-
-    def _go_on(self, stream: _Stream, complete: bool = False) -> None:
-        stream.busy = False
-        self._consider(stream, complete)
+        stream.retrying = False
+        self._consider(stream)
 
     def _acknowledge(self, stream: _Stream, ids: list[str]) -> None:
-        execute = self._gears.shard.execute
-        try:
-            execute("XACK", stream.key, GROUP, *ids)
-            if self._arguments.trim:
-                milliseconds, _, number = ids[-1].partition("-")
-                execute("XTRIM", stream.key, "MINID", f"{milliseconds}-{int(number) + 1}")
-        except GearsError as error:
-            self._gears.shard.log(f"stream {stream.key!r} cannot be acknowledged: {error}", "warning")
+        commands: list[tuple[Any, ...]] = [("XACK", stream.key, GROUP, *ids)]
+        if self._arguments.trim:
+            milliseconds, _, number = ids[-1].partition("-")
+            commands.append(("XTRIM", stream.key, "MINID", f"{milliseconds}-{int(number) + 1}"))
+        for answer in self._gears.shard.execute_all(commands):
+            if isinstance(answer, GearsError):
+                stream.look = True
+                self._log(f"stream {stream.key!r} cannot be acknowledged: {answer}")
+
+    def _log(self, message: str) -> None:
+        self._gears.shard.log(message, "warning")
+
+
+def _means(error: KeymissError, *words: str) -> bool:
+    return any(word in str(error) for word in words)
 
 
 def _as_pattern(prefix: str) -> str:

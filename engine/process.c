@@ -102,14 +102,21 @@ int process_start(process *p, const char *python, const char *module, char *erro
     return fds[0];
 }
 
+/* The worker leads a group: what its functions have started is in it. Its number is not given to others before the worker
+ * was reaped, by us or by the server, which the handle tells. */
 void process_signal(const process *p, int signal) {
     if (p->pid == 0) return;
-    if (p->handle >= 0) syscall(SYS_pidfd_send_signal, p->handle, signal, NULL, 0);
-    else kill(p->pid, signal);
+    if (p->handle >= 0 && syscall(SYS_pidfd_send_signal, p->handle, 0, NULL, 0) != 0) return;
+    kill(-p->pid, signal);
 }
 
 bool process_reap(process *p) {
-    if (p->pid && waitpid(p->pid, NULL, WNOHANG) == 0) return false;
+    siginfo_t ended = {0};
+    if (p->pid && waitid(P_PID, (id_t)p->pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0) {
+        if (ended.si_pid == 0) return false;
+        kill(-p->pid, SIGKILL); /* nothing that it has started outlives it */
+        waitpid(p->pid, NULL, WNOHANG);
+    }
     if (p->handle >= 0) close(p->handle);
     *p = (process){.handle = -1};
     return true;

@@ -14,6 +14,7 @@ typedef struct process {
 /* Start `<python> -m <module>` with one end of a socket pair as descriptor 3, the server's stdout and stderr, and nothing
  * else. Returns our end (non-blocking, close-on-exec), or -1 with a reason in error. An empty python is searched for. */
 int process_start(process *p, const char *python, const char *module, char *error, size_t error_size);
+/* To the process and to those that it has started (those that left its group excepted). */
 void process_signal(const process *p, int signal);
 /* If it has ended (the server itself may have learnt of it first), let go of it and say true. */
 bool process_reap(process *p);

@@ -86,6 +86,16 @@ static const numeric_setting numbers[] = {
     /* hiredis counts in int, and a tensor of a larger size does not fit a server's string either (512 MiB). */
     {"max-frame-bytes", &settings.max_frame_bytes, 1 * GIB, 64 * KIB, 2 * GIB - 1, REDISMODULE_CONFIG_MEMORY},
     {"functions-threads", &settings.functions_threads, 3, 1, 64, 0},
+    /* 1: everything runs in the worker. More: executions of RG.PYEXECUTE, and what asks for it, in so many beside it. */
+    {"functions-processes", &settings.functions_processes, 1, 1, 64, 0},
+    /* The limits of what functions take (docs/limits.md). Memory is that of one process, and what most hosts can spare. */
+    {"functions-memory", &settings.functions_memory, 4 * GIB, 0, 1024 * GIB, REDISMODULE_CONFIG_MEMORY},
+    {"functions-children", &settings.functions_children, 64, 0, 4096, 0},
+    {"functions-output", &settings.functions_output, 1 * MIB, 4 * KIB, 1 * GIB, REDISMODULE_CONFIG_MEMORY},
+    /* Half of the largest frame: a reply that is larger would end the channel, and with it everyone's jobs. */
+    {"max-result-bytes", &settings.max_result_bytes, 512 * MIB, 1 * KIB, 2 * GIB - 1, REDISMODULE_CONFIG_MEMORY},
+    /* Longer than any import but those of the largest libraries, on a slow machine; other coroutines wait meanwhile. */
+    {"loop-timeout-ms", &settings.loop_timeout_ms, 10 * SECOND_MS, 100, DAY_MS, 0},
     {"models-threads", &settings.models_threads, 0, 0, 1024, 0},
     /* The original's: a reply's bulk string holds at most 512 MiB. */
     {"model-chunk-size", &settings.model_chunk_size, 535822336, 1, 511 * MIB, 0},

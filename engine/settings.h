@@ -19,6 +19,12 @@ typedef struct settings_values {
     long long max_channel_bytes;      /* waiting to be sent on one channel */
     long long max_frame_bytes;
     long long functions_threads;
+    long long functions_processes;    /* 1: functions run in the worker alone */
+    long long functions_memory;       /* bytes of one functions process; 0: no limit */
+    long long functions_children;     /* processes that functions may have started at a time */
+    long long functions_output;       /* bytes that functions may print and log in a second */
+    long long max_result_bytes;       /* of one reply of a function */
+    long long loop_timeout_ms;        /* longest that a coroutine may compute without awaiting */
     long long models_threads;         /* 0: as many as cores */
     long long model_chunk_size;       /* bytes per element of AI.MODELGET's blob */
     long long answer_ttl_ms;          /* for functions: how long they cache an answer; 0: not at all */

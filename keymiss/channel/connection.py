@@ -75,7 +75,7 @@ class Channel:
         self._poll.register(sock, select.POLLIN)
         self._on_hello = on_hello
         self._on_end = on_end
-        self._handlers = {b"HELLO": self._greet, b"SETTING": self._set, b"PING": self._pong, **handlers}
+        self._handlers = {b"HELLO": self._greet, b"SETTING": self.set, b"PING": self._pong, **handlers}
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._unsent: deque[bytes | memoryview] = deque()
@@ -256,7 +256,8 @@ class Channel:
         self._on_hello(self.hello)
         self.send("READY", PROTOCOL_VERSION, os.getpid())
 
-    def _set(self, frame: Frame) -> None:
+    def set(self, frame: Frame) -> None:
+        """SETTING. A worker that has to act on a change handles the frame itself, and gives it on to this."""
         if len(frame) != 3:
             raise ChannelError("malformed SETTING")
         self.hello.settings[frame[1].decode()] = frame[2].decode("utf-8", "surrogateescape")

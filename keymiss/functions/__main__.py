@@ -11,12 +11,12 @@ import socket
 import sys
 
 from keymiss.channel import die_with_parent
+from keymiss.functions.output import Allowance, Output
 
 CHANNEL_FD = 3
 
 
 def main() -> None:
-    faulthandler.enable()
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is for the server
     try:
@@ -24,6 +24,8 @@ def main() -> None:
     except OSError:
         sys.exit("keymiss.functions is started by keymiss.so, with a socket as descriptor 3")
     sock.set_inheritable(False)
+    output = Output(Allowance())
+    faulthandler.enable(output.stderr)
     from keymiss.functions import (
         gears,
         gearsclient,
@@ -33,7 +35,7 @@ def main() -> None:
 
     runtime.install_modules()
     gearsclient.install()
-    worker.main(sock, gears.Gears)
+    worker.main(sock, gears.Gears, output)
 
 
 main()

@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from keymiss.channel import NEVER
 from keymiss.functions import replies
 from keymiss.functions.context import Context, current
 from keymiss.functions.drive import Drive, run_inline
@@ -29,6 +31,8 @@ Waiter = Callable[["Execution"], object]
 
 RUNNING, DONE, ABORTED = "running", "done", "aborted"
 ABORTED_TEXT = "execution was aborted"
+TIMED_OUT_TEXT = f"{ABORTED_TEXT}: it took longer than it may (keymiss.execution-timeout-ms)"
+DEFAULT_EXECUTION_TIMEOUT_MS = 3_600_000
 
 
 @dataclass(eq=False, slots=True)
@@ -59,7 +63,16 @@ class Execution:
             self.status = status
             waiters, self.waiters = self.waiters, []
             for waiter in waiters:
-                waiter(self)
+                self._call(waiter)
+
+    def _call(self, waiter: Waiter) -> None:
+        """Where a waiter fails (its reply does not fit into the memory) whoever waits is told."""
+        try:
+            waiter(self)
+        except Exception as error:
+            traceback.print_exc()
+            if self.context is not None and self.context.job is not None:
+                self.context.job.fail(f"ERR {type(error).__name__}: {error}")
 
     def when_done(self, waiter: Waiter) -> None:
         """Call `waiter(self)` at the end: now where it has ended. The loop's thread, or before the start."""
@@ -68,10 +81,10 @@ class Execution:
             self.waiters.remove(waiter)
             waiter(self)
 
-    def cancel(self) -> None:
+    def cancel(self, why: str = ABORTED_TEXT) -> None:
         """Stop it where it is; its results so far are kept."""
         if self.running:
-            self.errors.append(ABORTED_TEXT)
+            self.errors.append(why)
             self.end(ABORTED)
             if self.context is not None:
                 self.context.cancel()
@@ -167,10 +180,25 @@ class Executions:
         if keep:
             self.add(execution)
         if mode == "async" and self._gears.shard.is_cluster:
+            self._limit(execution)
             self._gears.spread.start(execution, source)
         else:
             self.run_here(execution, source)
         return execution
+
+    def _limit(self, execution: Execution) -> None:
+        """Stop an execution that no job's deadline stops when keymiss.execution-timeout-ms is over."""
+        assert execution.context is not None
+        job, shard = execution.context.job, self._gears.shard
+        if job is not None and job.deadline != NEVER:
+            return
+        timeout_ms = shard.setting("execution-timeout-ms", DEFAULT_EXECUTION_TIMEOUT_MS)
+
+        def start() -> None:
+            timer = shard.loop.call_later(timeout_ms / 1000, execution.cancel, TIMED_OUT_TEXT)
+            execution.when_done(lambda _: shard.call_soon(timer.cancel))
+
+        shard.call_soon(start)
 
     def run_here(self, execution: Execution, source: Source, inline: bool = False) -> None:
         """Run the whole plan on this shard: in the pool, or in this thread where `inline`."""
@@ -182,12 +210,13 @@ class Executions:
 
         def ended(error: BaseException | None) -> None:
             if isinstance(error, Aborted):
-                execution.cancel()
+                execution.cancel(str(error) or ABORTED_TEXT)
             elif error is not None:
                 execution.errors.append(error_text(error))
             execution.end(DONE)
 
         if not inline:
+            self._limit(execution)
             Drive(self._gears.shard, work, context, ended).start()
             return
         token = current.set(context)
@@ -197,5 +226,7 @@ class Executions:
             else:
                 run_inline(work)
                 execution.end(DONE)
+        except Aborted as aborted:
+            ended(aborted)
         finally:
             current.reset(token)

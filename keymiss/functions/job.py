@@ -30,6 +30,8 @@ COMMAND, MISS, EVENT, HOOKED = b"COMMAND", b"MISS", b"EVENT", b"HOOKED"
 _FLAGS, _ARGV = 5, 6  # 4 is the database, which the server knows; COMMAND: argv follows the flags
 _REGISTRATION, _KEY, _EVENT, _TYPE, _VALUE, _EVENT_ARGV = 6, 7, 8, 9, 10, 12
 _HOOKED_ARGV = 7
+DEFAULT_MAX_RESULT_BYTES = 512 << 20
+_SMALL_REPLY = 1 << 10  # keymiss.max-result-bytes is never less
 _SHORTEST = {COMMAND: _ARGV + 1, MISS: _EVENT_ARGV, EVENT: _EVENT_ARGV, HOOKED: _HOOKED_ARGV + 1}
 
 
@@ -46,6 +48,12 @@ class FunctionJob(Job):
         self.overridden: bytes | None = None  # what override_reply gave, as RESP2; the first call wins
 
     def done(self, reply: bytes, *more: Part) -> bool:
+        if len(reply) > _SMALL_REPLY:
+            limit = self._table.channel.hello.setting("max-result-bytes", DEFAULT_MAX_RESULT_BYTES)
+            if len(reply) > limit:
+                return self.fail(
+                    f"ERR the result has {len(reply)} bytes, {limit} are allowed (keymiss.max-result-bytes)"
+                )
         if not interruptible():
             return super().done(reply, *more)
         with shielded():

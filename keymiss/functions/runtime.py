@@ -94,7 +94,9 @@ def log(*arguments: Any, level: str = "notice") -> None:
         raise GearsError("Log message must be a string")
     if level not in LOG_LEVELS:
         raise GearsError(f"Log level should be one of the following : {','.join(LOG_LEVELS)}")
-    context.shard().log(message, level)
+    shard = context.shard()
+    if shard.allowance.take_line(message):
+        shard.log(message, level)
 
 
 def configGet(*arguments: Any) -> str | None:

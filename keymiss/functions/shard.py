@@ -45,9 +45,11 @@ from keymiss.channel import (
     remaining_s,
     tensor_parts,
 )
+from keymiss.channel.frames import MAX_FRAME_BYTES, MAX_FRAME_PARTS
 from keymiss.errors import ChannelError, DeadlineError, GearsError
 from keymiss.functions import replies
 from keymiss.functions.context import NOBODY, Context, current
+from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, shielded
 from keymiss.hashtags import hash_tag_of
 
@@ -58,6 +60,8 @@ DEFAULT_JOB_TIMEOUT_MS = 60_000
 DEFAULT_THREADS = 4
 HASH_TAG_S = 1.0
 SECTION_POLL_S = 0.005
+SMALL_FRAME = 1 << 16  # keymiss.max-frame-bytes is never less
+LOG_CHARACTERS = 2000  # the server shows no more
 # How the server's words for these have always reached functions.
 _RECORDED = (
     ("ERR unknown command", "No such file or directory"),
@@ -106,6 +110,7 @@ class Shard:
         self.loop = loop
         self.pool = Pool(DEFAULT_THREADS)
         self.config: dict[str, str] = {}
+        self.allowance = Allowance()  # for what functions print and log
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Answer] = {}
         self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only
@@ -132,7 +137,6 @@ class Shard:
 
     @property
     def is_replica(self) -> bool:
-        """It is one now; what it was when the worker started may have changed."""
         return self.setting("replica", 0) == 1
 
     def setting(self, name: str, default: int) -> int:
@@ -302,7 +306,8 @@ class Shard:
     def log(self, message: str, level: str = "notice") -> None:
         """Write a line to the server's log."""
         with shielded():
-            self.channel.send(b"LOG", level, " ".join(message.splitlines()).encode("utf-8", "replace"))
+            line = " ".join(message[:LOG_CHARACTERS].splitlines())
+            self.channel.send(b"LOG", level, line.encode("utf-8", "replace"))
 
     # Running functions
 
@@ -317,7 +322,7 @@ class Shard:
         `then(task)` is called when it is done, before `spawn` returns where it never waited. The
         loop's thread only.
         """
-        task = _start_now(self.loop, _guarded(coroutine), context)
+        task = _start_now(self.loop, guarded(coroutine), context)
         if task.done():
             if then is not None:
                 then(task)
@@ -423,7 +428,7 @@ class Shard:
             for sequence, parts in questions:
                 self.channel.send_large(verb, sequence, *parts)
             return
-        frames = [encode(verb, sequence, *parts) for sequence, parts in questions]
+        frames = [self._frame(verb, sequence, *parts) for sequence, parts in questions]
         if verb == b"CALL" and questions[0][1][0] == 0 and not current.get().atomic:
             # The server cannot tell commands of no job from those of a section of no job: not in between.
             self._enter_section()
@@ -433,6 +438,18 @@ class Shard:
                 self._section.release()
         else:
             self.channel.write(*frames)
+
+    def _frame(self, *parts: Part) -> bytes:
+        """One that the server takes: it closes the channel on what is larger."""
+        frame = encode(*parts)
+        limit = self.setting("max-frame-bytes", MAX_FRAME_BYTES) if len(frame) > SMALL_FRAME else SMALL_FRAME
+        if len(frame) > limit:
+            raise GearsError(
+                f"a command of {len(frame)} bytes is too long: {limit} are allowed (keymiss.max-frame-bytes)"
+            )
+        if len(parts) > MAX_FRAME_PARTS:
+            raise GearsError(f"a command of {len(parts)} arguments is too long")
+        return frame
 
     def _end_suspended_section(self) -> None:
         """Invariant 6: the loop's thread needs the server, but a coroutine that awaits holds it."""
@@ -494,7 +511,7 @@ def _resolve(future: asyncio.Future[T], result: T) -> None:
         future.set_result(result)
 
 
-async def _guarded(coroutine: Coroutine[Any, Any, T]) -> T:
+async def guarded(coroutine: Coroutine[Any, Any, T]) -> T:
     """A task that raises one of these would take the loop down with it."""
     try:
         return await coroutine

@@ -1,7 +1,11 @@
 """The functions worker: takes frames from the module and gives each to what serves it.
 
-Here is only who gets what, when a job may run, and what happens when its handler fails; `Services`
-do the work. All of this file runs on the loop's thread.
+Here is only who gets what, when a job may run, what happens when its handler fails, and when the worker is of
+no use any more; `Services` do the work. All of this file runs on the loop's thread but `_watch_children`.
+
+A worker that functions have spoilt (docs/limits.md says how) answers the jobs that cannot be run twice, says
+why in the log, and ends with all processes that functions have started. The module starts another, and gives
+it the other jobs.
 """
 
 from __future__ import annotations
@@ -10,20 +14,28 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from time import sleep
 from typing import Protocol
 
 from keymiss.channel import Channel, Frame, Hello, JobTable, number, peer_pid, watch_pid
 from keymiss.errors import ChannelError, KeymissError
-from keymiss.functions import context
-from keymiss.functions.job import COMMAND, FunctionJob
+from keymiss.functions import context, forks
+from keymiss.functions.errors import Aborted
+from keymiss.functions.holding import DEFAULT_LOOP_TIMEOUT_MS, Holding
+from keymiss.functions.job import COMMAND, HOOKED, FunctionJob
+from keymiss.functions.limits import Limits, end_group
+from keymiss.functions.output import DEFAULT_BYTES, Output
 from keymiss.functions.shard import DEFAULT_THREADS, Shard
 
 SWITCH_INTERVAL_S = 0.0005  # a busy thread must not keep the loop waiting
 WATCH_S = 1.0
-STUCK_GRACE_S = 5.0
+CHILDREN_WATCH_S = 0.1  # a shell starts a thousand processes in a second
+CHILDREN_COUNTS = 10  # after one was started, and as long as there are any
+_NOT_TWICE = (COMMAND, HOOKED)  # jobs that the module does not give to another worker
 
 
 class Services(Protocol):
@@ -53,8 +65,12 @@ class Worker:
         self.shard: Shard
         self._services: Services
         self._loop = loop
+        self._children = threading.Event()  # a function has started a process: there is something to count
+        self.limits = Limits(os.getpid(), self._children.set)
+        self._holding = Holding(loop)
         self._later: deque[Callable[[], object]] = deque()  # came while this thread waited for an answer
         handlers = {
+            b"SETTING": self._on_setting,
             b"JOB": self._on_job,
             b"RESULT": lambda frame: self.shard.on_answer(frame),
             b"OUTPUTS": lambda frame: self.shard.on_answer(frame),
@@ -69,12 +85,26 @@ class Worker:
         context.set_shard(self.shard)
         self._services = serve(self.shard)
         watch_pid(peer_pid(sock), loop, lambda: self.channel.end(ChannelError("the server has gone")))
-        loop.call_later(WATCH_S, self._watch)
+        forks.guard(self.channel, sock.fileno(), loop)
+        self.limits.install()
 
     def _on_hello(self, hello: Hello) -> None:
         if hello.role != "functions":
             raise ChannelError(f"this is a functions worker, the module wants a {hello.role!r} worker")
-        self.shard.pool.size = max(1, hello.setting("functions-threads", DEFAULT_THREADS))
+        self._follow_settings()
+        self._watch()
+        threading.Thread(target=self._watch_children, name="children", daemon=True).start()
+
+    def _on_setting(self, frame: Frame) -> None:
+        self.channel.set(frame)
+        self._follow_settings()
+
+    def _follow_settings(self) -> None:
+        hello, shard = self.channel.hello, self.shard
+        shard.pool.size = max(1, hello.setting("functions-threads", DEFAULT_THREADS))
+        shard.allowance.per_s = hello.setting("functions-output", DEFAULT_BYTES)
+        self._holding.limit_s = hello.setting("loop-timeout-ms", DEFAULT_LOOP_TIMEOUT_MS) / 1000
+        self.limits.follow(hello)
 
     def _on_end(self, reason: Exception | None) -> None:
         self.shard.on_end()
@@ -99,7 +129,7 @@ class Worker:
                 self._services.run(job)
             else:
                 self._services.fire(job)
-        except KeymissError as error:
+        except (KeymissError, Aborted) as error:
             job.fail(f"ERR {error}")
         except Exception as error:  # a defect of ours: the client gets an answer all the same
             traceback.print_exc()
@@ -136,20 +166,47 @@ class Worker:
     # Watching
 
     def _watch(self) -> None:
-        """Follow functions-threads; leave when no thread can be had back, so that the module starts anew."""
+        """Leave when functions have made this process useless."""
         if self.channel.closed:
             return
-        pool = self.shard.pool
-        pool.size = max(1, self.shard.setting("functions-threads", DEFAULT_THREADS))
-        if pool.stuck(STUCK_GRACE_S):
-            self.shard.log(
-                f"all {pool.size} threads are stuck beyond their deadlines: starting a new worker", "warning"
+        shard = self.shard
+        dropped = shard.allowance.dropped()
+        if dropped:
+            shard.log(
+                f"functions printed and logged {dropped} bytes more than they may (keymiss.functions-output)",
+                "warning",
             )
-            self.channel.end(ChannelError("all threads are stuck"))
+        reason = shard.pool.watch() or self.limits.memory_full()
+        if reason is not None:
+            self._give_up(reason)
+            self.channel.end(ChannelError(reason))
         self._loop.call_later(WATCH_S, self._watch)
 
+    def _watch_children(self) -> None:
+        """In a thread of its own: processes that get out of hand do so faster than the loop may turn."""
+        while self._children.wait():
+            self._children.clear()
+            for _ in range(CHILDREN_COUNTS):
+                there = self.limits.count_children()
+                if there > self.limits.children:
+                    self._give_up(
+                        f"its functions had started {there} processes, "
+                        f"{self.limits.children} are allowed (keymiss.functions-children)"
+                    )
+                    end_group(1)
+                sleep(CHILDREN_WATCH_S)
+            if there:
+                self._children.set()
 
-def main(sock: socket.socket, serve: Callable[[Shard], Services]) -> None:
+    def _give_up(self, reason: str) -> None:
+        """Say why this worker ends, also to those whose job no other worker will run. Every thread."""
+        self.shard.log(f"{reason}: starting a new worker", "warning")
+        for job in list(self.jobs.waiting.values()):
+            if job.kind in _NOT_TWICE:
+                job.fail(f"ERR the functions worker had to be ended while it ran this: {reason}")
+
+
+def main(sock: socket.socket, serve: Callable[[Shard], Services], output: Output) -> None:
     """Serve, then end the process at once:
 
     users' threads and coroutines may still run, and nobody waits for them.
@@ -158,14 +215,15 @@ def main(sock: socket.socket, serve: Callable[[Shard], Services]) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = Worker(sock, loop, serve)
+    worker.shard.allowance = output.allowance
+    worker.ended.add_done_callback(lambda _: loop.stop())
     while not worker.ended.done():
         try:
-            loop.run_until_complete(worker.ended)
-        except (SystemExit, KeyboardInterrupt) as end:  # of a task or a callback that a function started
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt, Aborted) as end:  # of what a function started
             print(f"a function cannot end its process: {end!r}", file=sys.stderr)
     reason = worker.ended.result()
     if reason is not None:
         traceback.print_exception(reason)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0 if reason is None else 1)
+    output.drain()
+    end_group(0 if reason is None else 1)

@@ -1,0 +1,74 @@
+"""A coroutine, or a `sync` function, that computes without end holds the loop's thread, and with it all other
+functions: it is interrupted.
+
+An alarm is set, and put off twice a second by the loop itself. Where the loop does not turn the alarm goes off:
+its handler runs on the loop's thread, the main one, whatever that does (in between two lines of Python, in a
+sleep, in a regular expression), sees whose code it is, and raises Aborted there where it is a function's.
+Where a function is inside our own code (it waits for the server, or writes to it) it is interrupted
+afterwards. One that catches Aborted is interrupted again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from types import FrameType
+
+from keymiss.functions.errors import Aborted
+from keymiss.functions.readers import PythonSource
+from keymiss.functions.shard import guarded
+from keymiss.functions.steps import Pipeline
+
+BEAT_S = 0.5
+AGAIN_S = 0.1
+DEFAULT_LOOP_TIMEOUT_MS = 10_000
+# The functions of ours that call functions of users.
+_CALLERS = frozenset(function.__code__ for function in (Pipeline._call, PythonSource.records, guarded))
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+class Holding:
+    """Watches one loop. Made on the main thread, which is the loop's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._limit_s = DEFAULT_LOOP_TIMEOUT_MS / 1000
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        self._beat()
+
+    @property
+    def limit_s(self) -> float:
+        """How long the loop may be held, less than BEAT_S more or less."""
+        return self._limit_s
+
+    @limit_s.setter
+    def limit_s(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._put_off()
+
+    def _put_off(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._limit_s + BEAT_S)
+
+    def _beat(self) -> None:
+        self._put_off()
+        self._loop.call_later(BEAT_S, self._beat)
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        if self._is_users(frame):
+            raise Aborted(
+                f"it computed for {self._limit_s:g} s and let no other function run "
+                "(keymiss.loop-timeout-ms)"
+            )
+
+    def _is_users(self, frame: FrameType | None) -> bool:
+        """The nearest function of this package on the stack is one that calls users' functions."""
+        while frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+            frame = frame.f_back
+        if frame is None:
+            return False
+        # Below the loop itself is a task that a function has started, or nothing: the loop waits.
+        return frame.f_code in _CALLERS or (
+            frame.f_code.co_name == "main" and asyncio.current_task(self._loop) is not None
+        )

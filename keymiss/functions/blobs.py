@@ -7,14 +7,17 @@ so that the functions of one session share them again on the other side; and the
 
 from __future__ import annotations
 
+import builtins
 import io
 import pickle
 from collections.abc import Mapping
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
 from keymiss.errors import GearsError
+from keymiss.functions.environments import ENVIRONMENT, Environment, active
 
 _GLOBALS = "globals"
 
@@ -36,6 +39,24 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._names = names
         self._globals = script_globals
+        self._builtins = script_globals.get("__builtins__", builtins)
+
+    def find_class(self, module: str, name: str) -> Any:
+        # cloudpickle's own gives functions Python's builtins: those of a session import what it requires.
+        if (module, name) == ("cloudpickle.cloudpickle", "_make_function"):
+            return self._make_function
+        return super().find_class(module, name)
+
+    def _make_function(
+        self,
+        code: CodeType,
+        its_globals: dict[str, Any],
+        name: str,
+        defaults: tuple[Any, ...] | None,
+        closure: tuple[CellType, ...] | None,
+    ) -> FunctionType:
+        its_globals["__builtins__"] = self._builtins
+        return FunctionType(code, its_globals, name, defaults, closure)
 
     def persistent_load(self, name: Any) -> Any:
         if name == _GLOBALS:
@@ -50,7 +71,8 @@ def dump(value: Any, names: Mapping[str, Any], script_globals: dict[str, Any]) -
     """Functions, and what they refer to, as bytes. GearsError where something in them cannot be."""
     file = io.BytesIO()
     try:
-        _Pickler(file, names, script_globals).dump(value)
+        with active(_environment_of(script_globals)):
+            _Pickler(file, names, script_globals).dump(value)
     except Exception as error:
         raise GearsError(f"Error occured when serialized a python callback, error={error}") from error
     return file.getvalue()
@@ -62,9 +84,15 @@ def load(blob: bytes, names: Mapping[str, Any], script_globals: dict[str, Any]) 
     GearsError where it cannot be made again here, such as for a module that is missing.
     """
     try:
-        return _Unpickler(io.BytesIO(blob), names, script_globals).load()
+        with active(_environment_of(script_globals)):
+            return _Unpickler(io.BytesIO(blob), names, script_globals).load()
     except Exception as error:
         raise GearsError(f"a function could not be loaded: {type(error).__name__}: {error}") from error
+
+
+def _environment_of(script_globals: dict[str, Any]) -> Environment | None:
+    its_builtins = script_globals.get("__builtins__")
+    return its_builtins.get(ENVIRONMENT) if isinstance(its_builtins, dict) else None
 
 
 def _by_name(value: Any) -> bool:

@@ -326,7 +326,7 @@ class Deployer:
         session = self._gears.sessions.of(
             deployed.session, deployed.description, deployed.requirements, deployed.deployment
         )
-        self._gears.requirements.provide(deployed.requirements)
+        session.prepare()
         registering = blobs.load(deployed.functions, script_globals(), session.globals)
         registration = Registration(self._gears, deployed.name, session, registering, blob)
         registration.paused = deployed.paused

@@ -24,7 +24,7 @@ from keymiss.functions.ledger import Ledger
 from keymiss.functions.peers import Peers
 from keymiss.functions.pool import Pool
 from keymiss.functions.registrations import Registrations
-from keymiss.functions.requirements import Requirements
+from keymiss.functions.requirements import RECORD, Requirements
 from keymiss.functions.sessions import Sessions
 from keymiss.functions.shard import Shard
 from keymiss.functions.spread import Spread
@@ -39,7 +39,6 @@ class Gears:
         self.shard = shard
         self._background = Pool(BACKGROUND_THREADS)
         self.config = Config(shard)
-        self.requirements = Requirements(self)
         self.sessions = Sessions(self)
         self.executions = Executions(self)
         self.registrations = Registrations(self)
@@ -47,13 +46,20 @@ class Gears:
         self.deployer = Deployer(self)
         self.peers = Peers(self)
         self.peers.answer("deploy", self.deployer.adopt)
+        self.requirements = Requirements(self)
         self.agreement = Agreement(self)
         self.spread = Spread(self)
         self.run = Commands(self).run
         self.fire = self.registrations.fire
-        self.restore = self.deployer.restore
-        self.forget = self.deployer.forget
         self.receive = self.peers.receive
+
+    def restore(self, name: str, blob: bytes) -> None:
+        """REGISTRATION: a registration that the server has, or a record of requirements."""
+        (self.requirements if name.startswith(RECORD) else self.deployer).restore(name, blob)
+
+    def forget(self, name: str) -> None:
+        """UNREGISTRATION."""
+        (self.requirements if name.startswith(RECORD) else self.deployer).forget(name)
 
     def in_background(self, function: Callable[[], object], context: Context | None = None) -> None:
         """Run what waits for the server or for other shards.

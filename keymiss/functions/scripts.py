@@ -38,6 +38,7 @@ class Options:
     upgrade: bool = False
     replaced: str = ""
     requirements: tuple[str, ...] = ()
+    anew: bool = False  # install the requirements again
 
     @classmethod
     def parse(cls, arguments: list[str]) -> Options:
@@ -50,6 +51,8 @@ class Options:
                 options.blocking = False
             elif word == "UPGRADE":
                 options.upgrade = True
+            elif word == "FORCE_REINSTALL_REQUIREMENTS":
+                options.anew = True
             elif word == "REQUIREMENTS":
                 options.requirements = tuple(rest)
             elif word in _WITH_VALUE:
@@ -148,8 +151,13 @@ class Script:
         self._gears.shard.in_pool(self._read, self._context)
 
     def _read(self) -> None:
+        with self._gears.requirements.claimed(self._options.requirements):
+            self._execute()
+
+    def _execute(self) -> None:
+        options = self._options
         try:
-            self._gears.requirements.provide(self._options.requirements)
+            self._session.use(self._gears.requirements.provide_everywhere(options.requirements, options.anew))
             code = compile(self._source, "<string>", "exec")
         except Exception as error:
             self._job.done(replies.error(str(error) if isinstance(error, GearsError) else short_text(error)))

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from keymiss.functions.builder import Run
 from keymiss.functions.context import Context
+from keymiss.functions.environments import Environment
 from keymiss.functions.executions import Execution
 from keymiss.functions.futures import createFuture, setFutureResults
 from keymiss.functions.registering import Registering
@@ -42,6 +43,15 @@ class Session:
         self.requirements = requirements
         self.globals: dict[str, Any] = script_globals()
         self.registrations: dict[str, Registration] = {}
+
+    def prepare(self) -> None:
+        """Have its requirements installed on this shard. GearsError where they cannot be."""
+        self.use(self._gears.requirements.provide(self.requirements))
+
+    def use(self, environment: Environment | None) -> None:
+        """Its scripts and functions import from this environment."""
+        if environment is not None:
+            self.globals["__builtins__"] = environment.builtins
 
     @property
     def background(self) -> Session:
@@ -107,9 +117,11 @@ class Sessions:
     def keep(self, session: Session) -> None:
         """This session now owns its name: it has registrations."""
         self._by_name[session.name] = session
+        self._gears.requirements.note_use(session.requirements)
         self._by_deployment[session.name, session.deployment] = session
 
     def release(self, session: Session) -> None:
         """Forget a session that has no registrations any more."""
         if not session.registrations and self._by_name.get(session.name) is session:
             del self._by_name[session.name]
+            self._gears.requirements.sweep_soon()

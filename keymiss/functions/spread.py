@@ -145,7 +145,7 @@ class Spread:
 
         def load() -> None:
             try:
-                self._gears.requirements.provide(requirements)
+                host.prepare()
                 plan, source = blobs.load(blob, script_globals(), host.globals)
             except GearsError as error:
                 for peer in shards:

@@ -98,8 +98,8 @@ def dump_sessions(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> byt
 
 
 def dump_requirements(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.PYDUMPREQS: the requirements that this shard's worker has provided."""
-    return nested([["Name", name, "IsInstalled", "yes"] for name in gears.requirements.provided()])
+    """RG.PYDUMPREQS: the requirements of sessions on this shard, with the wheels of each one's set."""
+    return nested(list(gears.requirements.shown()))
 
 
 def _with_session(registration: Registration) -> list[Any]:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 GROUP = "__gears_consumer_group__"
 CONSUMER = "__gears_consumer__"
 OK, PAUSED, ABORTED, WAITING = "OK", "PAUSED", "ABORTED", "WAITING_FOR_RETRY_ON_FAILURE"
-AGAIN_S = 1.0  # after what will pass: another batch that runs, no free thread, an error of the server
+AGAIN_S = 1.0  # after what will pass: no free thread, an error of the server
+TURN_S = 0.1  # to look whether the batch of another registration has ended
 MOST_ERRORS = 30  # in a row, until the next entry
 _SCAN_COUNT = 1000
 # The stream is gone, or another shard's, or this one is a replica now: an event or `start` tells more.
@@ -170,7 +171,7 @@ class StreamConsumer:
 
     def _start(self, stream: _Stream, complete: bool) -> None:
         if stream.key in _running:
-            self._start_timer(stream, AGAIN_S)
+            self._start_timer(stream, TURN_S)
             return
         self._occupy(stream)
         try:
@@ -297,6 +298,8 @@ class StreamConsumer:
         self._free(stream)
         if _means(error, *_GONE) or stream.errors > MOST_ERRORS:
             self._streams.pop(stream.key, None)
+        elif stream.errors == 1 and _means(error, "NOGROUP"):  # the stream is another than it was
+            self._consider(stream)
         else:
             self._start_timer(stream, AGAIN_S)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Callable
 
+import pytest
 import redis
 from support.functions import register
 from support.server import Server
@@ -80,3 +83,128 @@ def test_a_paused_stream_goes_on_where_it_stopped(client: redis.Redis) -> None:
     assert entry[7][-1] == b"PAUSED" and batches(client) == []
     client.execute_command("RG.UNPAUSEREGISTRATIONS", entry[1])
     wait_until(lambda: batches(client) == [b"1-1"], 10.0, "the entry ran")
+
+
+def test_what_was_read_is_read_again_whole_by_one_that_takes_less_at_a_time(client: redis.Redis) -> None:
+    register(client, f"{TELL}.register('s', batch=6, mode='async_local', onFailedPolicy='abort')")
+    client.set("batches", "not a list")  # so that the function fails: its entries stay pending
+    add(client, *(f"1-{n}" for n in range(1, 7)))
+    wait_until(lambda: stream_status(client) == b"ABORTED", 10.0, "the batch failed")
+    client.delete("batches")
+    client.execute_command("RG.UNREGISTER", client.execute_command("RG.DUMPREGISTRATIONS")[0][1])
+    register(client, f"{TELL}.register('s', batch=4, mode='async_local')")
+    wait_until(lambda: batches(client) == [b"1-1,1-2,1-3,1-4", b"1-5,1-6"], 10.0, "all six are run")
+
+
+def stream_status(client: redis.Redis) -> bytes:
+    (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
+    status: bytes = entry[7][-1]
+    return status
+
+
+def test_a_deleted_stream_stays_deleted_and_begins_anew(client: redis.Redis) -> None:
+    register(client, f"{TELL}.register('s', mode='async_local')")
+    add(client, "1-1")
+    wait_until(lambda: batches(client) == [b"1-1"], 10.0, "the first entry ran")
+    client.delete("s")
+    add(client, "1-1", "1-2")
+    wait_until(lambda: batches(client) == [b"1-1"] * 2 + [b"1-2"], 10.0, "the new entries ran")
+    client.delete("s")
+    register(client, f"{TELL}.register('t', mode='async_local')")
+    add(client, "1-1", key="t")
+    wait_until(lambda: len(batches(client)) == 4, 10.0, "another stream's entry ran")
+    assert not client.exists("s")
+
+
+def test_a_stream_that_is_tried_again_does_not_hold_up_the_others(client: redis.Redis) -> None:
+    register(
+        client,
+        "def f(r):\n    if r['key'] == 's:bad': raise Exception('no')\n    execute('INCR', 'done')\n"
+        "GB('StreamReader').foreach(f)"
+        ".register('s:*', mode='async_local', onFailedPolicy='retry', onFailedRetryInterval=600)",
+    )
+    add(client, "1-1", key="s:bad")
+    wait_until(lambda: stream_status(client) == b"WAITING_FOR_RETRY_ON_FAILURE", 10.0, "one failed")
+    add(client, "1-1", "1-2", key="s:good")
+    wait_until(lambda: client.get("done") == b"2", 10.0, "the other went on")
+
+
+def test_a_sync_batch_that_is_not_full_runs_when_its_time_is_over(client: redis.Redis) -> None:
+    register(client, f"{TELL}.register('s', batch=3, duration=50, mode='sync')")
+    add(client, "1-1", "1-2", "1-3", "1-4")
+    assert batches(client) == [b"1-1,1-2,1-3"]
+    wait_until(lambda: batches(client) == [b"1-1,1-2,1-3", b"1-4"], 10.0, "the last ran by itself")
+
+
+def test_an_upgrade_waits_for_the_batch_that_runs(client: redis.Redis) -> None:
+    script = (
+        "import time\n"
+        "def f(r):\n"
+        "    execute('RPUSH', 'batches', r['id'])\n"
+        "    while execute('GET', 'hold'): time.sleep(0.01)\n"
+        "GB('StreamReader').foreach(f).register('s', mode='async_local')"
+    )
+    client.set("hold", 1)
+    client.execute_command("RG.PYEXECUTE", script, "ID", "streams")
+    add(client, "1-1")
+    wait_until(lambda: batches(client) == [b"1-1"], 10.0, "the first entry is being worked on")
+    client.execute_command(
+        "RG.PYEXECUTE", f"{TELL}.register('s', mode='async_local')", "ID", "streams", "UPGRADE"
+    )
+    add(client, "1-2")
+    client.delete("hold")
+    wait_until(lambda: len(batches(client)) == 2, 10.0, "the second entry ran")
+    assert batches(client) == [b"1-1", b"1-2"]
+
+
+HELD = (
+    "import time\n"
+    "def f(ids):\n"
+    "    for entry in ids:\n"
+    "        execute('RPUSH', 'batches', entry)\n"
+    "        while entry == '1-7' and execute('GET', 'hold'): time.sleep(0.01)\n"
+)
+
+
+@pytest.mark.parametrize("persistence", ["snapshot", "append only file"])
+def test_a_killed_server_loses_no_entry_and_repeats_no_batch_that_was_done(
+    make_server: Callable[..., Server], persistence: str
+) -> None:
+    log = {"appendonly": "yes", "appendfsync": "always"}
+    server = make_server(settings=log if persistence == "append only file" else {"save": ""})
+    with server.client() as client:
+        register(client, f"{HELD}{BATCH}.foreach(f).register('s', batch=5, mode='async_local')")
+        client.set("hold", 1)
+        add(client, *(f"1-{n}" for n in range(1, 16)))
+        wait_until(lambda: len(batches(client)) == 7, 10.0, "the second batch is being worked on")
+        if persistence == "snapshot":
+            client.save()
+        else:
+            client.delete("hold")
+            wait_until(lambda: len(batches(client)) >= 8, 10.0, "it goes on")
+    server.kill()
+    server.start()
+    with server.client() as client:
+        client.delete("hold")
+        wait_until(lambda: client.xlen("s") == 0, 20.0, "all is done")
+        times = Counter(batches(client))
+    assert set(times) == {f"1-{n}".encode() for n in range(1, 16)}
+    once = 5 if persistence == "snapshot" else 0
+    assert all(times[f"1-{n}".encode()] == 1 for n in range(1, once + 1))
+    assert all(count <= 2 for count in times.values())
+
+
+def test_entries_that_are_kept_are_not_read_again_by_the_next_worker(fresh_server: Server) -> None:
+    with fresh_server.client() as client:
+        register(client, f"{TELL}.register('s', mode='async_local', trimStream=False)")
+        add(client, "1-1", "1-2")
+        wait_until(lambda: len(batches(client)) == 2, 10.0, "both ran")
+        wait_until(
+            lambda: client.xpending("s", "__gears_consumer_group__")["pending"] == 0, 10.0, "they are done"
+        )
+        old = fresh_server.worker_pid("functions")
+        os.kill(old, signal.SIGKILL)
+        fresh_server.wait_for_worker("functions", other_than=old)
+        add(client, "1-3")
+        wait_until(lambda: len(batches(client)) == 3, 10.0, "the third ran")
+        assert batches(client) == [b"1-1", b"1-2", b"1-3"]

@@ -9,6 +9,7 @@ KeymissError
  │   ├─ BackendMissing   the backend's library is not installed: the text names the command that installs it
  │   ├─ ModelError       a forward pass failed
  │   └─ ScriptError      a script, or what a client asks of it, is at fault: its text is the whole reply
+ ├─ FunctionError    a function that cannot be sent, or a result of one that cannot be read
  └─ GearsError       what functions see as `redisgears.GearsError` (its repr is `gears.error`)
      └─ GearsFlatError   raised by `flat_error()`: reported by its text alone, without a traceback
 """
@@ -21,6 +22,7 @@ __all__ = [
     "BusyError",
     "ChannelError",
     "DeadlineError",
+    "FunctionError",
     "GearsError",
     "GearsFlatError",
     "KeymissError",
@@ -48,6 +50,10 @@ class BusyError(KeymissError):
 
 class TensorError(KeymissError, ValueError):
     """A dtype, a shape and data that do not make a tensor."""
+
+
+class FunctionError(KeymissError, ValueError):
+    """A function, or the result of one, cannot travel between a program and a shard."""
 
 
 class BackendError(KeymissError):

@@ -1,9 +1,11 @@
-"""Talking to a running Keymiss from outside: AI.* with numpy arrays, where it is, which shards it has.
+"""Talking to a running Keymiss from outside: AI.* with numpy arrays, functions, where it is, which shards it
+has.
 
-    from keymiss.client import AI, AsyncAI
+    from keymiss.client import AI, AsyncAI, AsyncGears, Gears
 
     ai = AI(redis.Redis())                  # or AI(redis.RedisCluster(...))
     ai = AsyncAI(redis.asyncio.Redis())     # or AsyncAI(redis.asyncio.RedisCluster(...))
+    gears = Gears(redis.Redis())            # and so on
 
 docs/client.md has examples.
 """
@@ -17,7 +19,9 @@ from .where import STATE_FILE, Address, find_server
 
 if TYPE_CHECKING:
     from .ai import AI, AsyncAI
+    from .builders import Results, Session
     from .dag import Dag
+    from .gears import AsyncBuilder, AsyncExecution, AsyncGears, Builder, Execution, Gears
     from .pipelines import AsyncPipeline, Pipeline
 
 __all__ = [
@@ -25,10 +29,18 @@ __all__ = [
     "STATE_FILE",
     "Address",
     "AsyncAI",
+    "AsyncBuilder",
+    "AsyncExecution",
+    "AsyncGears",
     "AsyncPipeline",
+    "Builder",
     "Dag",
+    "Execution",
+    "Gears",
     "Pipeline",
     "Registration",
+    "Results",
+    "Session",
     "Shard",
     "connect",
     "find_server",
@@ -41,9 +53,17 @@ __all__ = [
 _NEED_NUMPY = {
     "AI": "ai",
     "AsyncAI": "ai",
+    "AsyncBuilder": "gears",
+    "AsyncExecution": "gears",
+    "AsyncGears": "gears",
     "AsyncPipeline": "pipelines",
+    "Builder": "gears",
     "Dag": "dag",
+    "Execution": "gears",
+    "Gears": "gears",
     "Pipeline": "pipelines",
+    "Results": "builders",
+    "Session": "builders",
 }
 
 

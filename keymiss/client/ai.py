@@ -14,41 +14,23 @@ What each method takes, gives and raises stands in `commands.py`, once for both.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
-from . import commands, delivery
-from .commands import Command
+from . import commands
+from .base import AsyncClient, Client
 from .dag import Dag
 from .methods import awaiting, building, sending
 from .pipelines import AsyncPipeline, Pipeline
 
-T = TypeVar("T")
 
-
-class AI:
+class AI(Client):
     """AI.* on `client`, a redis.Redis or a redis.RedisCluster, which stays usable for everything else.
 
     Threads may share it. TypeError for an asyncio client.
     """
 
-    def __init__(self, client: Any) -> None:
-        if inspect.iscoroutinefunction(client.execute_command):
-            raise TypeError(f"{type(client).__name__} is an asyncio client: use AsyncAI")
-        self.redis = client
-        self._in_cluster = delivery.is_cluster(client)
-
-    def run(self, command: Command[T]) -> T:
-        """Send one of `commands` and wait for its result."""
-        if not self._in_cluster:
-            return command.parse(delivery.execute(self.redis, command))
-        replies = [
-            delivery.execute_in_cluster(self.redis, command, target)
-            for target in delivery.targets(self.redis, command)
-        ]
-        return command.join([command.parse(reply) for reply in replies])
+    _counterpart = "AsyncAI"
 
     def pipeline(self, transaction: bool | None = None) -> Pipeline:
         """A pipeline: commands are queued, and sent together by `execute()`.
@@ -82,28 +64,13 @@ class AI:
     dag = building(Dag[list[Any]])
 
 
-class AsyncAI:
+class AsyncAI(AsyncClient):
     """AI.* on `client`, a redis.asyncio.Redis or RedisCluster, which stays usable for everything else.
 
     TypeError for a synchronous client.
     """
 
-    def __init__(self, client: Any) -> None:
-        if not inspect.iscoroutinefunction(client.execute_command):
-            raise TypeError(f"{type(client).__name__} is no asyncio client: use AI")
-        self.redis = client
-        self._in_cluster = delivery.is_cluster(client)
-
-    async def run(self, command: Command[T]) -> T:
-        """Send one of `commands` and wait for its result."""
-        if not self._in_cluster:
-            return command.parse(await self.redis.execute_command(*command.args, **delivery.UNDECODED))
-        await self.redis.initialize()  # does nothing but the first time: where the slots are
-        asked = [
-            self.redis.execute_command(*command.args, **delivery.UNDECODED, **target)
-            for target in delivery.targets(self.redis, command)
-        ]
-        return command.join([command.parse(reply) for reply in await asyncio.gather(*asked)])
+    _counterpart = "AI"
 
     def pipeline(self, transaction: bool | None = None) -> AsyncPipeline:
         """A pipeline: commands are queued, and sent together by `await execute()`.

@@ -38,6 +38,7 @@ class Where(Enum):
     )  # the shard of its key, which redis-py would ask the server for, sending it all arguments
     SHARDS = auto()  # every shard; the answers are joined
     NODES = auto()  # every node, replicas too
+    SHARD = auto()  # any shard, or the node that the command names
     ANY = auto()  # any node
 
 
@@ -50,6 +51,7 @@ class Command(Generic[T]):
     where: Where = Where.KEY
     routing: Key | None = None  # where the command's first argument is not the key whose shard it goes to
     join: Callable[[list[T]], T] = lambda results: results[0]
+    node: Any = None  # of redis-py's cluster client
 
     @property
     def name(self) -> str:

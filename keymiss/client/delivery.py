@@ -8,6 +8,7 @@ redis-py has for when there is no hiredis. asyncio's connections do so by themse
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from redis.client import NEVER_DECODE
@@ -36,10 +37,17 @@ def targets(cluster: Any, command: Command[Any]) -> list[dict[str, Any]]:
         return [{}]
     if command.where is Where.TOLD_KEY:
         return [{"target_nodes": cluster.get_node_from_key(command.key)}]
+    if command.where is Where.SHARD:
+        return [{"target_nodes": command.node or any_shard(cluster)}]
     if command.where is Where.ANY:
         return [{"target_nodes": cluster.get_random_node()}]
     nodes = cluster.get_primaries() if command.where is Where.SHARDS else cluster.get_nodes()
     return [{"target_nodes": node} for node in nodes]
+
+
+def any_shard(cluster: Any) -> Any:
+    """The master of any shard."""
+    return random.choice(cluster.get_primaries())
 
 
 def execute(client: Any, command: Command[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Uses AI and AsyncAI, of a server and of a cluster, with the redis-py of the environment that it runs in.
+"""Uses AI, Gears and their asyncio forms, of a server and of a cluster, with the redis-py that it finds.
 
     python every_form.py PORT CLUSTER_PORT MODEL_FILE TAG...
 
@@ -17,7 +17,7 @@ import numpy as np
 import redis
 import redis.asyncio
 
-from keymiss.client import AI, AsyncAI
+from keymiss.client import AI, AsyncAI, AsyncGears, Gears
 
 CLIENTS: list[dict[str, Any]] = [{"protocol": 2}, {"protocol": 3}, {"protocol": 3, "decode_responses": True}]
 LARGE = np.arange(100_000, dtype=np.float32).reshape(2, -1)  # is sent without being copied
@@ -49,6 +49,20 @@ def use(ai: AI, tag: str, blob: bytes) -> None:
         raise AssertionError("there is no such tensor")
 
 
+def use_functions(gears: Gears, shards: int) -> None:
+    builder = gears.builder("ShardsIDReader").map(lambda shard: shards).count()
+    assert builder.run() == ([shards], [])
+    execution = builder.start()
+    assert execution.results() == ([shards], [])
+    execution.drop()
+
+
+async def await_functions(gears: AsyncGears, shards: int) -> None:
+    builder = gears.builder("ShardsIDReader").count()
+    assert await builder.run() == ([shards], [])
+    assert await (await builder.start()).results() == ([shards], [])
+
+
 async def await_use(ai: AsyncAI, tag: str, blob: bytes) -> None:
     m, x, y, z = (name + tag for name in "mxyz")
     pipe = ai.pipeline(transaction=False).tensorset(x, LARGE).tensorget(x)
@@ -72,6 +86,8 @@ async def await_all(ports: list[int], tags: list[str], blob: bytes) -> None:
         cluster = redis.asyncio.RedisCluster(host="127.0.0.1", port=ports[1], **options)
         async with server, cluster:
             await await_use(AsyncAI(server), "", blob)
+            await await_functions(AsyncGears(server), 1)
+            await await_functions(AsyncGears(cluster), len(tags))
             for tag in tags:
                 await await_use(AsyncAI(cluster), tag, blob)
 
@@ -81,11 +97,13 @@ def main() -> None:
     for options in CLIENTS:
         server = redis.Redis(host="127.0.0.1", port=ports[0], **options)
         use(AI(server), "", blob)
+        use_functions(Gears(server), 1)
         if not options.get("decode_responses"):
             assert (
                 AI(server).pipeline().tensorset("x", LARGE).tensorget("x").execute()[1].shape == LARGE.shape
             )
         cluster = redis.RedisCluster(host="127.0.0.1", port=ports[1], **options)
+        use_functions(Gears(cluster), len(tags))
         for tag in tags:
             use(AI(cluster), tag, blob)
         server.close()

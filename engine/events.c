@@ -10,6 +10,7 @@
  * 4. Nothing fires while data is loaded, nor on a replica for what its master writes; a miss on a replica does.
  * 5. The main thread waits for a synchronous function only while events are answered: after one that was not, they run
  *    asynchronously until one is. Else each write would wait again for a worker that is down or a function that hangs.
+ *    One that was lost with its worker is run once more that way, as asynchronous ones are.
  * 6. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
 #include "events.h"
 
@@ -213,6 +214,19 @@ void event_submit_unwatched(const event *e, int context_flags) {
 
 /* Synchronous registrations. */
 
+typedef struct sync_run {
+    const registration *registration;
+    bool lost; /* it ended with its worker */
+} sync_run;
+
+static void sync_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
+    (void)ctx;
+    sync_run *run = arg;
+    answering = result->end == JOB_DONE;
+    run->lost = result->end == JOB_FAILED;
+    if (result->end == JOB_TIMED_OUT) log_failure(run->registration, result->error);
+}
+
 static void run_put_off(RedisModuleCtx *ctx, void *arg) {
     event *e = arg;
     int flags = RedisModule_GetContextFlags(ctx);
@@ -221,13 +235,12 @@ static void run_put_off(RedisModuleCtx *ctx, void *arg) {
         event_submit_unwatched(e, flags);
         return;
     }
-    event_job job = {.kind = JOB_EVENT, .context_flags = flags, .callback = unwatched_ended,
-                     .arg = registration_hold(e->registration)};
+    sync_run run = {.registration = e->registration};
+    event_job job = {.kind = JOB_EVENT, .context_flags = flags, .callback = sync_ended, .arg = &run};
     const char *error = NULL;
     event_run_sync(ctx, e, &job, &error);
-    if (!error) return;
-    log_failure(e->registration, error);
-    registration_release(e->registration);
+    if (error) log_failure(e->registration, error);
+    if (run.lost) event_submit_unwatched(e, flags);
 }
 
 static void free_put_off(void *arg) {

@@ -84,7 +84,7 @@ static const char *send_payload(RedisModuleCtx *ctx, slice node, slice payload) 
         if (n) memcpy(chunk + HEADER_BYTES, payload.data + offset, n);
         if (RedisModule_SendClusterMessage(ctx, id, MESSAGE_TYPE, (const char *)chunk, (uint32_t)(HEADER_BYTES + n)) !=
             REDISMODULE_OK) {
-            error = "ERR that node is unknown or not connected";
+            error = "ERR it is not connected";
         }
         offset += n;
     } while (!error && offset < payload.len);

@@ -5,13 +5,14 @@ when the one before has ended on all shards. The shard that started the executio
 results.
 
 A shard that works says so every second; one that is silent for ExecutionMaxIdleTime is given up, its records
-with it, and the execution ends with an error that names it.
+with it, and the execution ends with an error that names it, be it that only one of the others missed it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Part:
         self.nodes = [shard.node for shard in shards]
         self.heard = {node: monotonic() for node in self.nodes}
         self.ended_nodes: set[str] = set()
+        self._lost: dict[str, str] = {}  # shards that were given up, and why
         self._stages = stages_of(execution.plan)
         self._owners = _owners(tuple(shards))
         self._running = len(self._stages)
@@ -104,14 +106,14 @@ class Part:
                 self._inboxes[following].sent(
                     self.gears.shard.node, *self._outboxes[following].progress(self.gears.shard.node)
                 )
-                self._or_log(lambda: self._tell_progress(self.others))
+                self._tell_progress()
             self.gears.shard.call_soon(self._stage_ended)
 
         try:
             Drive(self.gears.shard, work, context.beside(), ended).start()
         except Exception as busy:
             work.close()
-            self._in_background(partial(ended, busy))
+            self.gears.in_background(partial(ended, busy))
 
     def _stage_ended(self) -> None:
         self._running -= 1
@@ -121,16 +123,26 @@ class Part:
             self.shard_ended(self.gears.shard.node, [])
             return
         execution = self.execution
-        self._in_background(lambda: self._tell(self.initiator, "ended", list(execution.errors)))
+        self.gears.in_background(
+            partial(self._tell, self.initiator, "ended", list(execution.errors), dict(self._lost))
+        )
         execution.end(DONE)
         self._stop()
 
-    def shard_ended(self, node: str, errors: list[str]) -> None:
-        """The initiator: a shard is done, or given up. When all are, so is the execution."""
+    def shard_ended(self, node: str, errors: list[str], lost: Mapping[str, str] = {}) -> None:
+        """The initiator: a shard is done, having `lost` others, or given up.
+
+        When all are, so is the execution.
+        """
         if node in self.ended_nodes:
             return
         self.ended_nodes.add(node)
         self.execution.errors += errors
+        for other, why in lost.items():
+            if other not in self._lost:
+                self._lost[other] = why
+                self.execution.errors.append(why)
+                self.gears.shard.log(f"execution {self.execution.id}: {why}", "warning")
         if node != self.gears.shard.node:
             self.execution.shards_completed += 1
             self.execution.shards_received += 1
@@ -153,9 +165,9 @@ class Part:
 
     def _send(self, stage: int, node: str, number: int, records: list[bytes]) -> bool:
         try:
-            self._tell(node, "records", stage, number, records)
+            self._deliver(node, "records", stage, number, records)
         except GearsError as error:
-            self.execution.errors.append(f"shard {node}: {error}")
+            self.gears.shard.call_soon(self.lose, node, f"shard {node} did not answer: {error}")
             return False
         return True
 
@@ -166,9 +178,9 @@ class Part:
         if node == self.gears.shard.node:
             self._outboxes[stage].read(node, count)
         elif self.gears.shard.channel.on_loop_thread:
-            self._in_background(lambda: self._tell(node, "read", stage, count))
+            self.gears.in_background(lambda: self._tell(node, "read", stage, count))
         else:
-            self._or_log(lambda: self._tell(node, "read", stage, count))
+            self._tell(node, "read", stage, count)
 
     def take(self, node: str, stage: int, number: int, records: list[bytes]) -> None:
         """Records of another shard."""
@@ -186,11 +198,27 @@ class Part:
             self._outboxes[stage].read(node, count)
 
     def give_up(self, node: str) -> None:
-        """Go on without a shard."""
+        """Nothing more comes from a shard, and it wants nothing more."""
         for inbox in self._inboxes.values():
             inbox.give_up(node)
         for outbox in self._outboxes.values():
             outbox.give_up(node)
+
+    def lose(self, node: str, why: str) -> None:
+        """Go on without a shard that should have sent something, or taken it; without the initiator: stop."""
+        if node in self.ended_nodes:
+            return
+        sent_all = all(outbox.progress(node)[1] for outbox in self._outboxes.values())
+        has_all = all(inbox.has_all_of(node) for inbox in self._inboxes.values())
+        self.give_up(node)
+        if self.is_initiator:
+            self.shard_ended(node, [], {node: why})
+            return
+        self.ended_nodes.add(node)
+        if not (sent_all and has_all):  # else it is done, as far as this shard is concerned
+            self._lost[node] = why
+        if node == self.initiator:
+            self.execution.cancel()
 
     # Signs of life
 
@@ -199,30 +227,22 @@ class Part:
             self._stop()
             return
         self._beat = self.gears.shard.loop.call_later(BEAT_S, self._tick)
-        others = self.others
-        self._in_background(lambda: self._tell_progress(others))
+        self.gears.in_background(self._tell_progress)
         silent_since = monotonic() - self.gears.config.max_idle_s
-        for node in others:
+        for node in self.others:
             if node not in self.ended_nodes and self.heard[node] < silent_since:
-                self._silent(node)
-
-    def _silent(self, node: str) -> None:
-        self.give_up(node)
-        if self.is_initiator:
-            text = f"shard {node} did not answer within {self.gears.config.max_idle_s:g} s"
-            self.shard_ended(node, [text])
-            return
-        self.ended_nodes.add(node)
-        if node == self.initiator:
-            self.execution.cancel()
+                idle_s = self.gears.config.max_idle_s
+                self.lose(node, f"shard {node} did not answer within {idle_s:g} s")
 
     def _stop(self) -> None:
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
 
-    def _tell_progress(self, nodes: list[str]) -> None:
-        for node in nodes:
+    def _tell_progress(self) -> None:
+        for node in self.others:
+            if node in self.ended_nodes:
+                continue
             sent = {stage: outbox.progress(node) for stage, outbox in self._outboxes.items()}
             read = {stage: inbox.progress(node) for stage, inbox in self._inboxes.items()}
             self._tell(node, "alive", sent, read)
@@ -230,19 +250,15 @@ class Part:
     def tell_others(self, name: str) -> None:
         """Send all others a message that consists of its name."""
         for node in self.others:
-            self._in_background(partial(self._tell, node, name))
+            self.gears.in_background(partial(self._tell, node, name))
 
     def _tell(self, node: str, name: str, *parts: Any) -> None:
+        """One that cannot be told will be missed, which is logged."""
+        with suppress(GearsError):
+            self._deliver(node, name, *parts)
+
+    def _deliver(self, node: str, name: str, *parts: Any) -> None:
         self.gears.peers.send(node, f"execution.{name}", self.execution.id, *parts)
-
-    def _in_background(self, function: Callable[[], object]) -> None:
-        self.gears.in_background(lambda: self._or_log(function))
-
-    def _or_log(self, function: Callable[[], object]) -> None:
-        try:
-            function()
-        except GearsError as error:
-            self.gears.shard.log(f"execution {self.execution.id}: {error}", "warning")
 
 
 @lru_cache(maxsize=4)

@@ -107,8 +107,11 @@ class Peers:
         return [node.id for node in self.nodes() if node.master and not node.failed and not node.myself]
 
     def send(self, node: str, name: str, *parts: Any) -> None:
-        """Send one message. GearsError where the bus does not take it."""
-        self._gears.shard.send(node, pickle.dumps((name, *parts), pickle.HIGHEST_PROTOCOL))
+        """Send one message. GearsError, with the reason alone, where the bus does not take it."""
+        try:
+            self._gears.shard.send(node, pickle.dumps((name, *parts), pickle.HIGHEST_PROTOCOL))
+        except GearsError as error:
+            raise GearsError(str(error).removeprefix("ERR ")) from None
 
     def receive(self, node: str, payload: bytes) -> None:
         """A message from another shard. One that cannot be understood is logged."""

@@ -98,6 +98,10 @@ class Inbox:
             self._sending.discard(node)
             self._arrival.end()
 
+    def has_all_of(self, node: str) -> bool:
+        """Nothing more is expected from this shard."""
+        return node not in self._sending
+
     def progress(self, node: str) -> int:
         """How many chunks of this shard were read."""
         return self._read[node]

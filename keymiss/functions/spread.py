@@ -7,6 +7,7 @@ it (parts.py).
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from keymiss.errors import GearsError
 from keymiss.functions import blobs
 from keymiss.functions.context import Context
 from keymiss.functions.executions import DONE, Execution
-from keymiss.functions.parts import Part
+from keymiss.functions.parts import BEAT_S, Part
+from keymiss.functions.peers import Shard
 from keymiss.functions.readers import RecordsSource, Source
 from keymiss.functions.runtime import script_globals
 from keymiss.functions.sessions import Session
@@ -22,12 +24,12 @@ from keymiss.functions.steps import Kind
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
-    from keymiss.functions.peers import Shard
     from keymiss.functions.registrations import Registration
 
 EARLY_S = 10.0
 _MAX_EARLY = 1000  # messages kept of executions that this shard has not heard of yet
 _MAX_ENDED = 1000
+ON_REPLICA = "ERR this shard is a replica: run it on its master, or with mode='async_local'"
 
 
 class Spread:
@@ -37,6 +39,7 @@ class Spread:
         self._gears = gears
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._early: list[tuple[float, str, str, tuple[Any, ...]]] = []
+        self._loading: set[str] = set()  # executions whose functions are being loaded
         gears.peers.answer("execution.shown", self._shown)
         for name in ("start", "records", "read", "ended", "alive", "cancel", "drop"):
             gears.peers.handle(f"execution.{name}", getattr(self, f"_on_{name}"))
@@ -53,16 +56,23 @@ class Spread:
         )
 
     def start(self, execution: Execution, source: Source, everywhere: bool = True) -> None:
-        """Run an execution on all shards; `everywhere`: each reads the source, else only this one does."""
+        """Run an execution on all shards that own slots; `everywhere`: each reads the source, else only this
+        one does. A master without slots may start one too: it holds the results.
+        """
         context = execution.context
         assert context is not None
         session = context.session
         names = script_globals()
 
         def begin() -> None:
+            mine, remote = source, source if everywhere else RecordsSource(())
             try:
+                if self._gears.shard.is_replica:
+                    raise GearsError(ON_REPLICA)
                 shards = self._gears.peers.shards()
-                remote = source if everywhere else RecordsSource(())
+                if self._gears.shard.node not in {shard.node for shard in shards}:
+                    shards.append(Shard(self._gears.shard.node, "", 0, ()))
+                    mine = RecordsSource(()) if everywhere else source
                 blob = blobs.dump((execution.plan, remote), names, session.globals)
             except GearsError as error:
                 execution.errors.append(str(error))
@@ -83,8 +93,8 @@ class Spread:
                             blob,
                         )
                     except GearsError as error:
-                        unreachable.append((node, f"shard {node}: {error}"))
-            self._gears.shard.call_soon(self._begin, part, source, unreachable)
+                        unreachable.append((node, f"shard {node} did not answer: {error}"))
+            self._gears.shard.call_soon(self._begin, part, mine, unreachable)
 
         execution.waiters.insert(0, self._initiated_ended)
         self._gears.in_background(begin, context)
@@ -92,8 +102,7 @@ class Spread:
     def _begin(self, part: Part, source: Source, unreachable: list[tuple[str, str]]) -> None:
         self._join(part)
         for node, text in unreachable:
-            part.give_up(node)
-            part.shard_ended(node, [text])
+            part.lose(node, text)
         part.begin(source)
 
     def _initiated_ended(self, execution: Execution) -> None:
@@ -114,7 +123,9 @@ class Spread:
 
     def shown_by_others(self, execution_id: str) -> list[Any]:
         """What RG.GETEXECUTION tells of an execution on the other shards. In the pool."""
-        answers, _ = self._gears.peers.ask("execution.shown", execution_id)
+        part = self._parts.get(execution_id)
+        nodes = [] if part is None else part.others
+        answers, _ = self._gears.peers.ask("execution.shown", execution_id, nodes=nodes)
         return [answer for answer in answers.values() if answer is not None]
 
     def _shown(self, execution_id: str) -> list[Any] | None:
@@ -148,15 +159,33 @@ class Spread:
                 host.prepare()
                 plan, source = blobs.load(blob, script_globals(), host.globals)
             except GearsError as error:
-                for peer in shards:
-                    if peer.node != self._gears.shard.node:
-                        self._gears.peers.send(peer.node, "execution.ended", name, [str(error)])
+                for peer in others:
+                    with suppress(GearsError):  # that one is gone
+                        self._gears.peers.send(peer, "execution.ended", name, [str(error)])
                 return
+            finally:
+                self._loading.discard(name)
             execution = Execution(name, plan, context=context)
             context.execution = execution
             self._gears.shard.call_soon(self._begin, Part(self._gears, execution, node, shards), source, [])
 
+        others = [shard.node for shard in shards if shard.node != self._gears.shard.node]
+        self._loading.add(name)
+        self._show_loading(name, others)
         self._gears.in_background(load, context)
+
+    def _show_loading(self, name: str, others: list[str]) -> None:
+        """Loading may install requirements, and the others are not to give this shard up meanwhile."""
+        if name not in self._loading:
+            return
+
+        def show() -> None:
+            for node in others:
+                with suppress(GearsError):
+                    self._gears.peers.send(node, "execution.alive", name, {}, {})
+
+        self._gears.in_background(show)
+        self._gears.shard.loop.call_later(BEAT_S, self._show_loading, name, others)
 
     def _join(self, part: Part) -> None:
         """This shard takes part from now on; messages that came too early are for it now."""
@@ -174,7 +203,7 @@ class Spread:
         part = self._parts.get(parts[0])
         if part is None:
             now = monotonic()
-            self._early = [early for early in self._early[-_MAX_EARLY:] if early[0] > now - EARLY_S]
+            self._early = [early for early in self._early[-_MAX_EARLY:] if self._is_kept(early, now)]
             self._early.append((now, node, kind, parts))
             return
         part.heard[node] = monotonic()
@@ -187,7 +216,11 @@ class Spread:
         elif kind == "ended":
             part.give_up(node)
             if part.is_initiator:
-                part.shard_ended(node, parts[1])
+                part.shard_ended(node, *parts[1:])
+
+    def _is_kept(self, early: tuple[float, str, str, tuple[Any, ...]], now: float) -> bool:
+        came, _, _, parts = early
+        return came > now - EARLY_S or parts[0] in self._loading
 
     def _on_records(self, node: str, *parts: Any) -> None:
         self._on(node, "records", parts)

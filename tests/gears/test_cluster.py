@@ -128,6 +128,7 @@ def test_a_shard_that_does_not_answer_is_named_in_an_error(
         started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
         with cluster.masters[2].client() as third:
             wait_until(third.dbsize, GIVE_UP_S, "the third shard has started")
+        lost = node_id(cluster.masters[2]).decode()
         os.kill(cluster.masters[2].pid, stopped)
         since = time.monotonic()
         try:
@@ -137,7 +138,12 @@ def test_a_shard_that_does_not_answer_is_named_in_an_error(
                 os.kill(cluster.masters[2].pid, signal.SIGCONT)
         assert time.monotonic() - since < GIVE_UP_S
         assert results == [b"2"]
-        assert any(b"did not answer" in error for error in errors)
+        why = f"shard {lost} did not answer within 2.5 s"
+        assert errors == [why.encode()]
+        assert cluster.masters[0].log.count(why) == 1, "it is said once"
+        if stopped == signal.SIGKILL:
+            again = client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').count().run()")
+            assert again == [[b"2"], [f"shard {lost} did not answer: it is not connected".encode()]]
 
 
 def test_a_shard_that_was_away_follows(make_cluster: Callable[..., Cluster]) -> None:

@@ -54,10 +54,12 @@ def test_a_master_that_joins_has_all_registrations_and_serves_its_slots(
         assert paused(newcomer) == paused(client) == [stream]
         wait_until(lambda: "here now" in joining.log, FOLLOW_S, "onRegistered has run there")
         assert client.execute_command("RG.TRIGGER", "t") == [b"['t']"] * 2, "it owns no slot yet"
+        assert newcomer.execute_command("RG.PYEXECUTE", COUNT_SHARDS) == [[b"2"], []]
 
         cluster.move(first, joining, 2)
         key = f"q{{{hash_tag_of(0)}}}"
-        assert newcomer.get(key) == f"answer for {key}".encode()
+        answer = f"answer for {key}".encode()
+        wait_until(lambda: newcomer.get(key) == answer, FOLLOW_S, "it serves what has moved to it")
         for shard in (first, second, joining):
             with shard.client() as asked:
                 assert asked.execute_command("RG.PYEXECUTE", COUNT_SHARDS) == [[b"3"], []]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,14 +23,22 @@ from keymiss.errors import GearsError
 from keymiss.functions import gearsclient
 
 _SHOWN_CHARS = 600
+_PLACE = re.compile(r"((git|hg|svn|bzr)\+)?[a-z]+://")  # where a package lies, which pip alone understands
+# What packages need that do not say so: the last redgrease takes any redis, and works with 3 only.
+_BESIDE = {"redgrease": ("redis<4",)}
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", "--retries", "1")
 
 
 def missing(requirements: Sequence[str]) -> list[str]:
-    """Those that the worker's own environment does not satisfy. GearsError where one is malformed."""
-    return [
-        text for text in requirements if not (gearsclient.provides(text) or _satisfied(_parsed(text), set()))
-    ]
+    """Those that the worker's own environment does not satisfy, and what goes with them.
+
+    GearsError where one is malformed.
+    """
+    wanted = [text for text in requirements if not gearsclient.provides(text)]
+    places = [text for text in wanted if _PLACE.match(text)]
+    parsed = [_parsed(text) for text in wanted if text not in places]
+    parsed += [_parsed(text) for one in parsed for text in _BESIDE.get(one.name, ())]
+    return places + [str(one) for one in parsed if not _satisfied(one, set())]
 
 
 def make_wheels(requirements: Sequence[str], folder: Path, timeout_s: float, anew: bool = False) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from sysconfig import get_platform
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,8 @@ class _Set:
         return [
             [
                 *("GearReqVersion", self.version, "Name", name),
-                *("IsDownloaded", "yes", "IsInstalled", installed, "Wheels", wheels),
+                *("IsDownloaded", "yes", "IsInstalled", installed),
+                *("CompiledOs", get_platform(), "Wheels", wheels),
             ]
             for name in self.key
         ]

@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from sysconfig import get_platform
 
 import pytest
 import redis
@@ -68,7 +69,10 @@ def shown(client: redis.Redis) -> dict[str, dict[str, object]]:
 def test_wheels_are_kept_by_the_server_over_a_restart(fresh_server: Server, tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, "zz_greeting", "1.0", GREETING)
     package = f"zz-greeting @ {wheel.as_uri()}"
-    entry = {"GearReqVersion": 1, "Name": package.encode(), "IsDownloaded": b"yes", "IsInstalled": b"yes"}
+    entry = {
+        **{"GearReqVersion": 1, "Name": package.encode(), "IsDownloaded": b"yes", "IsInstalled": b"yes"},
+        "CompiledOs": get_platform().encode(),
+    }
     with fresh_server.client() as client:
         with pytest.raises(ResponseError, match="No module named 'zz_greeting'"):
             client.execute_command("RG.PYEXECUTE", GREET)

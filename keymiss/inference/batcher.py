@@ -297,7 +297,7 @@ class DeviceQueue:
         with self._lock:
             while True:
                 if self._lent_to_loop:
-                    self._changed.wait()
+                    self._wait(NEVER)
                     continue
                 if self._returning:
                     if not wait:
@@ -312,9 +312,13 @@ class DeviceQueue:
                 if drains and self._on_loop is not None and not self._drain_planned:
                     self._drain_planned = True
                     self._on_loop(self._drain)
-                self._idle = True
-                self._changed.wait(None if wake_s == NEVER else max(0.0, wake_s - monotonic()))
-                self._idle = False
+                self._wait(wake_s)
+
+    def _wait(self, until_s: float) -> None:
+        """Wait for something to run. The lock is held."""
+        self._idle = True
+        self._changed.wait(None if until_s == NEVER else max(0.0, until_s - monotonic()))
+        self._idle = False
 
     def _next(self) -> tuple[tuple[Request, ...], float]:
         """The batch to run now, taken out of its group, and if there is none when there may be. The lock is
@@ -353,6 +357,8 @@ class DeviceQueue:
                 free = self._idle and not self._lent_to_loop and not self._returning
                 batch = self._next()[0] if free and self._loop_drains() else ()
                 self._lent_to_loop |= bool(batch)
+                if not batch:
+                    self._changed.notify()  # whatever is left is the device's
             if batch:
                 self._serve_batch(batch, clock=monotonic)
                 self.give_back()

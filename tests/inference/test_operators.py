@@ -8,7 +8,6 @@ import pytest
 import torch
 from inference.shard import Graphed, ModelOp, ScriptOp, Shard, StoredModel, StoredScript, floats
 
-from keymiss.channel import encode
 from keymiss.inference.operators import namespaces
 
 Make = Callable[..., StoredModel]

@@ -8,14 +8,19 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 import pytest
+from inference.shard import Shard, StoredModel, floats
 from support.waiting import wait_until
 
 from keymiss.backends import Array, Model
 from keymiss.channel import NEVER, Tensor
+from keymiss.inference import batcher
 from keymiss.inference.batcher import DeviceQueue, Outcome, Request
 from keymiss.inference.policy import Rule
 
 ALONE = Rule()
+Make = Callable[..., StoredModel]
+X = floats(1, 3, values=[1, 2, 3])
+OK = b"+OK\r\n"
 ONE = Tensor.from_values("FLOAT", (1, 1), [1.0])
 SLOW_S = 0.05
 DEADLINE_S = 20.0
@@ -39,6 +44,12 @@ class Noting(Model):
         while time.thread_time() < until:
             pass
         return list(tensors)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick model of these tests may lose its core for a while."""
+    monkeypatch.setattr(batcher, "_QUICK_S", 0.1 * SLOW_S - 0.001)
 
 
 @pytest.fixture
@@ -120,3 +131,56 @@ def test_a_request_whose_deadline_has_passed_is_not_run(queue: DeviceQueue) -> N
     queue.submit(Request(model, model, ALONE, [ONE], time.monotonic() - 1.0, pytest.fail, lambda: True))
     _run(queue, model)
     assert len(model.threads) == 2
+
+
+def test_a_device_that_was_woken_while_it_was_lent_serves_what_comes_later(queue: DeviceQueue) -> None:
+    model = Noting()
+    for _ in range(200):
+        wait_until(queue.borrow, DEADLINE_S, "the device is idle")
+        request = Request(model, "left", ALONE, [ONE], NEVER, pytest.fail, lambda: True)
+        queue.submit(request)
+        time.sleep(0)
+        queue.cancel(request)
+        queue.give_back()
+        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        queue.submit(Request(model, "new", Rule(batchsize=1), [ONE], NEVER, outcomes.put, lambda: False))
+        assert outcomes.get(timeout=DEADLINE_S).error is None
+
+
+class TestRuns:
+    """RUNs that a worker reads: those of a quick model are answered where they are read."""
+
+    def test_all_of_many_are_answered_once_and_right(self, shard: Shard, model: Make) -> None:
+        quick, slow = model("Linear"), model("Steps")
+        shard.run(quick, [X])
+        started: list[tuple[int, list[float]]] = []
+        for n in range(1000):
+            started.append((shard.start(quick, [floats(1, 3, values=[n, 0, 0])]), [n + 0.5, 0.25 * n - 2.0]))
+            if n % 50 == 0:
+                started.append((shard.start(slow, [floats(1, 1, values=[20_000.0])]), [20_000.0]))
+        for job, expected in started:
+            (output,) = shard.finish(job).outputs
+            assert output.values == expected
+        assert not [frame for frame in shard.unread if frame[0] == b"DONE"]
+
+    def test_what_is_wrong_with_one_is_told_as_ever(self, shard: Shard, model: Make) -> None:
+        quick = model("Linear")
+        for _ in range(3):
+            assert shard.run(quick, [X]).counters == (1, 1, 0)
+        assert b"INPUTS" in shard.run(quick, [X, X]).reply
+        assert b"OUTPUTS" in shard.run(quick, [X], outputs=2).reply
+        assert b"STRING" in shard.run(quick, [Tensor.from_values("STRING", (1,), [b"x"])]).reply
+        failed = shard.run(quick, [floats(1, 2, values=[1, 2])])
+        assert b"mat1 and mat2 shapes" in failed.reply and failed.counters == (1, 0, 1)
+        assert shard.run(quick, [X]).reply == OK
+
+    def test_rows_are_samples(self, shard: Shard, model: Make) -> None:
+        quick = model("Linear")
+        for _ in range(3):
+            assert shard.run(quick, [floats(4, 3, values=range(12))]).counters == (1, 4, 0)
+
+    def test_a_model_that_was_unloaded_is_loaded_again(self, shard: Shard, model: Make) -> None:
+        quick = model("Linear")
+        for _ in range(3):
+            shard.send("UNLOAD", quick.digest)
+            assert shard.run(quick, [X]).reply == OK

@@ -1,0 +1,35 @@
+"""docs/redisgears.md: its examples print what it shows, and it leaves nothing out."""
+
+from __future__ import annotations
+
+import doctest
+import io
+import re
+
+from support.paths import REPOSITORY
+from support.server import Server
+
+from keymiss.functions.builder import READERS, GearsBuilder
+from keymiss.functions.commands import _TABLE
+from keymiss.functions.config import _CHANGEABLE
+from keymiss.functions.runtime import _NAMES, _REDISGEARS
+
+PAGE = REPOSITORY / "docs" / "redisgears.md"
+
+
+def test_the_examples_of_the_page_go_as_shown(server: Server) -> None:
+    text = PAGE.read_text().replace("port=6379", f"port={server.port}")
+    session = doctest.DocTestParser().get_doctest(text, {}, PAGE.name, str(PAGE), 0)
+    assert len(session.examples) > 5
+    printed = io.StringIO()
+    runner = doctest.DocTestRunner()
+    runner.run(session, out=printed.write)
+    assert runner.failures == 0, printed.getvalue()
+
+
+def test_the_page_tells_of_every_command_reader_step_name_and_option() -> None:
+    """Each stands in a table, as code."""
+    told = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`]+)`", PAGE.read_text()))))
+    known = {name.upper() for name in _TABLE} | {*READERS, *_NAMES, *_REDISGEARS, *_CHANGEABLE}
+    known |= {name for name in vars(GearsBuilder) if not name.startswith("_")}
+    assert known - told == set()

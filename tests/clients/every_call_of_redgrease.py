@@ -1,0 +1,201 @@
+"""Uses a server as people do by redgrease: its commands with what they parse, and its GearFunctions.
+
+    python every_call_of_redgrease.py PORT
+
+The keys n:1 to n:6 are there, each the number in its name. Prints `whole` at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redgrease
+import redis
+from redgrease import (
+    CommandReader,
+    KeysOnlyReader,
+    KeysReader,
+    PythonReader,
+    RedisGears,
+    ShardsIDReader,
+    StreamReader,
+)
+
+DEADLINE_S = 30.0
+ENDLESS = "import time\nGB('PythonReader').map(lambda x: time.sleep(60)).run(lambda: iter([1]))"
+
+
+def added(held: int | None, number: int) -> int:
+    return number + (held or 0)
+
+
+def of(done: Any) -> list[Any]:
+    """The results of an execution that had no errors: redgrease gives a single one by itself."""
+    assert not done.errors, done.errors
+    return list(done.value) if isinstance(done.value, list) else [done.value]
+
+
+def commands(client: RedisGears) -> None:
+    gears = client.gears
+    assert gears.python_version()[:2] == sys.version_info[:2]
+    assert gears.refreshcluster() is True
+    assert gears.infocluster() is None
+    assert gears.pystats().CurrAllocated > 0
+    done = gears.pyexecute("GB('KeysReader').map(lambda x: x['key']).sort().run('n:*')")
+    assert of(done) == [b"n:1", b"n:2", b"n:3", b"n:4", b"n:5", b"n:6"]
+    failed = gears.pyexecute("GB('KeysReader').map(lambda x: 1 / 0).run('n:1')")
+    assert b"ZeroDivisionError" in failed.errors[0]
+    assert gears.pyexecute("log('nothing to run')").value is True
+    fails(lambda: gears.pyexecute("1 / 0"), "division by zero")
+
+
+def executions(client: RedisGears) -> None:
+    gears = client.gears
+    name = gears.pyexecute("GB('KeysReader').count().run('n:*')", unblocking=True).value
+    assert of(gears.getresultsblocking(name)) == of(gears.getresults(name)) == [b"6"]
+    (plan,) = gears.getexecution(name).values()
+    assert (plan.status.name, plan.results, plan.errors) == ("done", 1, [])
+    assert {step.type for step in plan.steps} >= {"map", "collect"}
+    assert str(name) in [str(execution.executionId) for execution in gears.dumpexecutions()]
+    assert [
+        e for e in gears.dumpexecutions(status="done", registered=False) if str(e.executionId) == str(name)
+    ]
+    assert gears.dropexecution(name) is True
+    fails(lambda: gears.getresults(name), "execution plan does not exist")
+    endless = gears.pyexecute(ENDLESS, unblocking=True).value
+    assert gears.abortexecution(endless) is True
+    assert gears.getresultsblocking(endless).errors == [b"execution was aborted"]
+    assert gears.dropexecution(endless) is True
+
+
+def settings(client: RedisGears) -> None:
+    config = client.gears.config
+    for name in (
+        *("MaxExecutions", "MaxExecutionsPerRegistration", "ProfileExecutions", "PythonAttemptTraceback"),
+        *("ExecutionThreads", "ExecutionMaxIdleTime", "PythonInstallReqMaxIdleTime", "SendMsgRetries"),
+        *("DownloadDeps", "DependenciesUrl", "DependenciesSha256", "PythonInstallationDir", "CreateVenv"),
+    ):
+        getattr(config, name)
+    assert config.MaxExecutions == 1000
+    config.MaxExecutions = 900
+    assert config.MaxExecutions == 900
+    assert config.set(MaxExecutions=1000, OfOurs="told")
+    assert config.get("MaxExecutions", "OfOurs") == {"MaxExecutions": 1000, "OfOurs": b"told"}
+
+
+def operations(client: RedisGears) -> None:
+    numbers = KeysReader("n:*").values(type="string").map(lambda value: int(value))
+
+    def given(function: Any) -> list[Any]:
+        return of(function.run(on=client))
+
+    assert sorted(given(numbers)) == [1, 2, 3, 4, 5, 6]
+    assert sorted(given(numbers.filter(lambda n: n % 2))) == [1, 3, 5]
+    assert sorted(given(numbers.flatmap(lambda n: [n] * (n // 3)))) == [3, 4, 5, 6, 6]
+    assert sorted(given(numbers.foreach(lambda n: redgrease.cmd.sadd("seen", n)))) == [1, 2, 3, 4, 5, 6]
+    assert client.scard("seen") == 6
+    assert given(numbers.accumulate(added)) == [21]
+    assert given(numbers.aggregate(0, added, added)) == [21]
+    assert given(numbers.collect().sort().limit(2, 1)) == [2, 3]
+    assert sorted(given(numbers.repartition(lambda n: n))) == [1, 2, 3, 4, 5, 6]
+    assert given(numbers.map(lambda n: n % 3).distinct().sort()) == [0, 1, 2]
+    assert given(numbers.count()) == [6]
+    assert [float(n) for n in given(numbers.avg())] == [3.5]
+    by_parity = [{"key": "0", "value": 12}, {"key": "1", "value": 9}]
+    grouped = numbers.groupby(lambda n: n % 2, lambda key, held, n: added(held, n))
+    assert sorted(given(grouped), key=str) == by_parity
+    assert sorted(given(numbers.localgroupby(lambda n: n % 2, lambda key, held, n: added(held, n))), key=str)
+    batched = numbers.batchgroupby(lambda n: n % 2, lambda key, group: sum(group))
+    assert sorted(given(batched), key=str) == by_parity
+    totals = numbers.aggregateby(
+        lambda n: n % 2, 0, lambda key, held, n: held + n, lambda key, held, more: held + more
+    )
+    assert sorted(given(totals), key=str) == by_parity
+    assert len(given(numbers.countby(lambda n: n > 2))) == 2
+
+
+def readers(client: RedisGears) -> None:
+    names = [f"n:{n}" for n in range(1, 7)]
+    assert sorted(of(KeysReader("n:*").keys().run(on=client))) == names
+    assert sorted(of(KeysReader().records(type="string").map(lambda r: r.key).run("n:*", on=client))) == names
+    assert sorted(of(KeysOnlyReader("n:*").run(on=client))) == names
+    assert of(PythonReader().map(lambda n: n + 1).run(lambda: iter([1, 2]), on=client)) == [2, 3]
+    assert of(ShardsIDReader().run(on=client)) == ["1"]
+    client.xadd("s", {"field": "value"})
+    assert of(StreamReader("s").values().run(on=client)) == [{"field": "value"}]
+    assert of(StreamReader("s").keys().run(on=client)) == ["s"]
+
+
+def what_functions_may_call(client: RedisGears) -> None:
+    def calls(record: Any) -> list[Any]:
+        with redgrease.atomic():
+            redgrease.cmd.set("x{%s}" % redgrease.hashtag(), 1)  # noqa: UP031
+            redgrease.execute("INCRBY", "x{%s}" % redgrease.hashtag(), 2)  # noqa: UP031
+        redgrease.log("from redgrease")
+        redgrease.log("more", level=redgrease.LogLevel.Debug)
+        told = [redgrease.configGet("OfOurs"), redgrease.gearsConfigGet("none", "default")]
+        return [redgrease.cmd.get("x{%s}" % redgrease.hashtag()), *told]  # noqa: UP031
+
+    assert of(KeysReader("n:1").map(calls).run(on=client)) == ["3", "told", "default"]
+
+
+def registrations(client: RedisGears) -> None:
+    @redgrease.command(on=client, requirements=["six"])
+    def shifted(*words: Any) -> list[int]:
+        return [int(word) + 10 for word in words]
+
+    assert shifted(1, 2).value == [11, 12]
+    CommandReader().apply(lambda a, b: a + b).register(trigger="joined", on=client)
+    assert of(client.gears.trigger("joined", "a", "b")) == ["ab"]
+    KeysReader().keys().foreach(lambda key: redgrease.cmd.sadd("events", key)).register(
+        "e:*", on=client, mode=redgrease.TriggerMode.AsyncLocal, eventTypes=["set"], readValue=False
+    )
+    client.set("e:1", 1)
+    until(lambda: client.smembers("events") == {b"e:1"}, "the event was seen")
+    StreamReader().values().foreach(lambda value: redgrease.cmd.sadd("entries", value["n"])).register(
+        "in", on=client, batch=2, trimStream=True, onFailedPolicy=redgrease.FailurePolicy.Continue
+    )
+    for n in range(4):
+        client.xadd("in", {"n": n})
+    until(lambda: client.scard("entries") == 4, "the entries were read")
+    required = {entry.Name: entry for entry in client.gears.pydumpreqs(is_installed=True)}
+    assert any(wheel.startswith("redgrease-0.3.30") for wheel in required["redgrease[runtime]"].Wheels)
+    rows = redis.Redis(
+        port=client.connection_pool.connection_kwargs["port"]
+    ).execute_command(
+        "RG.DUMPREGISTRATIONS"  # redgrease parses no reply of RedisGears 1.2.13 to it: `lastRunDurationMS` is new
+    )
+    assert len(rows) == 4
+    for row in rows:
+        assert client.gears.unregister(row[1]) is True
+    fails(lambda: client.gears.trigger("joined", "a", "b"), "subcommand not found")
+
+
+def fails(act: Callable[[], Any], words: str) -> None:
+    try:
+        act()
+    except redis.ResponseError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(f"it does not fail: {words}")
+
+
+def until(true: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def main() -> None:
+    client = RedisGears(port=int(sys.argv[1]))
+    parts = (commands, executions, settings, operations, readers, what_functions_may_call, registrations)
+    for act in parts:
+        act(client)
+    print("whole")
+
+
+main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from keymiss.channel.frames import Frame, number
+from keymiss.channel.frames import Frame, Part, number
 from keymiss.errors import ChannelError
 
 PROTOCOL_VERSION = 1
@@ -53,6 +53,23 @@ class Hello:
             dir=told.pop("dir", ""),
             settings=told,
         )
+
+    def frame(self) -> list[Part]:
+        """The frame that says this, for a process that works for the same server."""
+        told: dict[str, Part] = {
+            "role": self.role,
+            "node": self.node,
+            "run_id": self.run_id,
+            "cluster": int(self.cluster),
+            "server": self.server,
+            "server_version": self.server_version,
+            "pid": self.pid,
+            "port": self.port,
+            "dir": self.dir.encode("utf-8", "surrogateescape"),
+        }
+        for name, value in self.settings.items():
+            told[name] = value.encode("utf-8", "surrogateescape")
+        return ["HELLO", PROTOCOL_VERSION, *(part for pair in told.items() for part in pair)]
 
     def setting(self, name: str, default: int) -> int:
         """A setting that is a number; `default` where the module does not know it or it is none."""

@@ -71,7 +71,7 @@ def dump(value: Any, names: Mapping[str, Any], script_globals: dict[str, Any]) -
     """Functions, and what they refer to, as bytes. GearsError where something in them cannot be."""
     file = io.BytesIO()
     try:
-        with active(_environment_of(script_globals)):
+        with active(environment_of(script_globals)):
             _Pickler(file, names, script_globals).dump(value)
     except Exception as error:
         raise GearsError(f"Error occured when serialized a python callback, error={error}") from error
@@ -84,13 +84,13 @@ def load(blob: bytes, names: Mapping[str, Any], script_globals: dict[str, Any]) 
     GearsError where it cannot be made again here, such as for a module that is missing.
     """
     try:
-        with active(_environment_of(script_globals)):
+        with active(environment_of(script_globals)):
             return _Unpickler(io.BytesIO(blob), names, script_globals).load()
     except Exception as error:
         raise GearsError(f"a function could not be loaded: {type(error).__name__}: {error}") from error
 
 
-def _environment_of(script_globals: dict[str, Any]) -> Environment | None:
+def environment_of(script_globals: dict[str, Any]) -> Environment | None:
     its_builtins = script_globals.get("__builtins__")
     return its_builtins.get(ENVIRONMENT) if isinstance(its_builtins, dict) else None
 

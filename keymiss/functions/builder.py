@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from keymiss.errors import GearsError
 from keymiss.functions import context
 from keymiss.functions.readers import Source, check_run, exists, scan
-from keymiss.functions.registering import Registering, check_register
+from keymiss.functions.registering import Registering, check_parallel, check_register
 from keymiss.functions.steps import Kind, Plan, Step
 
 RUN_MODES = ("async", "async_local")
@@ -254,7 +254,10 @@ class GearsBuilder:
         options["prefix"] = options.pop("regex", prefix)
         arguments = check_register(self.realReader, mode, onRegistered, options, host().execute)
         plan = self._finished(convertToStr, collect)
-        return host().register(Registering(self.realReader, plan, mode, arguments, onRegistered, self.desc))
+        parallel = check_parallel(mode, options)
+        return host().register(
+            Registering(self.realReader, plan, mode, arguments, onRegistered, self.desc, parallel)
+        )
 
     def _finished(self, convert_to_str: bool, collect: bool) -> Plan:
         steps = list(self._steps)

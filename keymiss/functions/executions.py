@@ -42,6 +42,8 @@ class Execution:
     id: str
     plan: Plan
     registered: bool = False
+    apart: bool = True  # it may run in a process beside the worker
+    of: str = ""  # the registration that it is a run of
     status: str = RUNNING
     results: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -204,9 +206,13 @@ class Executions:
         """Run the whole plan on this shard: in the pool, or in this thread where `inline`."""
         context = execution.context
         assert context is not None
-        steps = (step for step in execution.plan if step.kind not in SHUFFLES)
-        pipeline = Pipeline(steps, execution.results.append, execution.errors, self._gears.config.tracebacks)
-        work = pipeline.read(source.records(self._gears.shard.execute))
+        steps = tuple(step for step in execution.plan if step.kind not in SHUFFLES)
+        put = execution.results.append
+        if inline:
+            pipeline = Pipeline(steps, put, execution.errors, self._gears.config.tracebacks)
+            work = pipeline.read(source.records(self._gears.shard.execute))
+        else:
+            work = self._gears.processes.read(execution, steps, source, put)
 
         def ended(error: BaseException | None) -> None:
             if isinstance(error, Aborted):

@@ -6,6 +6,7 @@ gets.
     REGISTRATION                 restore(id, blob)
     UNREGISTRATION               forget(id)
     PEER                         receive(node, payload)
+    SETTING                      changed(frame)
 
 All on the loop's thread.
 """
@@ -23,6 +24,7 @@ from keymiss.functions.executions import Executions
 from keymiss.functions.ledger import Ledger
 from keymiss.functions.peers import Peers
 from keymiss.functions.pool import Pool
+from keymiss.functions.processes import Processes
 from keymiss.functions.registrations import Registrations
 from keymiss.functions.requirements import RECORD, Requirements
 from keymiss.functions.sessions import Sessions
@@ -41,6 +43,7 @@ class Gears:
         self.config = Config(shard)
         self.sessions = Sessions(self)
         self.executions = Executions(self)
+        self.processes = Processes(self)
         self.registrations = Registrations(self)
         self.ledger = Ledger()
         self.deployer = Deployer(self)
@@ -52,6 +55,7 @@ class Gears:
         self.run = Commands(self).run
         self.fire = self.registrations.fire
         self.receive = self.peers.receive
+        self.changed = self.processes.changed
 
     def restore(self, name: str, blob: bytes) -> None:
         """REGISTRATION: a registration that the server has, or a record of requirements."""

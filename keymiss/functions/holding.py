@@ -1,9 +1,9 @@
 """A coroutine, or a `sync` function, that computes without end holds the loop's thread, and with it all other
 functions: it is interrupted.
 
-An alarm is set, and put off twice a second by the loop itself. Where the loop does not turn the alarm goes off:
-its handler runs on the loop's thread, the main one, whatever that does (in between two lines of Python, in a
-sleep, in a regular expression), sees whose code it is, and raises Aborted there where it is a function's.
+An alarm is set, and put off twice a second by the loop itself. Where the loop does not turn the alarm goes
+off: its handler runs on the loop's thread, the main one, whatever that does (in between two lines of Python,
+in a sleep, in a regular expression), sees whose code that is, and raises Aborted there if it is a function's.
 Where a function is inside our own code (it waits for the server, or writes to it) it is interrupted
 afterwards. One that catches Aborted is interrupted again.
 """
@@ -58,8 +58,7 @@ class Holding:
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         if self._is_users(frame):
             raise Aborted(
-                f"it computed for {self._limit_s:g} s and let no other function run "
-                "(keymiss.loop-timeout-ms)"
+                f"it computed for {self._limit_s:g} s and let no other function run (keymiss.loop-timeout-ms)"
             )
 
     def _is_users(self, frame: FrameType | None) -> bool:

@@ -13,8 +13,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -42,7 +43,8 @@ class Limits:
         self._ours = 1  # processes of the group that are no children
         self._group = leader
         self._led = os.getpgrp() == leader  # one that was started by hand shares its shell's group
-        self._on_start = on_start
+        self.on_start = on_start
+        self._own_thread = 0  # it starts a process of ours
         self._full_since: float | None = None
 
     def install(self) -> None:
@@ -77,10 +79,21 @@ class Limits:
 
     # Processes
 
+    @contextmanager
+    def starting_own(self) -> Iterator[None]:
+        """Inside, this thread starts a process of ours."""
+        self._own_thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._own_thread = 0
+
     def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in _STARTS:
             return
-        self._on_start()
+        if threading.get_ident() == self._own_thread:
+            return
+        self.on_start()
         allowed, there = self.children, self.count_children()
         if there >= allowed:
             raise GearsError(

@@ -76,16 +76,13 @@ class Part:
         """Run all stages, each on what the one before sends it. The loop's thread."""
         self._tick()
         for at, stage in enumerate(self._stages):
-            pipeline = Pipeline(
-                stage.steps,
-                self._result if stage.shuffle is None else self._sender(at + 1, stage.shuffle),
-                self.execution.errors,
-                self.gears.config.tracebacks,
-            )
+            errors = self.execution.errors
+            emit = self._result if stage.shuffle is None else self._sender(at + 1, stage.shuffle)
             if at:
+                pipeline = Pipeline(stage.steps, emit, errors, self.gears.config.tracebacks)
                 work = self._inboxes[at].read(pipeline)
             else:
-                work = pipeline.read(source.records(self.gears.shard.execute))
+                work = self.gears.processes.read(self.execution, stage.steps, source, emit)
             self._drive(at, work)
 
     def _drive(self, at: int, work: Waiting) -> None:

@@ -149,6 +149,7 @@ class Registering:
     arguments: Arguments
     on_registered: Callable[[], Any] | None
     desc: str | None
+    parallel: bool = False  # its runs may go to processes beside the worker
 
 
 def check_register(
@@ -171,6 +172,14 @@ def check_register(
     if reader == "CommandReader":
         return _command_arguments(options, call)
     raise GearsError("given reader does not exists or does not support register")
+
+
+def check_parallel(mode: str, options: dict[str, Any]) -> bool:
+    """The option `parallel` of a registration. GearsError where it cannot be."""
+    parallel: bool = _typed(options, "parallel", False, bool, "parallel is not boolean")
+    if parallel and (mode == "sync" or options.get("hook") is not None):
+        raise GearsError("parallel can not be given with mode='sync' or hook")
+    return parallel
 
 
 def _keys_arguments(options: dict[str, Any], call: Commands) -> KeysArguments:

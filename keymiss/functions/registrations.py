@@ -100,7 +100,9 @@ class Registration:
         self.paused = False
         self.last: deque[Execution | _Note] = deque()
         self._read_value = not isinstance(self.arguments, KeysArguments) or self.arguments.read_value
-        self._one = _coroutine_of(self.plan) if self.mode != "sync" and self.reader == "KeysReader" else None
+        self._parallel = registering.parallel
+        one = self.mode != "sync" and self.reader == "KeysReader" and not self._parallel
+        self._one = _coroutine_of(self.plan) if one else None
         self._running: set[Context] = set()
         self.stream: StreamConsumer | None = None
         if isinstance(self.arguments, StreamArguments):
@@ -226,7 +228,13 @@ class Registration:
     def _start(self, context: Context, source: Source, then: Callable[[Execution], object]) -> None:
         executions = self._gears.executions
         execution = Execution(
-            executions.next_id(), self.plan, registered=True, context=context, waiters=[then]
+            executions.next_id(),
+            self.plan,
+            registered=True,
+            apart=self._parallel,
+            of=self.id,
+            context=context,
+            waiters=[then],
         )
         context.execution = execution
         self._running.add(context)

@@ -49,6 +49,7 @@ from keymiss.channel.frames import MAX_FRAME_BYTES, MAX_FRAME_PARTS
 from keymiss.errors import ChannelError, DeadlineError, GearsError
 from keymiss.functions import replies
 from keymiss.functions.context import NOBODY, Context, current
+from keymiss.functions.limits import Limits
 from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, shielded
 from keymiss.hashtags import hash_tag_of
@@ -111,6 +112,7 @@ class Shard:
         self.pool = Pool(DEFAULT_THREADS)
         self.config: dict[str, str] = {}
         self.allowance = Allowance()  # for what functions print and log
+        self.limits: Limits
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Answer] = {}
         self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only
@@ -176,7 +178,7 @@ class Shard:
 
     def call(self, argv: Sequence[bytes]) -> bytes:
         """As `execute`, raw: the reply is a RESP2 value, errors too."""
-        return self._result(self._ask(b"CALL", self._job_id(), *argv))
+        return self.ask(b"CALL", *argv)
 
     def execute_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """As `execute` of each, in this order, but sent in one go; an error stands in its reply's place."""
@@ -184,13 +186,40 @@ class Shard:
         frames = self._ask_all(b"CALL", [(job, *map(replies.argument, command)) for command in commands])
         return [_reply_or_error(self._result(frame)) for frame in frames]
 
+    def ask(self, verb: bytes, *parts: Part) -> bytes:
+        """Any question about the job that runs, answered by a RESULT: its reply, raw."""
+        return self._result(self._ask(verb, self._job_id(), *parts))
+
+    def ask_async(self, verb: bytes, *parts: Part) -> Pending[bytes]:
+        """As `ask`, for coroutines."""
+        return Pending(self._ask_async(verb, self._job_id(), *parts), self._result)
+
+    def forward(
+        self, context: Context, verb: bytes, parts: Sequence[Part], give: Callable[[Frame], object]
+    ) -> None:
+        """Ask for a function of `context` that runs in another process; `give` gets the answer's frame.
+
+        The loop's thread only.
+        """
+        sequence = next(self._numbers)
+        answer = _Answer(lambda: give(answer.frame or []))
+        token = current.set(context)
+        try:
+            self._asked[sequence] = answer
+            self._send(verb, (sequence, (self._job_id(), *parts)))
+        except BaseException:
+            del self._asked[sequence]
+            raise
+        finally:
+            current.reset(token)
+
     def execute_async(self, *argv: Any) -> Pending[Any]:
         """As `execute`, for coroutines: the command is sent at once, its reply is to be awaited."""
         return self.call_async([replies.argument(arg) for arg in argv]).then(_reply)
 
     def call_async(self, argv: Sequence[bytes]) -> Pending[bytes]:
         """As `call`, for coroutines."""
-        return Pending(self._ask_async(b"CALL", self._job_id(), *argv), self._result)
+        return self.ask_async(b"CALL", *argv)
 
     def begin(self) -> None:
         """From here to `end` the server serves nobody but the current context.

@@ -1,0 +1,232 @@
+"""`keymiss.functions-processes`: executions run in processes beside the worker, several at a time."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+import psutil
+import pytest
+import redis
+from redis.exceptions import ResponseError
+from support.cluster import Cluster
+from support.functions import register
+from support.server import Server
+from support.waiting import wait_until
+
+WHERE = "__import__('os').getpid()"
+
+
+@pytest.fixture
+def beside(server: Server, client: redis.Redis) -> Iterator[Server]:
+    """The server that tests share, with two processes beside its worker."""
+    client.config_set("keymiss.functions-processes", 2)
+    yield server
+    client.config_set("keymiss.functions-processes", 1)
+
+
+def run(client: redis.Redis, script: str) -> tuple[list[bytes], list[bytes]]:
+    results, errors = client.execute_command("RG.PYEXECUTE", script)
+    return results, errors
+
+
+def processes_of(server: Server) -> set[int]:
+    """Beside the worker, at work or not."""
+    found = set()
+    for process in server.descendants():
+        with contextlib.suppress(psutil.Error):
+            if "keymiss.functions.process" in process.cmdline():
+                found.add(process.pid)
+    return found
+
+
+def test_by_default_all_runs_in_the_worker(server: Server, client: redis.Redis) -> None:
+    results, _ = run(client, f"GB('PythonReader').map(lambda r: {WHERE}).run(lambda: (yield 1))")
+    assert results == [str(server.worker_pid("functions")).encode()]
+    assert processes_of(server) == set()
+
+
+def test_two_executions_run_in_two_processes(beside: Server, client: redis.Redis) -> None:
+    """Each waits for the other to have begun, so both run at once."""
+    meet = (
+        f"def f(r):\n    execute('SADD', 'here', {WHERE})\n"
+        "    while execute('SCARD', 'here') < 2: pass\n    return 'met'\n"
+        "GB('PythonReader').map(f).run(lambda: (yield 1))"
+    )
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, contextlib.closing(beside.client()) as other:
+        met = [pool.submit(run, asking, meet) for asking in (client, other)]
+        assert [answer.result(30.0) for answer in met] == [([b"met"], [])] * 2
+    assert {int(pid) for pid in client.smembers("here")} == processes_of(beside)
+
+
+def test_what_an_execution_asks_of_its_shard_is_done_as_if_it_ran_in_the_worker(
+    beside: Server, client: redis.Redis
+) -> None:
+    script = (
+        "async def f(r):\n"
+        "    with atomic():\n"
+        "        execute('SET', 'k', 'v')\n"
+        "        value = execute('GET', 'k')\n"
+        "    later = await executeAsync('GET', 'k')\n"
+        "    log('from a process')\n"
+        f"    return [value, later, hashtag(), configGet('mine'), {WHERE}]\n"
+        "GB('PythonReader').map(f).run(lambda: (yield 1), convertToStr=False)"
+    )
+    client.execute_command("RG.CONFIGSET", "mine", "yes")
+    (answer,), errors = client.execute_command("RG.PYEXECUTE", script)
+    assert errors == []
+    assert answer[:4] == [b"v", b"v", b"06S", b"yes"]
+    assert answer[4] in processes_of(beside)
+    wait_until(lambda: "from a process" in beside.log, 10.0, "it is in the log")
+
+
+def test_errors_and_records_are_those_of_the_worker(beside: Server, client: redis.Redis) -> None:
+    for key in range(1200):  # more than one message
+        client.set(f"k{key}", key)
+    script = (
+        "def f(r):\n    if r['value'] == '7': raise ValueError('seven')\n    return r\n"
+        "GB().map(f).map(lambda r: int(r['value'])){}.run('k*', convertToStr=False)"
+    )
+    client.config_set("keymiss.functions-processes", 1)
+    there, its_errors = run(client, script.format(".filter(lambda n: n != 7)"))
+    client.config_set("keymiss.functions-processes", 2)
+    here, errors = run(client, script.format(".filter(lambda n: n != 7)"))
+    assert (sorted(here), errors) == (sorted(there), its_errors)
+    assert b"seven" in errors[0]
+    client.delete("k7")
+    assert len(run(client, script.format(""))[0]) == 1199
+
+
+def test_an_execution_starts_others_and_registers(beside: Server, client: redis.Redis) -> None:
+    script = (
+        "async def f(r):\n"
+        "    results, errors = await GB('PythonReader').map(lambda r: r + 1).run(lambda: (yield 1))\n"
+        "    GB('CommandReader').map(lambda r: 'pong').register(trigger='ping')\n"
+        "    return results\n"
+        "GB('PythonReader').map(f).run(lambda: (yield 1))"
+    )
+    assert run(client, script) == ([b"['2']"], [])
+    assert client.execute_command("RG.TRIGGER", "ping") == [b"pong"]
+
+
+def test_registrations_run_in_the_worker_unless_they_say_parallel(
+    beside: Server, client: redis.Redis
+) -> None:
+    for trigger, option in (("here", ""), ("there", ", parallel=True")):
+        register(
+            client,
+            f"seen = []\ndef f(r):\n    seen.append(1)\n    return [{WHERE}, len(seen)]\n"
+            f"GB('CommandReader').map(f).register(trigger='{trigger}', convertToStr=False{option})",
+        )
+    worker = beside.worker_pid("functions")
+    for n in (1, 2):  # one after the other: the process that has done the first does the second
+        assert client.execute_command("RG.TRIGGER", "here") == [[worker, n]]
+        ((pid, seen),) = client.execute_command("RG.TRIGGER", "there")
+        assert pid in processes_of(beside)
+        assert seen == n
+    with pytest.raises(ResponseError, match="parallel"):
+        client.execute_command("RG.PYEXECUTE", "GB().register(mode='sync', parallel=True)")
+
+
+def test_a_parallel_function_overrides_a_reply(beside: Server, client: redis.Redis) -> None:
+    register(
+        client,
+        f"def f(r): override_reply(get_command()[1] + ' ' + str({WHERE}))\n"
+        "GB().foreach(f).register('m*', commands=['get'], eventTypes=['keymiss'], parallel=True)",
+    )
+    key, pid = client.execute_command("GET", "m1").split()
+    assert key == b"m1"
+    assert int(pid) in processes_of(beside)
+
+
+def test_an_execution_that_cannot_be_sent_runs_in_the_worker(beside: Server, client: redis.Redis) -> None:
+    script = (
+        "import threading\nlock = threading.Lock()\n"
+        f"def f(r):\n    with lock: return {WHERE}\n"
+        "GB('PythonReader').map(f).run(lambda: (yield 1))"
+    )
+    assert run(client, script) == ([str(beside.worker_pid("functions")).encode()], [])
+
+
+ENDLESS = "def f(r):\n    execute('SET', 'at', {where})\n    while True: pass\n"
+
+
+def test_one_that_never_ends_is_stopped_and_its_process_goes_on(beside: Server, client: redis.Redis) -> None:
+    client.config_set("keymiss.execution-timeout-ms", 500)
+    script = ENDLESS.format(where=WHERE) + "GB('PythonReader').map(f).run(lambda: (yield 1))"
+    with pytest.raises(ResponseError, match="within 500 ms"):
+        client.execute_command("RG.PYEXECUTE", script)
+    process = psutil.Process(int(client.execute_command("GET", "at")))
+    wait_until(lambda: process.cpu_percent(0.1) < 50, 10.0, "the process is idle")
+    assert process.pid in processes_of(beside)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [("os.kill(os.getpid(), 9)", "it ended"), ("re.match('(a+)+$', 'a' * 60 + 'b')", "it hung")],
+    ids=["dies", "hangs"],
+)
+def test_a_process_that_is_lost_costs_its_executions_only(
+    beside: Server, client: redis.Redis, body: str, why: str
+) -> None:
+    """Even one that holds the interpreter: the worker, and with it all other functions, goes on."""
+    client.config_set("keymiss.hang-timeout-ms", 2000)
+    worker = beside.wait_for_worker("functions")
+    script = f"import os, re\nGB('PythonReader').map(lambda r: {body}).run(lambda: (yield 1))"
+    started = monotonic()
+    results, (error,) = run(client, script)
+    assert results == []
+    assert f"a functions process died while it ran this ({why}" in error.decode()
+    assert monotonic() - started < 20
+    assert run(client, "GB('PythonReader').run(lambda: (yield 1))") == ([b"1"], [])
+    assert beside.worker_pid("functions") == worker
+
+
+def test_a_process_that_dies_in_an_atomic_block_lets_the_server_go(
+    beside: Server, client: redis.Redis
+) -> None:
+    script = (
+        "import os\ndef f(r):\n    with atomic():\n        execute('SET', 'k', 'v')\n"
+        "        os.kill(os.getpid(), 9)\nGB('PythonReader').map(f).run(lambda: (yield 1))"
+    )
+    assert run(client, script)[0] == []
+    assert client.get("k") == b"v"
+    assert run(
+        client, "def f(r):\n    with atomic(): return 1\nGB('PythonReader').map(f).run(lambda: (yield 1))"
+    ) == (
+        [b"1"],
+        [],
+    )
+
+
+def test_processes_end_with_their_worker(make_server: Callable[..., Server]) -> None:
+    server = make_server(settings={"keymiss.functions-processes": 2})
+    with contextlib.closing(server.client()) as client:
+        run(client, "GB('PythonReader').run(lambda: (yield 1))")
+    (process,) = processes_of(server)
+    os.kill(server.worker_pid("functions"), signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(process), 10.0, "the process has ended")
+
+
+def test_a_cluster_runs_the_first_steps_beside_each_worker(cluster: Cluster) -> None:
+    for master in cluster.masters:
+        with contextlib.closing(master.client()) as client:
+            client.config_set("keymiss.functions-processes", 2)
+    try:
+        with contextlib.closing(cluster.masters[0].client()) as client:
+            pids, errors = run(client, f"GB('PythonReader').map(lambda r: {WHERE}).run(lambda: (yield 1))")
+            counted, _ = run(
+                client, "GB('PythonReader').countby(lambda r: r % 3).run(lambda: iter(range(9)))"
+            )
+    finally:
+        for master in cluster.masters:
+            with contextlib.closing(master.client()) as client:
+                client.config_set("keymiss.functions-processes", 1)
+    assert errors == []
+    for master in cluster.masters:
+        assert processes_of(master) & {int(pid) for pid in pids}
+    assert len(counted) == 3

@@ -87,21 +87,19 @@ class TorchModel(Model):
             result = self._forward(*given)
         except (RuntimeError, torch.jit.Error) as error:
             raise ModelError(f"the model failed: {useful(error)}") from None
-        if type(result) is tuple:
-            return [self._output(n, value) for n, value in enumerate(result)]
-        return [self._output(0, result)]
-
-    def _output(self, position: int, value: Any) -> Array:
-        if not isinstance(value, self._torch.Tensor):
-            raise ModelError(f"output {position + 1} of the model is a {type(value).__name__}, not a tensor")
-        return array_of(value, "output", position)
+        results = result if type(result) is tuple else (result,)
+        return [array_of(value, "output", n) for n, value in enumerate(results)]
 
 
 def array_of(tensor: Any, side: str, position: int, of: str = "model") -> Array:
     """The values of a tensor of torch, which is the output or input `position` (`side`) of a model or script
-    (`of`). ModelError where no tensor key can hold them."""
+    (`of`). ModelError where no tensor key can hold them, or it is none."""
     try:
         array: Array = tensor.numpy()  # refuses what is not dense, on the CPU and free of gradients
+    except AttributeError:
+        raise ModelError(
+            f"{side} {position + 1} of the {of} is a {type(tensor).__name__}, not a tensor"
+        ) from None
     except (TypeError, RuntimeError):
         if _name_of(tensor.layout) != "strided":
             raise unsupported(side, position, f"a sparse tensor ({tensor.layout})", of) from None

@@ -154,16 +154,14 @@ class DeviceQueue:
         """Whether its passes are done before they could be handed to another thread."""
         return self._cost_s.get(model_key, NEVER) <= _QUICK_S
 
-    def ran(self, model_key: Hashable, used_s: float) -> bool:
-        """Count a pass that the loop's thread has run alone on the borrowed device. Whether the model is
-        quick still."""
-        cost_s = self._cost_s.get(model_key, used_s)
-        cost_s += _LATEST * (used_s - cost_s)
-        self._cost_s[model_key] = cost_s
-        self.batches += 1
-        self.requests += 1
+    def ran(self, model_key: Hashable, passes: int, used_s: float) -> bool:
+        """Count passes that the loop's thread has run, each alone, on the borrowed device. Together they took
+        `used_s`. Whether the model is quick still."""
+        self._learn_cost(model_key, used_s / passes)
+        self.batches += passes
+        self.requests += passes
         self.cpu_s += used_s
-        return cost_s <= _QUICK_S
+        return self.is_quick(model_key)
 
     def _enqueue(self, request: Request) -> None:
         """The lock is held."""

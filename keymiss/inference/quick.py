@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import NamedTuple
 
 from keymiss.backends import Array
 from keymiss.channel import Channel, Frame, element, encode
@@ -23,11 +23,17 @@ from keymiss.inference.forward import check_outputs
 from keymiss.inference.frames import ModelParts, error_reply
 from keymiss.inference.runs import Runner
 
-_MODEL, _COUNTS, _TENSORS = 4, 5, 7  # JOB <id> RUN <deadline_ms> <model> <outputs> <n>, and then the inputs
+_KIND, _MODEL, _COUNTS, _TENSORS = (
+    2,
+    4,
+    5,
+    7,
+)  # JOB <id> RUN <deadline_ms> <model> <outputs> <n>, and then the inputs
 _MAX_LANES = 1024
 
 
-class _Lane(NamedTuple):
+@dataclass(slots=True)
+class _Lane:
     """A quick model, and what a right RUN of it looks like."""
 
     run: Callable[[Sequence[Array]], list[Array]]
@@ -36,6 +42,8 @@ class _Lane(NamedTuple):
     outputs: int
     counts: list[bytes]  # how many outputs and inputs the frame says
     inputs: range  # where in the frame they are
+    runs: int = 0  # since the device was borrowed
+    used_s: float = 0.0  # by these
 
 
 class QuickRuns:
@@ -47,14 +55,15 @@ class QuickRuns:
         self._lanes: dict[bytes, _Lane] = {}
         self._borrowed: DeviceQueue | None = None
         self._until_s = 0.0  # it may be used
+        self._used: list[_Lane] = []  # since then
 
     def forget(self) -> None:
         """A model may have been unloaded."""
         self._lanes.clear()
 
     def run(self, frame: Frame) -> bool:
-        """Run it and answer. False, and nothing done, where it is for the long way."""
-        if len(frame) <= _TENSORS:
+        """Run it and answer. False, and nothing done, where it is for the long way, as other jobs are."""
+        if len(frame) <= _TENSORS or frame[_KIND] != b"RUN":
             return False
         lane = self._lanes.get(frame[_MODEL]) or self._learn(frame[_MODEL])
         if lane is None or len(frame) != lane.inputs.stop or frame[_COUNTS:_TENSORS] != lane.counts:
@@ -78,8 +87,10 @@ class QuickRuns:
         except Exception as error:  # whatever a model does, the next one is served
             ended_s = perf_counter()
             answer = encode(b"DONE", frame[1], error_reply(error_text(error)), 0, 1, 0, 1, 0)
-        if not queue.ran(lane.key, ended_s - began_s):
-            self._lanes.pop(frame[_MODEL], None)
+        if not lane.runs:
+            self._used.append(lane)
+        lane.runs += 1
+        lane.used_s += ended_s - began_s
         with suppress(ChannelError):  # the shard is gone, and with it whoever waited
             self._channel.write(answer)
         return True
@@ -112,6 +123,11 @@ class QuickRuns:
         return True
 
     def _give_back(self) -> None:
+        for lane in self._used:
+            if not lane.queue.ran(lane.key, lane.runs, lane.used_s):
+                self.forget()
+            lane.runs, lane.used_s = 0, 0.0
+        self._used.clear()
         if self._borrowed is not None:
             self._borrowed.give_back()
             self._borrowed = None

@@ -41,7 +41,6 @@ WATCH_INTERVAL_S = 1.0
 HANG_TIMEOUT_MS = 30_000  # until HELLO says otherwise
 _MAX_JOBS = 65536  # of one channel, until HELLO says otherwise
 _MAX_DEVICES = 64
-_RUN = [b"RUN"]
 
 
 def cores() -> int:
@@ -172,7 +171,7 @@ class ShardChannel:
                 self._channel.send("INFO", *info)
 
     def _job(self, frame: Frame) -> None:
-        if frame[2:3] == _RUN and self._quick.run(frame):
+        if self._quick.run(frame):
             return
         job = Job(frame, self._jobs)
         if len(self._jobs.waiting) >= self._channel.hello.setting("max-jobs", _MAX_JOBS):

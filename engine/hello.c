@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "redis_api.h"
+#include "role.h"
 #include "settings.h"
 #include "unit.h"
 
@@ -24,7 +25,6 @@ void hello_write(frame_writer *f, const char *role) {
     RedisModuleCtx *ctx = unit_server_context();
     RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "server");
     bool cluster = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_CLUSTER;
-    bool replica = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_SLAVE;
     bool valkey = RedisModule_ServerInfoGetFieldC(info, "valkey_version") != NULL;
     const char *node = cluster ? RedisModule_GetMyClusterID() : NULL;
     char dir[PATH_MAX];
@@ -43,7 +43,7 @@ void hello_write(frame_writer *f, const char *role) {
     frame_add_number(f, getpid());
     add_server_field(f, "port", info, "tcp_port");
     add_pair(f, "dir", getcwd(dir, sizeof(dir)) ? dir : "."); /* the server runs in its data directory */
-    add_pair(f, "replica", replica ? "1" : "0");
+    add_pair(f, "replica", role_is_replica() ? "1" : "0");
     settings_each(add_pair, f);
     RedisModule_FreeServerInfo(ctx, info);
 }

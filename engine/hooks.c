@@ -20,6 +20,7 @@
 #include "job_flags.h"
 #include "misses.h"
 #include "registrations.h"
+#include "role.h"
 #include "users.h"
 
 #include <errno.h>
@@ -30,7 +31,6 @@ static const char *const NOT_HERE =
 
 static RedisModuleString *hook_read_name, *hook_write_name;
 
-static bool is_replica; /* only then may a command be the master's: no need to ask the server about each */
 
 static struct {
     unsigned long long commands, taken_over;
@@ -184,7 +184,7 @@ static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *repl
 }
 
 static bool is_from_master(RedisModuleCtx *ctx) {
-    return is_replica && (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_REPLICATED);
+    return role_is_replica() && (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_REPLICATED);
 }
 
 static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
@@ -239,13 +239,6 @@ static int hook_write(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     return hook_command(ctx, argv, argc, true);
 }
 
-static void on_role_changed(RedisModuleCtx *ctx, RedisModuleEvent server_event, uint64_t subevent, void *data) {
-    (void)ctx;
-    (void)server_event;
-    (void)data;
-    is_replica = subevent == REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA;
-}
-
 static void write_info(RedisModuleInfoCtx *info) {
     RedisModule_InfoAddFieldULongLong(info, "hooked_calls", stats.commands);
     RedisModule_InfoAddFieldULongLong(info, "hooked_calls_taken_over", stats.taken_over);
@@ -258,9 +251,6 @@ static void join_category(RedisModuleCtx *ctx, const char *command, const char *
 }
 
 int hooks_init(RedisModuleCtx *ctx) {
-    RedisModuleEvent role_changed = {REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, 1};
-    is_replica = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_SLAVE;
-    if (RedisModule_SubscribeToServerEvent(ctx, role_changed, on_role_changed) != REDISMODULE_OK) return REDISMODULE_ERR;
     hook_read_name = RedisModule_CreateString(NULL, "KEYMISS.HOOK", strlen("KEYMISS.HOOK"));
     hook_write_name = RedisModule_CreateString(NULL, "KEYMISS.HOOKW", strlen("KEYMISS.HOOKW"));
     if (RedisModule_CreateCommand(ctx, "keymiss.hook", hook_read, "readonly getkeys-api", 0, 0, 0) != REDISMODULE_OK ||

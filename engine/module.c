@@ -16,6 +16,7 @@
 #include "registrations.h"
 #include "reply.h"
 #include "rg.h"
+#include "role.h"
 #include "settings.h"
 #include "unit.h"
 #include "version.h"
@@ -114,9 +115,9 @@ static int create_commands(RedisModuleCtx *ctx) {
 }
 
 /* Parts that can be refused by the server, each with its line in the log. */
-static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init,  ai_options_init,    create_commands, ai_init,
-                                                    ai_module_init, registrations_init, events_init,     hooks_init,
-                                                    peers_init,     rg_init};
+static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, ai_options_init, create_commands,    ai_init,
+                                                    ai_module_init, role_init,       registrations_init, events_init,
+                                                    hooks_init,     peers_init,      rg_init};
 
 static void use_server_memory(void) {
     memory.alloc = RedisModule_Alloc;

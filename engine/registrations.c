@@ -9,6 +9,7 @@
 
 #include "calls.h"
 #include "info.h"
+#include "role.h"
 #include "unit.h"
 #include "worker.h"
 
@@ -366,10 +367,7 @@ static void on_loading(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub
 }
 
 /* A replica that becomes a master has work to go on with: what is left in the streams that its master read. */
-static void on_role(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
-    (void)event;
-    (void)data;
-    bool replica = subevent == REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA;
+static void on_role(RedisModuleCtx *ctx, bool replica) {
     frame_writer f;
     frame_init(&f);
     frame_add_text(&f, "SETTING");
@@ -403,18 +401,17 @@ int registrations_init(RedisModuleCtx *ctx) {
         .aux_save_triggers = REDISMODULE_AUX_BEFORE_RDB,
     };
     RedisModuleEvent loading = {REDISMODULE_EVENT_LOADING, 1};
-    RedisModuleEvent role = {REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, 1};
     by_key = prefix_table_new();
     asking = RedisModule_GetDetachedThreadSafeContext(ctx);
     if (!RedisModule_CreateDataType(ctx, "keymissRg", ENCODING_VERSION, &methods)) return REDISMODULE_ERR;
     if (RedisModule_SubscribeToServerEvent(ctx, loading, on_loading) != REDISMODULE_OK) return REDISMODULE_ERR;
-    if (RedisModule_SubscribeToServerEvent(ctx, role, on_role) != REDISMODULE_OK) return REDISMODULE_ERR;
     if (RedisModule_CreateCommand(ctx, "keymiss.registration", registration_command, "write", 0, 0, 0) != REDISMODULE_OK) {
         return REDISMODULE_ERR;
     }
     worker_on_verb(WORKER_FUNCTIONS, "HOOK", 11, on_hook);
     worker_on_verb(WORKER_FUNCTIONS, "UNHOOK", 3, on_unhook);
     worker_on_ready(WORKER_FUNCTIONS, greet_worker);
+    role_on_change(on_role);
     info_section("registrations", write_info);
     return REDISMODULE_OK;
 }

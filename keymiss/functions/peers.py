@@ -81,7 +81,7 @@ class Peers:
             "question": self._on_question,
             "answer": self._on_answer,
         }
-        self._answerers: dict[str, Callable[..., Any]] = {}
+        self._answerers: dict[str, Callable[..., Any]] = {"run_id": lambda: gears.shard.hello.run_id}
 
     def handle(self, name: str, handler: Callable[..., object]) -> None:
         """`handler(node, ...)` serves messages of that name, on the loop's thread."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
 
 _API_VERSION = 10000
+_RUN_IDS_S = 2.0
 
 
 def statistics(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
@@ -47,13 +48,15 @@ def plugins(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 
 
 def cluster(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.INFOCLUSTER: this shard and all that own slots."""
+    """RG.INFOCLUSTER: this shard and all that own slots. The run id of one that does not answer is zeros."""
     if not gears.shard.is_cluster:
         return replies.bulk(b"no cluster mode")
+    run_ids, _ = gears.peers.ask("run_id", timeout_s=_RUN_IDS_S)
+    run_ids[gears.shard.node] = gears.shard.hello.run_id
     shards: list[Any] = [
         [
             *("id", shard.node, "ip", shard.host, "port", shard.port, "unixSocket", "None"),
-            *("runid", "0" * 40 if shard.node != gears.shard.node else gears.shard.hello.run_id),
+            *("runid", run_ids.get(shard.node, "0" * 40)),
             *("minHslot", shard.first_slot, "maxHslot", shard.last_slot, "pendingMessages", 0),
         ]
         for shard in gears.peers.shards()

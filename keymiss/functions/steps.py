@@ -99,6 +99,7 @@ _NO_COROUTINE = {
     Kind.GROUP: "coroutine are not allow on reduce",
 }
 _NOTHING = object()
+_PLAIN = frozenset({str, int, float, bool, type(None), list, dict, tuple, bytes, bytearray, set})
 
 
 class Pipeline:
@@ -146,7 +147,10 @@ class Pipeline:
             except BaseException as error:
                 self.errors.append(error_text(error, self._with_traceback))
                 break
-            yield from self.feed(record)
+            try:  # as `feed`, without a generator of its own for each record
+                yield from self._pass(record, 0)
+            except _StopReading:
+                self.done = True
         yield from self.finish()
 
     def finish(self) -> Waiting:
@@ -167,7 +171,9 @@ class Pipeline:
             return
         for key, value in held.items():
             if step.kind is Kind.GROUP:
-                reduced = yield from self._call(step, key, value)
+                reduced = self._call(step, key, value)
+                if _may_be_awaited(reduced):
+                    reduced = yield from self._settle(step, reduced)
                 if reduced is _NOTHING:
                     continue
                 value = reduced
@@ -191,9 +197,11 @@ class Pipeline:
             if kind in (Kind.ACCUMULATE, Kind.ACCUMULATE_BY_KEY):
                 yield from self._gather(step, i, record)
                 return
-            value = yield from self._call(step, record)
-            if value is _NOTHING:
-                return
+            value = self._call(step, record)
+            if _may_be_awaited(value):
+                value = yield from self._settle(step, value)
+                if value is _NOTHING:
+                    return
             if kind is Kind.MAP:
                 record = value
             elif kind is Kind.FILTER:
@@ -225,34 +233,40 @@ class Pipeline:
         """Let an accumulator take a record. What it held is lost when it fails, as it always was."""
         if step.kind is Kind.ACCUMULATE:
             held, self._state[at] = self._state[at], _NOTHING
-            value = yield from self._call(step, None if held is _NOTHING else held, record)
-            self._state[at] = value
+            value = self._call(step, None if held is _NOTHING else held, record)
         else:
             key, value = record
-            value = yield from self._call(step, key, self._state[at].pop(key, None), value)
-            if value is not _NOTHING:
-                self._state[at][key] = value
-        if value is _NOTHING:
-            raise _StopReading
+            value = self._call(step, key, self._state[at].pop(key, None), value)
+        if _may_be_awaited(value):
+            value = yield from self._settle(step, value)
+            if value is _NOTHING:
+                raise _StopReading
+        if step.kind is Kind.ACCUMULATE:
+            self._state[at] = value
+        else:
+            self._state[at][key] = value
 
-    def _call(self, step: Step, *arguments: Any) -> Generator[Any, Any, Any]:
-        """Call the function; _NOTHING where its coroutine failed, _StopReading where it failed itself."""
+    def _call(self, step: Step, *arguments: Any) -> Any:
+        """Call the function. _StopReading where it failed."""
         assert step.function is not None
         context.current.get().future = None  # one gears future a step
         try:
-            value = step.function(*arguments)
-            if not isawaitable(value):
-                return value
-            refusal = _NO_COROUTINE.get(step.kind)
-            if refusal is not None:
-                _close(value)
-                self.errors.append(refusal)
-                raise _StopReading
-        except (_StopReading, Aborted, GeneratorExit):
+            return step.function(*arguments)
+        except (Aborted, GeneratorExit):
             raise
         except BaseException as error:
             self.errors.append(error_text(error, self._with_traceback))
             raise _StopReading from None
+
+    def _settle(self, step: Step, value: Any) -> Generator[Any, Any, Any]:
+        """What the function returned to be awaited is; _NOTHING where that failed. _StopReading where it may
+        not be awaited.
+        """
+        refusal = _NO_COROUTINE.get(step.kind)
+        if refusal is not None:
+            _close(value)
+            self.errors.append(refusal)
+            raise _StopReading
         try:
             return (yield value)
         except NotAwaitable as error:
@@ -265,6 +279,11 @@ class Pipeline:
         except BaseException as error:
             self.errors.append(flat_text(error))
             return _NOTHING
+
+
+def _may_be_awaited(value: Any) -> bool:
+    """What most functions return is told without asking what it can."""
+    return type(value) not in _PLAIN and isawaitable(value)
 
 
 def _first_state(step: Step) -> Any:

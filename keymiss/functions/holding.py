@@ -17,8 +17,8 @@ from types import FrameType
 
 from keymiss.functions.errors import Aborted
 from keymiss.functions.readers import PythonSource
-from keymiss.functions.shard import guarded
 from keymiss.functions.steps import Pipeline
+from keymiss.functions.tasks import guarded
 
 BEAT_S = 0.5
 AGAIN_S = 0.1

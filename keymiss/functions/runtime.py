@@ -17,6 +17,7 @@ from typing import Any
 from keymiss.channel import Tensor
 from keymiss.errors import GearsError, GearsFlatError
 from keymiss.functions import context, redisai, replies
+from keymiss.functions.answers import Pending
 from keymiss.functions.builder import GearsBuilder, createKeysOnlyReader, shardReaderCallback
 from keymiss.functions.context import Context, call_next
 from keymiss.functions.futures import (
@@ -26,7 +27,6 @@ from keymiss.functions.futures import (
     setFutureException,
     setFutureResults,
 )
-from keymiss.functions.shard import Pending
 
 LOG_LEVELS = ("debug", "verbose", "notice", "warning")
 SETTINGS_PREFIX = "keymiss."

@@ -22,13 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 import threading
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from keymiss.channel import (
     NEVER,
@@ -48,10 +46,12 @@ from keymiss.channel import (
 from keymiss.channel.frames import MAX_FRAME_BYTES, MAX_FRAME_PARTS
 from keymiss.errors import ChannelError, DeadlineError, GearsError
 from keymiss.functions import replies
+from keymiss.functions.answers import Answer, Pending, to_value, to_value_or_error
 from keymiss.functions.context import NOBODY, Context, current
 from keymiss.functions.limits import Limits
 from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, shielded
+from keymiss.functions.tasks import guarded, start_now
 from keymiss.hashtags import hash_tag_of
 
 T = TypeVar("T")
@@ -63,44 +63,6 @@ HASH_TAG_S = 1.0
 SECTION_POLL_S = 0.005
 SMALL_FRAME = 1 << 16  # keymiss.max-frame-bytes is never less
 LOG_CHARACTERS = 2000  # the server shows no more
-# How the server's words for these have always reached functions.
-_RECORDED = (
-    ("ERR unknown command", "No such file or directory"),
-    ("ERR wrong number of arguments", "Invalid argument"),
-)
-
-
-class _Answer:
-    """The answer that a question waits for.
-
-    `frame` is None until it is there; [] where the channel ended instead.
-    """
-
-    __slots__ = ("_wake", "frame")
-
-    def __init__(self, wake: Callable[[], object]) -> None:
-        self.frame: Frame | None = None
-        self._wake = wake
-
-    def give(self, frame: Frame) -> None:
-        self.frame = frame
-        self._wake()
-
-
-class Pending(Generic[T_co]):
-    """An answer to be awaited, once it is there made into a value by `convert`."""
-
-    def __init__(self, answer: asyncio.Future[Frame], convert: Callable[[Frame], T_co]) -> None:
-        self._answer = answer
-        self._convert = convert
-
-    def __await__(self) -> Generator[Any, None, T_co]:
-        frame = yield from self._answer.__await__()
-        return self._convert(frame)
-
-    def then(self, convert: Callable[[T_co], T]) -> Pending[T]:
-        """The same answer, converted further."""
-        return Pending(self._answer, lambda frame: convert(self._convert(frame)))
 
 
 class Shard:
@@ -114,7 +76,7 @@ class Shard:
         self.allowance = Allowance()  # for what functions print and log
         self.limits: Limits
         self._numbers = itertools.count(1)
-        self._asked: dict[int, _Answer] = {}
+        self._asked: dict[int, Answer] = {}
         self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only
         self._section = threading.Lock()  # invariant 5
         self._section_owner: Context | None = None
@@ -174,7 +136,7 @@ class Shard:
 
         GearsError where it is an error.
         """
-        return _reply(self.call([replies.argument(arg) for arg in argv]))
+        return to_value(self.call([replies.argument(arg) for arg in argv]))
 
     def call(self, argv: Sequence[bytes]) -> bytes:
         """As `execute`, raw: the reply is a RESP2 value, errors too."""
@@ -184,7 +146,7 @@ class Shard:
         """As `execute` of each, in this order, but sent in one go; an error stands in its reply's place."""
         job = self._job_id()
         frames = self._ask_all(b"CALL", [(job, *map(replies.argument, command)) for command in commands])
-        return [_reply_or_error(self._result(frame)) for frame in frames]
+        return [to_value_or_error(self._result(frame)) for frame in frames]
 
     def ask(self, verb: bytes, *parts: Part) -> bytes:
         """Any question about the job that runs, answered by a RESULT: its reply, raw."""
@@ -202,7 +164,7 @@ class Shard:
         The loop's thread only.
         """
         sequence = next(self._numbers)
-        answer = _Answer(lambda: give(answer.frame or []))
+        answer = Answer(lambda: give(answer.frame or []))
         token = current.set(context)
         try:
             self._asked[sequence] = answer
@@ -215,7 +177,7 @@ class Shard:
 
     def execute_async(self, *argv: Any) -> Pending[Any]:
         """As `execute`, for coroutines: the command is sent at once, its reply is to be awaited."""
-        return self.call_async([replies.argument(arg) for arg in argv]).then(_reply)
+        return self.call_async([replies.argument(arg) for arg in argv]).then(to_value)
 
     def call_async(self, argv: Sequence[bytes]) -> Pending[bytes]:
         """As `call`, for coroutines."""
@@ -351,7 +313,7 @@ class Shard:
         `then(task)` is called when it is done, before `spawn` returns where it never waited. The
         loop's thread only.
         """
-        task = _start_now(self.loop, guarded(coroutine), context)
+        task = start_now(self.loop, guarded(coroutine), context)
         if task.done():
             if then is not None:
                 then(task)
@@ -424,7 +386,7 @@ class Shard:
             if not missing:
                 arrived.release()
 
-        asked = {next(self._numbers): _Answer(wake) for _ in questions}
+        asked = {next(self._numbers): Answer(wake) for _ in questions}
         self._asked |= asked
         try:
             with shielded():
@@ -445,7 +407,7 @@ class Shard:
     def _ask_async(self, verb: bytes, *parts: Part) -> asyncio.Future[Frame]:
         sequence = next(self._numbers)
         future: asyncio.Future[Frame] = self.loop.create_future()
-        answer = _Answer(lambda: _resolve(future, answer.frame or []))
+        answer = Answer(lambda: _resolve(future, answer.frame or []))
         self._asked[sequence] = answer
         future.add_done_callback(lambda _: self._asked.pop(sequence, None))
         with shielded():
@@ -518,51 +480,6 @@ class Shard:
         return deadline_after_ms(self.setting("job-timeout-ms", DEFAULT_JOB_TIMEOUT_MS))
 
 
-def _reply(reply: bytes) -> Any:
-    try:
-        return replies.from_resp(reply)
-    except GearsError as error:
-        for words, recorded in _RECORDED:
-            if str(error).startswith(words):
-                raise GearsError(recorded) from None
-        raise
-
-
-def _reply_or_error(reply: bytes) -> Any:
-    try:
-        return _reply(reply)
-    except GearsError as error:
-        return error
-
-
 def _resolve(future: asyncio.Future[T], result: T) -> None:
     if not future.done():
         future.set_result(result)
-
-
-async def guarded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """A task that raises one of these would take the loop down with it."""
-    try:
-        return await coroutine
-    except (SystemExit, KeyboardInterrupt) as end:
-        raise GearsError(f"a function cannot end its process: {end!r}") from None
-
-
-def _start_now(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context
-) -> asyncio.Task[T]:
-    """A task whose first step has been run.
-
-    Saves a turn of the loop, which is most of what a trivial miss costs.
-    """
-    token = current.set(context)
-    try:
-        if sys.version_info >= (3, 12):
-            return asyncio.Task(coroutine, loop=loop, eager_start=True, context=copy_context())
-        task = asyncio.Task(coroutine, loop=loop)
-        if asyncio.current_task(loop) is None:  # a task cannot be entered from within another
-            first_step = loop._ready.pop()  # type: ignore[attr-defined]  # what making the task has just put there
-            first_step._run()
-        return task
-    finally:
-        current.reset(token)

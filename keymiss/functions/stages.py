@@ -24,6 +24,7 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from keymiss.errors import ChannelError, GearsError
 from keymiss.functions import blobs, replies
+from keymiss.functions.answers import Pending
 from keymiss.functions.builder import Run
 from keymiss.functions.context import Context
 from keymiss.functions.drive import Drive
@@ -35,7 +36,7 @@ from keymiss.functions.pool import shielded
 from keymiss.functions.registering import Registering
 from keymiss.functions.runtime import script_globals
 from keymiss.functions.serving import Serving
-from keymiss.functions.shard import Pending, Shard
+from keymiss.functions.shard import Shard
 from keymiss.functions.steps import Pipeline, Plan
 
 CHUNK_RECORDS = 500

@@ -120,9 +120,10 @@ def test_a_call_that_computes_without_end_costs_its_worker_only(
 
 
 def test_an_unblocking_execution_without_end_is_stopped(client: redis.Redis, neighbours: Load) -> None:
-    client.config_set("keymiss.execution-timeout-ms", 300)
+    client.config_set("keymiss.execution-timeout-ms", 1000)
     script = "def f(r):\n    while True: pass\nGB('PythonReader').map(f).run(lambda: (yield 1))"
     name = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
+    client.config_set("keymiss.execution-timeout-ms", 30_000)  # of the command that waits for it
     results, errors = client.execute_command("RG.GETRESULTSBLOCKING", name)
     assert results == []
     assert b"keymiss.execution-timeout-ms" in errors[0]
@@ -285,7 +286,7 @@ def test_a_call_that_holds_the_interpreter_costs_its_worker_only(
     make_server: Callable[..., Server],
 ) -> None:
     """Nothing of the worker runs beside it: it is the server that finds out. Misses go to the next worker."""
-    server = make_server(settings={"keymiss.hang-timeout-ms": 1500})
+    server = make_server(settings={"keymiss.hang-timeout-ms": 2000})
     with contextlib.closing(server.client()) as client:
         register(client, answering_misses("q:"))
         assert client.get("q:0") == b"answer for q:0"

@@ -16,10 +16,10 @@ import hiredis
 
 from keymiss.errors import GearsError
 from keymiss.functions import context, replies
+from keymiss.functions.answers import Pending
 from keymiss.functions.redisai.arguments import arguments, items, name
 from keymiss.functions.redisai.stored import model_at, script_at
 from keymiss.functions.redisai.tensors import PyTensor, parsed, tensor_of, tensorget, tensorset
-from keymiss.functions.shard import Pending
 
 _PIPE = b"|>"
 _COMMANDS = (

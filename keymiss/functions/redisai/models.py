@@ -7,10 +7,10 @@ from typing import Any
 from keymiss.channel import Tensor
 from keymiss.errors import GearsError
 from keymiss.functions import context, replies
+from keymiss.functions.answers import Pending
 from keymiss.functions.redisai.arguments import arguments, name
 from keymiss.functions.redisai.stored import StoredModel, model_at
 from keymiss.functions.redisai.tensors import PyTensor, tensor_of
-from keymiss.functions.shard import Pending
 
 
 class PyGraphRunner:

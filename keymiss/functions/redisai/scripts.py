@@ -6,11 +6,11 @@ from typing import Any
 
 from keymiss.errors import GearsError
 from keymiss.functions import replies
+from keymiss.functions.answers import Pending
 from keymiss.functions.redisai.arguments import arguments, items, name
 from keymiss.functions.redisai.dag import Op, ScriptOp, Words, run, start
 from keymiss.functions.redisai.stored import script_at
 from keymiss.functions.redisai.tensors import PyTensor, tensor_of, tensorget, tensorset
-from keymiss.functions.shard import Pending
 
 
 class PyScriptRunner:

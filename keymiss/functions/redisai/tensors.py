@@ -8,8 +8,8 @@ from typing import Any
 from keymiss.channel import DTYPES, Tensor
 from keymiss.errors import GearsError, TensorError
 from keymiss.functions import context, replies
+from keymiss.functions.answers import Pending
 from keymiss.functions.redisai.arguments import arguments, items, name
-from keymiss.functions.shard import Pending
 
 _FLOATS = ("FLOAT", "DOUBLE")
 

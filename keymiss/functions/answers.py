@@ -1,0 +1,72 @@
+"""Answers of the server: who waits for one, and what functions see of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+from keymiss.channel import Frame
+from keymiss.errors import GearsError
+from keymiss.functions import replies
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+# How the server's words for these have always reached functions.
+_RECORDED = (
+    ("ERR unknown command", "No such file or directory"),
+    ("ERR wrong number of arguments", "Invalid argument"),
+)
+
+
+class Answer:
+    """The answer that a question waits for.
+
+    `frame` is None until it is there; [] where the channel ended instead.
+    """
+
+    __slots__ = ("_wake", "frame")
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self.frame: Frame | None = None
+        self._wake = wake
+
+    def give(self, frame: Frame) -> None:
+        self.frame = frame
+        self._wake()
+
+
+class Pending(Generic[T_co]):
+    """An answer to be awaited, once it is there made into a value by `convert`."""
+
+    def __init__(self, answer: asyncio.Future[Frame], convert: Callable[[Frame], T_co]) -> None:
+        self._answer = answer
+        self._convert = convert
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        frame = yield from self._answer.__await__()
+        return self._convert(frame)
+
+    def then(self, convert: Callable[[T_co], T]) -> Pending[T]:
+        """The same answer, converted further."""
+        return Pending(self._answer, lambda frame: convert(self._convert(frame)))
+
+
+def to_value(reply: bytes) -> Any:
+    """The reply of a command as `execute` gives it. GearsError, in the recorded words, where it is one."""
+    try:
+        return replies.from_resp(reply)
+    except GearsError as error:
+        for words, recorded in _RECORDED:
+            if str(error).startswith(words):
+                raise GearsError(recorded) from None
+        raise
+
+
+def to_value_or_error(reply: bytes) -> Any:
+    """As `to_value`, with an error in its place."""
+    try:
+        return to_value(reply)
+    except GearsError as error:
+        return error

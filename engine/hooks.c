@@ -135,25 +135,31 @@ static bool is_permitted(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
 
 static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **argv, int argc) {
     int flags = RedisModule_GetContextFlags(ctx);
-    bool sync = r->mode == MODE_SYNC;
-    if (!sync && job_flags_deny_blocking(flags)) return RedisModule_ReplyWithError(ctx, NOT_HERE);
+    bool denied = job_flags_deny_blocking(flags);
+    if (denied && r->mode != MODE_SYNC) return RedisModule_ReplyWithError(ctx, NOT_HERE);
     if (!is_permitted(ctx, argv, argc)) return RedisModule_ReplyWithError(ctx, USERS_NO_PERMISSION);
     stats.taken_over++;
     job_request request = {
         .role = WORKER_FUNCTIONS,
         .kind = JOB_HOOKED,
         .db = RedisModule_GetSelectedDb(ctx),
-        .sync = sync,
+        .sync = denied, /* else the client waits, and the worker begins an atomic section where the mode is sync */
     };
     frame_init(&request.body);
     frame_add_number(&request.body, request.db);
-    job_flags_add(&request.body, flags, sync, 0);
+    job_flags_add(&request.body, flags, denied, 0);
     frame_add(&request.body, r->id.data, r->id.len);
     forward_add_arguments(&request.body, argv, argc);
     return forward_job(ctx, &request, NOT_HERE);
 }
 
 /* register(commands=...): the functions run for the events that the command fires. */
+
+/* Before anything else, so that nobody sees what was written without what the function makes of it. Where nothing was
+ * written the client waits, so that the function may await something. */
+static bool runs_sync(const event *e, bool may_block) {
+    return e->registration->mode == MODE_SYNC && !(e->is_miss && may_block);
+}
 
 static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *reply, event_list *fired,
                                  RedisModuleString **argv, int argc) {
@@ -163,10 +169,10 @@ static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *repl
     bool may_block = !job_flags_deny_blocking(flags);
     miss *m = miss_new(argv, argc, flags, plain, fired->first != fired->last);
     for (event *e = fired->first; e; e = e->next) {
-        if (e->registration->mode == MODE_SYNC && !e->registration->removed) miss_run_sync(ctx, m, e);
+        if (runs_sync(e, may_block) && !e->registration->removed) miss_run_sync(ctx, m, e);
     }
     for (event *e = fired->first; e; e = e->next) {
-        if (e->registration->mode == MODE_SYNC) continue;
+        if (runs_sync(e, may_block)) continue;
         if (may_block) {
             miss_start(m, e);
         } else {

@@ -31,13 +31,18 @@ class Context:
     `command`: the client's command, for `get_command`; None where `override_reply` has nothing to override.
     `call_next`: given the arguments of `call_next(...)`, runs what the hook replaced; None outside of a hook.
     `async_allowed`: a step may answer by a coroutine or a gearsFuture.
+    `alone`: the server is to serve nobody else from the first command until the run ends or awaits: mode
+    'sync', where it does not wait for the job anyway.
     `atomic`: inside `with atomic()`.
     `future`: the gearsFuture made by the step that runs; whoever runs steps sets it to None before each.
+    `outer`: of what runs inside of another run, in its atomic sections: call_next.
     `running`: what `cancel` stops: suspended tasks and functions in the pool.
     """
 
     __slots__ = (
+        "_outer",
         "_whole",
+        "alone",
         "async_allowed",
         "atomic",
         "call_next",
@@ -59,6 +64,7 @@ class Context:
         command: list[bytes] | None = None,
         call_next: Callable[..., Any] | None = None,
         async_allowed: bool = False,
+        outer: Context | None = None,
     ) -> None:
         self.job = job
         self.execution = execution
@@ -66,11 +72,18 @@ class Context:
         self.command = command
         self.call_next = call_next
         self.async_allowed = async_allowed
+        self.alone = False
         self.atomic = False
         self.future: Any = None
         self.running: set[Cancellable] = set()
         self.cancelled = False
+        self._outer = outer
         self._whole: Context | None = None  # the one that this is beside
+
+    @property
+    def holder(self) -> Context:
+        """Whose the atomic sections are in which this runs: its own, or those of what it runs inside of."""
+        return self if self._outer is None else self._outer.holder
 
     def beside(self) -> Context:
         """Another one of the same execution, for what runs at the same time as others of it. It ends with

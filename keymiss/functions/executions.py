@@ -219,6 +219,7 @@ class Executions:
                 execution.cancel(str(error) or ABORTED_TEXT)
             elif error is not None:
                 execution.errors.append(error_text(error))
+            self._gears.shard.end_alone(context)
             execution.end(DONE)
 
         if not inline:
@@ -227,12 +228,13 @@ class Executions:
             return
         token = current.set(context)
         try:
-            if context.async_allowed and not (context.job is not None and context.job.sync):
+            if context.async_allowed and (context.job is None or context.job.may_await):
                 Drive(self._gears.shard, work, context, ended).start_here()
             else:
                 run_inline(work)
-                execution.end(DONE)
+                ended(None)
         except Aborted as aborted:
             ended(aborted)
         finally:
+            self._gears.shard.end_alone(context)
             current.reset(token)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError
 from keymiss.functions import replies
-from keymiss.functions.context import Context
+from keymiss.functions.context import Context, current
 from keymiss.functions.executions import Execution, result_reply
 from keymiss.functions.job import FunctionJob
 from keymiss.functions.readers import RecordsSource
@@ -54,6 +54,7 @@ class CallNext:
             self._job,
             session=below.session,
             call_next=CallNext(self._gears, self._job, below, self._command),
+            outer=current.get(),
         )
         record = [self._command, *(replies.text(replies.argument(argument)) for argument in arguments)]
         execution = Execution(self._gears.executions.next_id(), below.plan, registered=True, context=context)

@@ -65,6 +65,11 @@ class FunctionJob(Job):
         return b"s" in self.flags
 
     @property
+    def may_await(self) -> bool:
+        """It may go on in the background: nobody waits for it, or a client that can be kept waiting."""
+        return not self.sync or self.kind == EVENT
+
+    @property
     def in_multi(self) -> bool:
         """The client is inside MULTI or a script."""
         return b"m" in self.flags

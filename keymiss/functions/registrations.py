@@ -131,6 +131,8 @@ class Registration:
         if self._one is not None and not job.sync and self._start_coroutine(job, context, record):
             return
         self._start(context, RecordsSource((record,)), lambda execution: self._fired(job, execution))
+        if job.sync and job.kind == EVENT:
+            job.done(b"")  # a coroutine that it has become goes on in the background
 
     def _start_coroutine(self, job: FunctionJob, context: Context, record: Any) -> bool:
         """The fast path. False, and nothing done, where the function takes other arguments than a record."""
@@ -237,6 +239,7 @@ class Registration:
             waiters=[then],
         )
         context.execution = execution
+        context.alone = self.mode == "sync" and not (context.job is not None and context.job.sync)
         self._running.add(context)
         self._gears.shard.call_soon(context.add_running, execution)
         try:

@@ -66,7 +66,7 @@ class atomic:
 
 
 def isInAtomicBlock() -> bool:
-    return context.current.get().atomic
+    return context.current.get().holder.atomic
 
 
 def isAsyncAllow() -> bool:

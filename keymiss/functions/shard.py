@@ -192,15 +192,13 @@ class Shard:
         if context is NOBODY:  # a thread that a function started: from now on it is told from others
             context = Context()
             current.set(context)
+        context = context.holder
         if context.atomic:
             raise GearsError("Already inside an atomic block")
-        self._enter_section()
-        job = context.job
-        section = 0 if job is None or job.finished else job.id
-        # The owner comes last: whoever sees it must not take what the last one left for its own.
-        self._section_on_loop = self.channel.on_loop_thread
-        self._section_job = section
-        self._section_owner = context
+        if self._section_owner is context:  # a sync run: the server serves nobody else as it is
+            context.atomic = True
+            return
+        section = self._open_section(context)
         context.atomic = True
         try:
             replies.from_resp(self._result(self._ask(b"BEGIN", section)))
@@ -208,13 +206,37 @@ class Shard:
             self._leave_section()
             raise
 
+    def _open_section(self, context: Context) -> int:
+        """Wait until no section is open; the number of the job that the one of this context is of."""
+        self._enter_section()
+        job = context.job
+        section = 0 if job is None or job.finished else job.id
+        # The owner comes last: whoever sees it must not take what the last one left for its own.
+        self._section_on_loop = self.channel.on_loop_thread
+        self._section_job = section
+        self._section_owner = context
+        return section
+
+    def _serve_alone(self, context: Context) -> None:
+        """The first command of a sync run follows. The server keeps the order: no answer is waited for."""
+        self.channel.send(b"BEGIN", next(self._numbers), self._open_section(context))
+
+    def end_alone(self, context: Context) -> None:
+        """A sync run has ended, or goes on in the background."""
+        context.alone = False
+        if self._section_owner is context:
+            self._leave_section()
+
     def end(self) -> None:
         """Close what `begin` opened."""
-        if self._section_owner is not current.get():
+        context = current.get().holder
+        if self._section_owner is not context:
             raise GearsError(
                 "the atomic block ended when its coroutine awaited: an atomic block must not await"
             )
-        self._leave_section()
+        context.atomic = False
+        if not context.alone:
+            self._leave_section()
 
     def _enter_section(self) -> None:
         """Wait for the lock: on the loop's thread while answers to its holder are still handled."""
@@ -415,12 +437,15 @@ class Shard:
         return future
 
     def _send(self, verb: bytes, *questions: tuple[int, Sequence[Part]]) -> None:
+        context = current.get().holder
+        if context.alone and self._section_owner is not context and verb in (b"CALL", b"RUN"):
+            self._serve_alone(context)
         if verb == b"RUN":
             for sequence, parts in questions:
                 self.channel.send_large(verb, sequence, *parts)
             return
         frames = [self._frame(verb, sequence, *parts) for sequence, parts in questions]
-        if verb == b"CALL" and questions[0][1][0] == 0 and not current.get().atomic:
+        if verb == b"CALL" and questions[0][1][0] == 0 and self._section_owner is not context:
             # The server cannot tell commands of no job from those of a section of no job: not in between.
             self._enter_section()
             try:
@@ -445,7 +470,7 @@ class Shard:
     def _end_suspended_section(self) -> None:
         """Invariant 6: the loop's thread needs the server, but a coroutine that awaits holds it."""
         owner = self._section_owner
-        if owner is not None and owner is not current.get() and self._section_on_loop:
+        if owner is not None and owner is not current.get().holder and self._section_on_loop:
             self.log("an atomic block was ended early: its coroutine awaited inside it", "warning")
             self._leave_section()
 
@@ -468,7 +493,7 @@ class Shard:
 
     def _job_id(self) -> int:
         context = current.get()
-        if context.atomic:
+        if self._section_owner is context.holder:
             return self._section_job
         job = context.job
         return 0 if job is None or job.finished else job.id

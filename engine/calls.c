@@ -38,13 +38,11 @@ bool calls_job(worker_role role, slice id, job_id *job, job_facts *facts) {
 }
 
 /* Commands that make no sense without a connection of one's own, or that the server cannot run for a module (WAIT stops
- * Redis 7.0 with an assertion). */
+ * Redis 7.0 with an assertion). SUBSCRIBE, its like and MONITOR the server refuses itself, in words that are known. */
 static bool needs_connection(slice command) {
-    static const char *const names[] = {"wait",       "waitaof",     "sync",       "psync",        "replconf",
-                                        "monitor",    "hello",       "auth",       "reset",        "quit",
-                                        "subscribe",  "psubscribe",  "ssubscribe", "unsubscribe",  "punsubscribe",
-                                        "sunsubscribe", "multi",     "exec",       "discard",      "watch",
-                                        "unwatch",    "shutdown"};
+    static const char *const names[] = {"wait", "waitaof", "sync",  "psync",   "replconf", "hello",
+                                        "auth", "reset",   "quit",  "multi",   "exec",     "discard",
+                                        "watch", "unwatch", "unsubscribe", "punsubscribe", "sunsubscribe", "shutdown"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (slice_is_word(command, names[i])) return true;
     }

@@ -25,11 +25,14 @@ class Config:
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
         self._numbers = dict(_CHANGEABLE)
-        self.max_executions_per_registration = 0  # a plain attribute: every miss looks at it
+        # Plain attributes: every run looks at them.
+        self.max_executions_per_registration = 0
+        self.profiles = False
         self._apply()
 
     def _apply(self) -> None:
         self.max_executions_per_registration = max(0, self._numbers["MaxExecutionsPerRegistration"])
+        self.profiles = self._numbers["ProfileExecutions"] != 0
 
     @property
     def max_executions(self) -> int:

@@ -202,7 +202,7 @@ class Deployer:
             registration.id,
             registration.blob,
             kind=watch.kind,
-            mode=registration.mode,
+            mode=registration.told_mode,
             flags="".join(letter for letter, on in letters.items() if on),
             prefix=watch.prefix.encode(),
             events=watch.events,

@@ -11,6 +11,7 @@ from typing import Any
 
 from keymiss.functions.context import Context
 from keymiss.functions.errors import Aborted
+from keymiss.functions.profiles import profiled
 from keymiss.functions.shard import Shard
 from keymiss.functions.steps import NotAwaitable, Waiting
 
@@ -20,9 +21,10 @@ Then = Callable[[BaseException | None], None]
 def run_inline(work: Waiting) -> None:
     """Run it here and now. What would have to be awaited is an error of the step that returned it."""
     try:
-        work.send(None)
-        while True:
-            work.throw(NotAwaitable("Creating async record is not allowed"))
+        with profiled():
+            work.send(None)
+            while True:
+                work.throw(NotAwaitable("Creating async record is not allowed"))
     except StopIteration:
         return
 
@@ -56,7 +58,8 @@ class Drive:
 
     def _step(self, value: Any, error: BaseException | None) -> None:
         try:
-            waiting = self._work.send(value) if error is None else self._work.throw(error)
+            with profiled():
+                waiting = self._work.send(value) if error is None else self._work.throw(error)
         except StopIteration:
             self._then(None)
         except BaseException as failure:

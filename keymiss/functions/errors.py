@@ -8,7 +8,7 @@ from types import TracebackType
 
 from keymiss.errors import GearsFlatError
 
-_OWN_CODE = str(
+OWN_CODE = str(
     Path(__file__).resolve().parent.parent
 )  # the package: its frames are no business of a script's author
 
@@ -52,4 +52,4 @@ def error_text(error: BaseException, with_traceback: bool = True) -> str:
 
 def _users_frames(start: TracebackType | None) -> list[traceback.FrameSummary]:
     frames = traceback.StackSummary.extract(traceback.walk_tb(start), lookup_lines=False)
-    return [frame for frame in frames if not frame.filename.startswith(_OWN_CODE)]
+    return [frame for frame in frames if not frame.filename.startswith(OWN_CODE)]

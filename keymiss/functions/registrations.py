@@ -264,6 +264,19 @@ class Registration:
         while len(last) > self._gears.config.max_executions_per_registration:
             last.popleft()
 
+    @property
+    def told_mode(self) -> str:
+        """The mode as the module is told it: nothing need wait for a coroutine that takes over a command."""
+        waits = self.mode == "sync" and self.reader == "CommandReader"
+        if waits and any(iscoroutinefunction(step.function) for step in self.plan):
+            return "async_local"
+        return self.mode
+
+    @property
+    def is_running(self) -> bool:
+        """Some of its runs have not ended."""
+        return bool(self._running)
+
     def cancel_running(self) -> None:
         """Stop the runs that have not ended."""
         for context in list(self._running):
@@ -317,7 +330,7 @@ class Registrations:
         session = registration.session
         if session.registrations.get(registration.id) is registration:
             del session.registrations[registration.id]
-        self._gears.sessions.release(session)
+        self._gears.sessions.release(registration)
 
     def with_trigger(self, trigger: str) -> Registration | None:
         for registration in self:

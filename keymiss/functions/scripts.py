@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
 
 _NAME = re.compile(r"[A-Za-z0-9_-]*")
+DEPLOYING_S = 30.0
 _WITH_VALUE = ("ID", "DESCRIPTION", "REPLACE_WITH")
 
 
@@ -173,12 +174,25 @@ class Script:
     def _finish(self) -> None:
         current.get().session = self._session
         if self._registering:
-            replaced = list(self._replaced.registrations.values()) if self._replaced is not None else []
-            self._gears.deployer.apply(self._session, self._registering, replaced)
+            self._deploy()
         if self._run is not None:
             self._start_run(self._run)
         else:
             self._job.done(replies.OK)
+
+    def _deploy(self) -> None:
+        """Put what the script registers in the place of what the session has now: another script may have
+        upgraded it meanwhile.
+        """
+        deploying = self._gears.sessions.deploying
+        if not deploying.acquire(timeout=DEPLOYING_S):
+            raise GearsError("ERR another script is being deployed for too long: try again")
+        try:
+            old = self._replaced_session()
+            replaced = list(old.registrations.values()) if old is not None else []
+            self._gears.deployer.apply(self._session, self._registering, replaced)
+        finally:
+            deploying.release()
 
     def _start_run(self, run: Run) -> None:
         executions, waits = self._gears.executions, self._options.blocking and not self._registering

@@ -6,6 +6,7 @@ long as one of its registrations, or as one of its executions.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -14,6 +15,7 @@ from keymiss.functions.context import Context
 from keymiss.functions.environments import Environment
 from keymiss.functions.executions import Execution
 from keymiss.functions.futures import createFuture, setFutureResults
+from keymiss.functions.profiles import Profile
 from keymiss.functions.registering import Registering
 from keymiss.functions.runtime import script_globals
 
@@ -43,6 +45,7 @@ class Session:
         self.requirements = requirements
         self.globals: dict[str, Any] = script_globals()
         self.registrations: dict[str, Registration] = {}
+        self.profile = Profile()
 
     def prepare(self) -> None:
         """Have its requirements installed on this shard. GearsError where they cannot be."""
@@ -52,6 +55,11 @@ class Session:
         """Its scripts and functions import from this environment."""
         if environment is not None:
             self.globals["__builtins__"] = environment.builtins
+
+    @property
+    def profiling(self) -> Profile | None:
+        """Where the times of its functions are added up, if they are to be."""
+        return self.profile if self._gears.config.profiles else None
 
     @property
     def background(self) -> Session:
@@ -97,6 +105,8 @@ class Sessions:
         self._gears = gears
         self._by_name: dict[str, Session] = {}
         self._by_deployment: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
+        self._leaving: list[Registration] = []
+        self.deploying = threading.Lock()  # held by a script that replaces a session, until it has
 
     def __iter__(self) -> Any:
         return iter(list(self._by_name.values()))
@@ -120,8 +130,17 @@ class Sessions:
         self._gears.requirements.note_use(session.requirements)
         self._by_deployment[session.name, session.deployment] = session
 
-    def release(self, session: Session) -> None:
-        """Forget a session that has no registrations any more."""
+    def release(self, registration: Registration) -> None:
+        """A registration is gone: so is its session, where it was the last one."""
+        session = registration.session
+        if registration.is_running:
+            self._leaving.append(registration)
         if not session.registrations and self._by_name.get(session.name) is session:
             del self._by_name[session.name]
             self._gears.requirements.sweep_soon()
+
+    def dead(self) -> list[Session]:
+        """Those that are gone, but whose registrations have runs that have not ended."""
+        self._leaving = [registration for registration in self._leaving if registration.is_running]
+        sessions = {id(one.session): one.session for one in self._leaving if not one.session.registrations}
+        return list(sessions.values())

@@ -70,7 +70,7 @@ def _refused(client: redis.Redis, match: str, *command: str) -> None:
         ("AI.SCRIPTSET n CPU SOURCE b", "before this one runs"),
         ("RG.TRIGGER t", "a function can run the script"),
         ("WAIT 1 100", "acts on a client's connection"),
-        ("SUBSCRIBE a", "acts on a client's connection"),
+        ("UNSUBSCRIBE a", "acts on a client's connection"),
         ("MULTI", "acts on a client's connection"),
         ("NOSUCH a", "unknown command 'NOSUCH'"),
         ("SORT", "wrong number of arguments"),

@@ -54,7 +54,7 @@ _TABLE = {
     "rg.configget": Command(configuration.get, 1),
     "rg.configset": Command(configuration.set_, 1),
     "rg.pystats": Command(information.statistics),
-    "rg.pyprofile": Command(information.profile, 1, 2),
+    "rg.pyprofile": Command(information.profile, 1, 3),
     "rg.dumpplugins": Command(information.plugins),
     "rg.infocluster": Command(information.cluster, blocking=True),
     "rg.refreshcluster": Command(information.refresh_cluster, blocking=True),

@@ -29,14 +29,14 @@ def dump(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 def get(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
     """RG.GETEXECUTION id [SHARD | CLUSTER]: how far an execution is, on this shard or on all."""
     execution = _execution(gears, arguments[0], NO_PLAN)
-    word = arguments[1].decode("utf-8", "replace").upper() if len(arguments) > 1 else ""
-    if word not in ("", "SHARD", "CLUSTER"):
+    cluster = gears.shard.is_cluster
+    word = arguments[1].upper() if len(arguments) > 1 else b"CLUSTER" if cluster else b"SHARD"
+    if word not in (b"SHARD", b"CLUSTER"):
         raise GearsError("unknown subcommand")
-    if word == "CLUSTER" and not gears.shard.is_cluster:
+    if word == b"CLUSTER" and not cluster:
         raise GearsError("no cluster detected - use `RG.GETEXECUTION <id> [SHARD]` instead")
     mine = execution.shown(gears.shard.node)
-    here_only = word == "SHARD" or not gears.shard.is_cluster
-    return nested([mine] if here_only else [mine, *gears.spread.shown_by_others(execution.id)])
+    return nested([mine] if word == b"SHARD" else [mine, *gears.spread.shown_by_others(execution.id)])
 
 
 def results(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
@@ -63,8 +63,11 @@ def abort(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 
 
 def drop(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.DROPEXECUTION id: forget it, stopping it where it runs."""
-    gears.executions.drop(_execution(gears, arguments[0], NO_PLAN))
+    """RG.DROPEXECUTION id: forget it. One that runs is to be aborted first."""
+    execution = _execution(gears, arguments[0], NO_PLAN)
+    if execution.running:
+        raise GearsError("ERR the execution is still running: abort it with RG.ABORTEXECUTION first")
+    gears.executions.drop(execution)
     return replies.OK
 
 

@@ -10,6 +10,7 @@ from keymiss.errors import GearsError
 from keymiss.functions import replies
 from keymiss.functions.commands.nested import nested
 from keymiss.functions.job import FunctionJob
+from keymiss.functions.profiles import DEFAULT_ORDER
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
@@ -28,17 +29,22 @@ def statistics(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 
 
 def profile(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.PYPROFILE STATS | RESET session: no profiles are made; registrations tell how long they ran."""
+    """RG.PYPROFILE STATS session [order] | RESET session: where the time of the session's functions went on
+    this shard, while ProfileExecutions was set.
+    """
     word = arguments[0].upper()
     if word not in (b"STATS", b"RESET"):
         raise GearsError("Wrong subcommand given to RG.PYPROFILE")
     if len(arguments) < 2:
         raise GearsError("ERR wrong number of arguments for 'rg.pyprofile' command")
     name = arguments[1].decode("utf-8", "replace")
-    if gears.sessions.get(name) is None:
+    session = gears.sessions.get(name)
+    if session is None:
         raise GearsError(f"Session {name} does not exists")
     if word == b"STATS":
-        raise GearsError(f"ERR there is no profile of session {name}")
+        order = arguments[2].decode("utf-8", "replace") if len(arguments) > 2 else DEFAULT_ORDER
+        return replies.bulk(session.profile.told(order).encode("utf-8", "replace"))
+    session.profile.reset()
     return replies.OK
 
 

@@ -8,7 +8,6 @@ from keymiss.errors import GearsError
 from keymiss.functions import replies
 from keymiss.functions.commands.nested import nested
 from keymiss.functions.job import FunctionJob
-from keymiss.functions.registering import CommandArguments
 from keymiss.functions.registrations import Numbers, Registration
 from keymiss.functions.sessions import Session
 
@@ -61,7 +60,7 @@ def _pause(gears: Gears, argument: bytes, paused: bool) -> bytes:
     registration = gears.registrations.get(name)
     if registration is None:
         raise GearsError(f"Execution {name} does not exists on shard {gears.shard.node}")
-    if isinstance(registration.arguments, CommandArguments):
+    if registration.stream is None:
         raise GearsError(f"Reader {registration.reader} does not support pause")
     gears.deployer.pause(registration, paused)
     return replies.OK
@@ -75,26 +74,27 @@ def clear_numbers(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> byt
 
 
 def dump_sessions(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.PYDUMPSESSIONS [VERBOSE] [SESSIONS name ...]"""
-    verbose, names = False, None
+    """RG.PYDUMPSESSIONS [VERBOSE] [DEAD] [SESSIONS name ...]; DEAD: those that are gone but still run."""
+    verbose, dead, names = False, False, None
     rest = [argument.decode("utf-8", "replace") for argument in arguments]
     while rest:
         word = rest.pop(0)
         if word.upper() == "VERBOSE":
             verbose = True
+        elif word.upper() == "DEAD":
+            dead = True
         elif word.upper() == "SESSIONS":
             names, rest = rest, []
         else:
             raise GearsError(f"Unknown option {word}")
+    sessions: list[Session] = gears.sessions.dead() if dead else list(gears.sessions)
     if names is None:
-        return nested([_session(session, verbose) for session in gears.sessions])
-    found = [(name, gears.sessions.get(name)) for name in names]
-    return nested(
-        [
-            _session(session, verbose) if session else f"Session {name} does not exists"
-            for name, session in found
-        ]
-    )
+        return nested([_session(session, verbose, dead) for session in sessions])
+    entries: list[Any] = []
+    for name in names:
+        found: list[Any] = [_session(one, verbose, dead) for one in sessions if one.name == name]
+        entries += found or [f"Session {name} does not exists"]
+    return nested(entries)
 
 
 def dump_requirements(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
@@ -112,7 +112,7 @@ def _with_session(registration: Registration) -> list[Any]:
     ]
 
 
-def _session(session: Session, verbose: bool) -> list[Any]:
+def _session(session: Session, verbose: bool, dead: bool) -> list[Any]:
     registrations: list[Any] = list(session.registrations)
     if verbose:
         registrations = [
@@ -121,7 +121,7 @@ def _session(session: Session, verbose: bool) -> list[Any]:
         ]
     return [
         *("ID", session.name, "sessionDescription", session.description),
-        *("refCount", len(session.registrations), "linked", "primary", "dead", "false"),
+        *("refCount", len(session.registrations), "linked", "primary", "dead", "true" if dead else "false"),
         *("requirementInstallationNeeded", 0, "requirements", list(session.requirements)),
         *("registrations", registrations),
     ]

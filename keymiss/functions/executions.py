@@ -58,6 +58,11 @@ class Execution:
     def running(self) -> bool:
         return self.status == RUNNING
 
+    @property
+    def stopped(self) -> bool:
+        """By a limit, not by somebody."""
+        return self.status == ABORTED and self.errors[-1] != ABORTED_TEXT
+
     def end(self, status: str) -> None:
         """The first end counts."""
         if self.running:

@@ -19,7 +19,7 @@ from keymiss.errors import KeymissError
 from keymiss.functions import replies
 from keymiss.functions.builder import to_str
 from keymiss.functions.context import Context
-from keymiss.functions.errors import flat_text
+from keymiss.functions.errors import Aborted, flat_text
 from keymiss.functions.executions import ABORTED, DONE, Execution, result_reply
 from keymiss.functions.hooks import CallNext, hook_reply
 from keymiss.functions.job import EVENT, HOOKED, FunctionJob
@@ -152,8 +152,11 @@ class Registration:
     def _miss_ended(
         self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]
     ) -> None:
-        job.done(job.overridden or b"")
         self._running.discard(context)
+        stopped = None if task.cancelled() else task.exception()
+        if isinstance(stopped, Aborted):  # by its own limit: its caller is told, unlike of other errors
+            job.fail(f"ERR {stopped}")
+        job.done(job.overridden or b"")
         if task.cancelled():
             note = _Note(self, self._gears.executions.next_number(), ABORTED, None, "execution was aborted")
         else:
@@ -167,6 +170,8 @@ class Registration:
     def _fired(self, job: FunctionJob, execution: Execution) -> None:
         self._ended(execution)
         self._note(execution)
+        if execution.stopped:
+            job.fail(f"ERR {execution.errors[-1]}")
         job.done(job.overridden or b"")
 
     # Commands

@@ -61,6 +61,15 @@ def test_a_coroutine_that_never_awaits_is_interrupted(
     assert "keymiss.loop-timeout-ms" in error_of(client, script)
 
 
+def test_the_client_of_a_miss_is_told_so(
+    client: redis.Redis, neighbours: Load, others: Callable[[], None]
+) -> None:
+    register(client, answering_misses("m:", "    while True: pass\n"))
+    client.config_set("keymiss.loop-timeout-ms", 300)
+    with pytest.raises(redis.ResponseError, match=r"keymiss\.loop-timeout-ms"):
+        client.get("m:1")
+
+
 def test_so_is_one_that_catches_the_interruption_or_sleeps_or_matches_without_end(
     server: Server, client: redis.Redis, neighbours: Load, others: Callable[[], None]
 ) -> None:

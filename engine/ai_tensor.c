@@ -16,7 +16,9 @@ int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (key == NULL) return RedisModule_ReplyWithError(ctx, error);
 
     ai_arguments_open(&args, argv, argc);
-    t = parse_tensorset(args.all, args.count, ai_command_from(ctx), &error);
+    t = parse_tensorset(args.all, args.count, ARGS_FROM_USER, &error);
+    if (t == NULL && ai_command_from(ctx) == ARGS_FROM_SERVER) /* to ask costs more than most tensors do to read */
+        t = parse_tensorset(args.all, args.count, ARGS_FROM_SERVER, &error);
     ai_arguments_close(&args);
     if (t == NULL) {
         RedisModule_CloseKey(key);

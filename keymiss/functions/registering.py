@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from keymiss.errors import GearsError
 from keymiss.functions.readers import key_types, strings
 from keymiss.functions.records import Commands
+from keymiss.functions.replies import argument
 from keymiss.functions.steps import Plan
 
 MODES = ("async", "async_local", "sync")
@@ -116,17 +117,20 @@ class HookArguments:
     command: str
     key_prefix: str | None
     in_order: bool
-    first_key: int  # where the command's first key stands; 0 where it has none
+    keys: tuple[int, int, int]  # the command's first and last key and the step, as COMMAND INFO tells them
 
     def takes(self, command: str, arguments: Sequence[Any]) -> bool:
-        """Whether this command with these arguments (its name not among them) is taken over."""
+        """Whether this command with these arguments (its name not among them) is taken over: one key is
+        enough.
+        """
         if command.lower() != self.command.lower():
             return False
         if self.key_prefix is None:
             return True
-        return len(arguments) >= self.first_key and str(arguments[self.first_key - 1]).startswith(
-            self.key_prefix
-        )
+        first, last, step = self.keys
+        end = last if last >= 0 else len(arguments) + 1 + last
+        prefix = self.key_prefix.encode()
+        return any(argument(key).startswith(prefix) for key in arguments[first - 1 : end : max(1, step)])
 
     def watch(self) -> Watch:
         return Watch("hook", (self.key_prefix or "") + "*", commands=(self.command.lower(),))
@@ -238,7 +242,7 @@ def _command_arguments(options: dict[str, Any], call: Commands) -> TriggerArgume
         raise GearsError("Can not override a command which are not allowed inside a script")
     if key_prefix is not None and _first_key(info) <= 0:
         raise GearsError("Can not override a command by key prefix with none positive first key")
-    return HookArguments(hook, key_prefix, in_order, _first_key(info))
+    return HookArguments(hook, key_prefix, in_order, _keys(info))
 
 
 def _prefix(options: dict[str, Any]) -> str:
@@ -272,4 +276,9 @@ def _not_in_scripts(info: list[Any]) -> bool:
 
 
 def _first_key(info: list[Any]) -> int:
-    return int(info[3])
+    return _keys(info)[0]
+
+
+def _keys(info: list[Any]) -> tuple[int, int, int]:
+    first, last, step = info[3:6]
+    return first, last, step

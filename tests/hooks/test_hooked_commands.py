@@ -235,3 +235,20 @@ def test_a_command_that_may_block_its_client_cannot_be_hooked(client: redis.Redi
             "GB().map(lambda r: 0).register(prefix='l*', commands=['blpop'], mode='async_local')",
         )
     assert int(client.info("keymiss")["keymiss_registrations"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "hooks"),
+    [(("person:1", "other"), b"2"), (("other", "person:1"), b"2"), (("other", "another"), b"1")],
+)
+def test_one_key_is_enough_for_a_hook_below_another(
+    client: redis.Redis, keys: tuple[str, str], hooks: bytes
+) -> None:
+    script = (
+        "def f(x):\n    execute('INCR', 'hooks')\n    return call_next(*x[1:])\n"
+        "GB('CommandReader').map(f).register(hook='unlink', {prefix}mode='sync')"
+    )
+    register(client, script.format(prefix="keyprefix='person:', "))
+    register(client, script.format(prefix=""))
+    client.execute_command("UNLINK", *keys)
+    assert client.get("hooks") == hooks

@@ -62,9 +62,15 @@ GB('PythonReader').collect().map(first_waits).accumulate(lambda held, n: max(hel
 """
 
 
-def test_a_shard_makes_no_more_records_than_it_can_pass_on(cluster: Cluster) -> None:
+def run(cluster: Cluster, script: str) -> tuple[list[bytes], list[bytes]]:
+    """The results and the errors of a script that one shard is given."""
     with cluster.masters[0].client() as client:
-        results, errors = client.execute_command("RG.PYEXECUTE", OWN_RECORDS)
+        results, errors = client.execute_command("RG.PYEXECUTE", script)
+    return results, errors
+
+
+def test_a_shard_makes_no_more_records_than_it_can_pass_on(cluster: Cluster) -> None:
+    results, errors = run(cluster, OWN_RECORDS)
     assert errors == []
     for result in results:
         count, most = ast.literal_eval(result.decode())
@@ -73,8 +79,7 @@ def test_a_shard_makes_no_more_records_than_it_can_pass_on(cluster: Cluster) -> 
 
 
 def test_shards_wait_for_one_that_reads_slowly(cluster: Cluster) -> None:
-    with cluster.masters[0].client() as client:
-        (most,), errors = client.execute_command("RG.PYEXECUTE", WAITING_READER)
+    (most,), errors = run(cluster, WAITING_READER)
     assert errors == []
     assert 0 < int(most) <= UNDER_WAY + 1000
 
@@ -85,8 +90,7 @@ def test_records_that_plain_pickle_cannot_say_arrive(cluster: Cluster) -> None:
         "GB('ShardsIDReader').map(lambda x: (Pair(2), lambda n: n + 1)).collect()"
         ".map(lambda r: r[1](r[0].a)).run()"
     )
-    with cluster.masters[0].client() as client:
-        assert client.execute_command("RG.PYEXECUTE", script) == [[b"3", b"3", b"3"], []]
+    assert run(cluster, script) == ([b"3", b"3", b"3"], [])
 
 
 def test_one_record_that_cannot_be_sent_costs_only_itself(cluster: Cluster) -> None:
@@ -95,8 +99,7 @@ def test_one_record_that_cannot_be_sent_costs_only_itself(cluster: Cluster) -> N
         "def records():\n    yield 1\n    yield threading.Lock()\n    yield 2\n"
         "GB('PythonReader').collect().run(records)"
     )
-    with cluster.masters[0].client() as client:
-        results, errors = client.execute_command("RG.PYEXECUTE", script)
+    results, errors = run(cluster, script)
     assert [results.count(text) for text in (b"1", b"2")] == [3, 3]
     assert len(errors) == 2 and all(b"pickle" in error for error in errors)
 
@@ -106,8 +109,7 @@ def test_a_limit_behind_a_shuffle_ends_well(cluster: Cluster) -> None:
         "def records():\n    for n in range(30000): yield n\n"
         "GB('PythonReader').collect().limit(3).count().run(records)"
     )
-    with cluster.masters[0].client() as client:
-        assert client.execute_command("RG.PYEXECUTE", script) == [[b"3"], []]
+    assert run(cluster, script) == ([b"3"], [])
 
 
 def test_large_records_go_in_chunks_of_few(cluster: Cluster) -> None:
@@ -115,5 +117,4 @@ def test_large_records_go_in_chunks_of_few(cluster: Cluster) -> None:
         "def records():\n    for n in range(20): yield 'x' * 1000000\n"
         "GB('PythonReader').collect().map(lambda text: len(text)).count().run(records)"
     )
-    with cluster.masters[0].client() as client:
-        assert client.execute_command("RG.PYEXECUTE", script) == [[b"60"], []]
+    assert run(cluster, script) == ([b"60"], [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -51,7 +53,13 @@ def make_wheels(requirements: Sequence[str], folder: Path, timeout_s: float, ane
     report = _pip(
         ["install", *cache, "--dry-run", "--report", "-", "--", *requirements], requirements, deadline
     )
-    pinned = [_pinned(item) for item in json.loads(report)["install"]]
+    pinned = []
+    for item in json.loads(report)["install"]:
+        wheel = _wheel_on_disk(item)
+        if wheel is not None:
+            shutil.copy(wheel, folder)
+        else:
+            pinned.append(_pinned(item))
     if pinned:
         options = ("--no-deps", "--wheel-dir", str(folder))
         _pip(["wheel", *cache, *options, "--", *pinned], requirements, deadline)
@@ -64,6 +72,12 @@ def install_wheels(
     names = [str(wheel) for wheel in wheels]
     options = ("--no-index", "--no-deps", "--no-compile", "--target", str(folder))
     _pip(["install", *options, "--", *names], requirements, monotonic() + timeout_s)
+
+
+def _wheel_on_disk(item: dict[str, Any]) -> Path | None:
+    """What pip would only copy."""
+    url = urlsplit(item["download_info"]["url"])
+    return Path(unquote(url.path)) if url.scheme == "file" and url.path.endswith(".whl") else None
 
 
 def _pinned(item: dict[str, Any]) -> str:

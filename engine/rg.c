@@ -24,6 +24,8 @@ static const struct rg_command {
 } commands[] = {
     {"rg.pyexecute", 0, REFUSE, true},
     {"rg.getresultsblocking", 0, REFUSE, true},
+    {"rg.pyexportreq", 0, REFUSE, true},
+    {"rg.pyimportreq", 0, REFUSE, true},
     {"rg.trigger", 0, WAIT, true},
     {"rg.triggeronkey", 2, WAIT, true},
     {"rg.abortexecution", 0, WAIT, false},

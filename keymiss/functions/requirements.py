@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from keymiss.errors import GearsError
 from keymiss.functions.environments import Environment
 from keymiss.functions.installing import missing
+from keymiss.functions.parcels import pack, unpack
 from keymiss.functions.wheelhouse import Wheelhouse, digest
 
 if TYPE_CHECKING:
@@ -126,6 +127,26 @@ class Requirements:
         """As RG.PYDUMPREQS shows them, by name."""
         entries = [entry for one in list(self._sets.values()) for entry in one.shown()]
         return sorted(entries, key=lambda entry: str(entry[3]))
+
+    # Carried from server to server
+
+    def exported(self, name: str) -> tuple[list[Any], bytes]:
+        """A requirement as `shown`, and a file that `imported` takes. GearsError where it is not there."""
+        having = [one for one in list(self._sets.values()) if name in one.key and one.ready]
+        if not having:
+            raise GearsError(f"ERR there is no requirement {name}")
+        one = min(having, key=lambda one: len(one.key))
+        house = one.house
+        wheels = {} if house is None else {wheel: house.read(wheel) for wheel in house.wheels()}
+        return one.shown()[one.key.index(name)], pack(one.key, wheels)
+
+    def imported(self, data: bytes) -> None:
+        """Make what `exported` gave ready, on all shards. GearsError where it is damaged or does not fit."""
+        requirements, wheels = unpack(data)
+        house = Wheelhouse(self._root, _key(requirements), 1)
+        if wheels and not house.has_wheels:
+            house.take(wheels)
+        self.provide_everywhere(requirements)
 
     # Making a set ready
 

@@ -89,7 +89,7 @@ class Session:
     def described(self) -> str:
         """The session as RG.DUMPREGISTRATIONS shows it (PD)."""
         ids = ", ".join(f"'{name}'" for name in self.registrations)
-        requirements = ", ".join(f"'{name}'" for name in self.requirements)
+        requirements = ", ".join(f"{{'name':{name!r}}}" for name in self.requirements)
         description = "null" if self.description is None else self.description
         return (
             f"{{'sessionName':'{self.name}', 'sessionDescription':'{description}', "

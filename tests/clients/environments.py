@@ -78,15 +78,21 @@ def of_gears_cli() -> Path:
 
 def run(python: Path, script: Path, *arguments: object) -> str:
     """What the script prints. Fails with all it said where it fails."""
-    done = subprocess.run(
-        [python, script, *map(str, arguments)],
+    done = ask(python, script, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ask(python: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """What that Python says, and its exit code."""
+    return subprocess.run(
+        [python, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=RUN_TIMEOUT_S,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def _install(python: Path, requirements: Sequence[str]) -> None:

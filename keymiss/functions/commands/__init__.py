@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import KeymissError
 from keymiss.functions import replies
-from keymiss.functions.commands import configuration, executions, information, registrations, scripts
+from keymiss.functions.commands import (
+    configuration,
+    executions,
+    information,
+    registrations,
+    requirements,
+    scripts,
+)
 from keymiss.functions.context import Context
 from keymiss.functions.job import FunctionJob
 
@@ -45,6 +52,8 @@ _TABLE = {
     "rg.clearregistrationsstats": Command(registrations.clear_numbers, 0, 0),
     "rg.pydumpsessions": Command(registrations.dump_sessions),
     "rg.pydumpreqs": Command(registrations.dump_requirements),
+    "rg.pyexportreq": Command(requirements.export, 1, 1, blocking=True),
+    "rg.pyimportreq": Command(requirements.import_, 1, blocking=True),
     "rg.dumpexecutions": Command(executions.dump),
     "rg.getexecution": Command(executions.get, 1, 2, blocking=True),
     "rg.getresults": Command(executions.results, 1),

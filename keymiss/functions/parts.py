@@ -120,9 +120,7 @@ class Part:
             self.shard_ended(self.gears.shard.node, [])
             return
         execution = self.execution
-        self.gears.in_background(
-            partial(self._tell, self.initiator, "ended", list(execution.errors), dict(self._lost))
-        )
+        self.gears.in_background(partial(self._tell_end, list(execution.errors), dict(self._lost)))
         execution.end(DONE)
         self._stop()
 
@@ -162,7 +160,7 @@ class Part:
 
     def _send(self, stage: int, node: str, number: int, records: list[bytes]) -> bool:
         try:
-            self._deliver(node, "records", stage, number, records)
+            self.gears.peers.deliver(node, "execution.records", self.execution.id, stage, number, records)
         except GearsError as error:
             self.gears.shard.call_soon(self.lose, node, f"shard {node} did not answer: {error}")
             return False
@@ -249,13 +247,14 @@ class Part:
         for node in self.others:
             self.gears.in_background(partial(self._tell, node, name))
 
+    def _tell_end(self, errors: list[str], lost: dict[str, str]) -> None:
+        with suppress(GearsError):
+            self.gears.peers.deliver(self.initiator, "execution.ended", self.execution.id, errors, lost)
+
     def _tell(self, node: str, name: str, *parts: Any) -> None:
         """One that cannot be told will be missed, which is logged."""
         with suppress(GearsError):
-            self._deliver(node, name, *parts)
-
-    def _deliver(self, node: str, name: str, *parts: Any) -> None:
-        self.gears.peers.send(node, f"execution.{name}", self.execution.id, *parts)
+            self.gears.peers.send(node, f"execution.{name}", self.execution.id, *parts)
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError, KeymissError
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 ANSWER_S = 10.0
 LOOK_S = 1.0
+NOT_CONNECTED = "it is not connected"  # as the module says it
+LINE_S = 1.0  # the server makes lines ten times a second
+LINE_POLL_S = 0.05
 _ANSWERING_THREADS = 4
 
 
@@ -69,7 +72,8 @@ class _Question:
 class Peers:
     """The other shards.
 
-    `nodes`, `shards`, `others`, `send` and `ask` wait for the server: for threads other than the loop's.
+    `nodes`, `shards`, `others`, `send`, `deliver` and `ask` wait for the server: for threads other than the
+    loop's.
     """
 
     def __init__(self, gears: Gears) -> None:
@@ -113,6 +117,18 @@ class Peers:
         except GearsError as error:
             raise GearsError(str(error).removeprefix("ERR ")) from None
 
+    def deliver(self, node: str, name: str, *parts: Any) -> None:
+        """As `send`, but wait a moment for a line that is being made, as to a node that has just joined."""
+        until = monotonic() + LINE_S
+        while True:
+            try:
+                self.send(node, name, *parts)
+                return
+            except GearsError as error:
+                if str(error) != NOT_CONNECTED or monotonic() > until:
+                    raise
+            sleep(LINE_POLL_S)
+
     def receive(self, node: str, payload: bytes) -> None:
         """A message from another shard. One that cannot be understood is logged."""
         try:
@@ -131,7 +147,7 @@ class Peers:
         try:
             for node in asked:
                 try:
-                    self.send(node, "question", number, name, parts)
+                    self.deliver(node, "question", number, name, parts)
                 except GearsError as error:
                     question.take(node, None, str(error))
             deadline = monotonic() + timeout_s
@@ -164,7 +180,7 @@ class Peers:
             except Exception as failure:
                 error = str(failure) if isinstance(failure, KeymissError) else repr(failure)
             with suppress(GearsError):  # it went away meanwhile
-                self.send(node, "answer", number, value, error)
+                self.deliver(node, "answer", number, value, error)
 
         self._answering.submit(answer, Context())
 

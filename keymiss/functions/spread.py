@@ -83,7 +83,7 @@ class Spread:
             for node in part.nodes:
                 if node != part.initiator:
                     try:
-                        self._gears.peers.send(
+                        self._gears.peers.deliver(
                             node,
                             "execution.start",
                             execution.id,
@@ -161,7 +161,7 @@ class Spread:
             except GearsError as error:
                 for peer in others:
                     with suppress(GearsError):  # that one is gone
-                        self._gears.peers.send(peer, "execution.ended", name, [str(error)])
+                        self._gears.peers.deliver(peer, "execution.ended", name, [str(error)])
                 return
             finally:
                 self._loading.discard(name)

@@ -8,12 +8,20 @@ from typing import Any
 import redis
 from support.cluster import Cluster
 from support.functions import answering_misses, register
+from support.load import Load
 from support.server import Server
 from support.waiting import wait_until
 
 from keymiss.hashtags import hash_tag_of
 
 FOLLOW_S = 30.0
+NOTE_EVENTS = """
+noted = []
+def note(record):
+    noted.append(record['key'])
+GB().foreach(note).register(prefix='event:*', eventTypes=['set'], mode='async_local')
+GB('CommandReader').flatmap(lambda _: noted).register(trigger='noted', mode='async_local')
+"""
 COUNT_SHARDS = "GB('ShardsIDReader').count().run()"
 
 
@@ -22,6 +30,22 @@ def sessions(client: redis.Redis) -> list[Any]:
     return [
         (entry[1], entry[3], entry[13], entry[15]) for entry in client.execute_command("RG.PYDUMPSESSIONS")
     ]
+
+
+def write(client: redis.Redis, n: int) -> bytes:
+    """Fires an event, in one of the slots that move or in one that does not."""
+    key = f"event:{n}:{{{hash_tag_of(n % 3)}}}"
+    client.set(key, n)
+    return key.encode()
+
+
+def noted(*shards: Server) -> list[bytes]:
+    """The keys whose events these shards have seen."""
+    keys: list[bytes] = []
+    for shard in shards:
+        with shard.client() as client:
+            keys += client.execute_command("RG.TRIGGER", "noted")
+    return keys
 
 
 def run_ids(client: redis.Redis) -> set[bytes]:
@@ -41,14 +65,15 @@ def test_a_master_that_joins_has_all_registrations_and_serves_its_slots(
 ) -> None:
     cluster = make_cluster(shards=2)
     first, second = cluster.masters
-    joining = make_server(settings={"cluster-enabled": "yes", "cluster-node-timeout": 2000})
+    joining = make_server(settings=cluster.settings)
     with first.client() as client, joining.client() as newcomer:
         named = (*("ID", "named", "DESCRIPTION", "answers"), "REQUIREMENTS", "redis")
         client.execute_command("RG.PYEXECUTE", answering_misses("q"), *named)
         register(client, "GB('StreamReader').register(prefix='s:*')")
         register(client, "GB('CommandReader').register(trigger='t', onRegistered=lambda: log('here now'))")
+        register(client, NOTE_EVENTS)
         register(client, answering_misses("removed"))
-        *_, stream, _, removed = (entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS"))
+        *_, stream, _, _, _, removed = (entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS"))
         client.execute_command("RG.PAUSEREGISTRATIONS", stream)
         client.execute_command("RG.UNREGISTER", removed)
 
@@ -56,13 +81,13 @@ def test_a_master_that_joins_has_all_registrations_and_serves_its_slots(
         wait_until(
             lambda: sessions(newcomer) == sessions(client), FOLLOW_S, "the newcomer has what the others have"
         )
-        assert len(sessions(newcomer)) == 3
+        assert len(sessions(newcomer)) == 4
         assert paused(newcomer) == paused(client) == [stream]
         wait_until(lambda: "here now" in joining.log, FOLLOW_S, "onRegistered has run there")
         assert client.execute_command("RG.TRIGGER", "t") == [b"['t']"] * 2, "it owns no slot yet"
         assert newcomer.execute_command("RG.PYEXECUTE", COUNT_SHARDS) == [[b"2"], []]
 
-        cluster.move(first, joining, 2)
+        cluster.move(first, joining, 3)
         key = f"q{{{hash_tag_of(0)}}}"
         answer = f"answer for {key}".encode()
         wait_until(lambda: newcomer.get(key) == answer, FOLLOW_S, "it serves what has moved to it")
@@ -74,7 +99,17 @@ def test_a_master_that_joins_has_all_registrations_and_serves_its_slots(
         # What a shard that has joined does concerns all; when it has left, it concerns nobody.
         register(newcomer, "GB('CommandReader').register(trigger='later', mode='sync')")
         assert client.execute_command("RG.TRIGGER", "later") == [b"['later']"]
-        cluster.move(joining, first, 2)
+        with Load(cluster.client, write, clients=2) as load:
+            load.wait_for_replies(20)
+            cluster.move(joining, first, 2)
+            load.wait_for_replies(20)
+        assert not load.errors
+        wait_until(
+            lambda: sorted(noted(first, second, joining)) == sorted(load.replies),
+            FOLLOW_S,
+            "each event has fired, once, wherever its key was",
+        )
+        cluster.move(joining, first, 1)
         cluster.remove(joining)
         assert client.execute_command("RG.PYEXECUTE", COUNT_SHARDS) == [[b"2"], []]
         register(client, answering_misses("afterwards"))

@@ -53,7 +53,7 @@ class Cluster:
         replicas: int = 0,
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        options = {
+        self.settings: Mapping[str, object] = {
             "cluster-enabled": "yes",
             "cluster-node-timeout": 2000,
             "cluster-require-full-coverage": "no",
@@ -61,9 +61,9 @@ class Cluster:
         }
         self.shards: list[Shard] = []
         for n in range(shards):
-            master = make(settings=options)
+            master = make(settings=self.settings)
             shard = Shard(master, n * SLOTS // shards, (n + 1) * SLOTS // shards - 1)
-            shard.replicas = [make(settings=options) for _ in range(replicas)]
+            shard.replicas = [make(settings=self.settings) for _ in range(replicas)]
             self.shards.append(shard)
         self._form()
 
@@ -90,6 +90,7 @@ class Cluster:
         for member in (*self.servers, server):
             with contextlib.closing(member.client()) as client:
                 wait_until(partial(_knows, client, everyone), FORM_DEADLINE_S, "the new one is known")
+                wait_until(partial(_whole, client), FORM_DEADLINE_S, "the cluster is whole")
 
     def move(self, source: Server, target: Server, slots: int) -> None:
         """Move the lowest slots of `source` to `target`."""

@@ -22,7 +22,7 @@ from keymiss.functions.drive import Drive, run_inline
 from keymiss.functions.errors import Aborted, error_text
 from keymiss.functions.plans import shown_plan
 from keymiss.functions.readers import Source
-from keymiss.functions.steps import SHUFFLES, Pipeline, Plan
+from keymiss.functions.steps import Pipeline, Plan, local_steps
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
@@ -183,7 +183,7 @@ class Executions:
         """
         execution = Execution(self.next_id(), plan, context=context, waiters=[then] if then else [])
         context.execution = execution
-        self._gears.shard.call_soon(context.add_running, execution)
+        self._gears.shard.on_loop(context.add_running, execution)
         if keep:
             self.add(execution)
         if mode == "async" and self._gears.shard.is_cluster:
@@ -211,7 +211,7 @@ class Executions:
         """Run the whole plan on this shard: in the pool, or in this thread where `inline`."""
         context = execution.context
         assert context is not None
-        steps = tuple(step for step in execution.plan if step.kind not in SHUFFLES)
+        steps = local_steps(execution.plan)
         put = execution.results.append
         if inline:
             pipeline = Pipeline(steps, put, execution.errors, self._gears.config.tracebacks)

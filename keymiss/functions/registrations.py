@@ -33,7 +33,7 @@ from keymiss.functions.registering import (
     TriggerArguments,
 )
 from keymiss.functions.sessions import Session
-from keymiss.functions.steps import SHUFFLES, Kind, Plan
+from keymiss.functions.steps import Kind, Plan, local_steps
 from keymiss.functions.streams import StreamConsumer
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class Registration:
         context.execution = execution
         context.alone = self.mode == "sync" and not (context.job is not None and context.job.sync)
         self._running.add(context)
-        self._gears.shard.call_soon(context.add_running, execution)
+        self._gears.shard.on_loop(context.add_running, execution)
         try:
             if self.mode == "async" and self._gears.spread.needed(self):
                 self._gears.spread.start(execution, source, everywhere=self.reader == "CommandReader")
@@ -433,7 +433,7 @@ def _coroutine_of(plan: Plan) -> OneRecord | None:
     What `register` adds behind it is left out: nobody sees the results of an event, and its one record is on
     this shard already.
     """
-    steps = [step for step in plan if step.kind not in SHUFFLES and step.function is not to_str]
+    steps = [step for step in local_steps(plan) if step.function is not to_str]
     if len(steps) == 1 and steps[0].kind in _ONE_RECORD and iscoroutinefunction(steps[0].function):
         function: OneRecord = steps[0].function
         return function

@@ -371,6 +371,13 @@ class Shard:
         else:
             self.loop.call_soon_threadsafe(function, *args)
 
+    def on_loop(self, function: Callable[..., object], *args: object) -> None:
+        """Call it on the loop's thread: now where this is it, else soon. Every thread."""
+        if self.channel.on_loop_thread:
+            function(*args)
+        else:
+            self.loop.call_soon_threadsafe(function, *args)
+
     # Answers from the server, on the loop's thread
 
     def on_answer(self, frame: Frame) -> None:

@@ -68,6 +68,11 @@ class Stage:
     shuffle: Kind | None
 
 
+def local_steps(plan: Plan) -> Plan:
+    """What a shard runs that has all records already. Not by a generator: every trigger comes by here."""
+    return tuple([step for step in plan if step.kind not in SHUFFLES])
+
+
 def stages_of(plan: Plan) -> list[Stage]:
     """Cut a plan where its records change shards. There is at least one stage."""
     stages: list[Stage] = []

@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from keymiss.functions.pool import Pool
 from keymiss.functions.readers import Source
 from keymiss.functions.runtime import script_globals
 from keymiss.functions.sessions import Session
-from keymiss.functions.stages import Order
+from keymiss.functions.stages import Order, unpacked
 from keymiss.functions.steps import Emit, Pipeline, Plan, Waiting
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ _SECTIONS = 4  # atomic blocks of other processes that wait at a time
 class _Stage:
     """One stage that runs elsewhere. `context` is that of what it asks of the server."""
 
-    def __init__(self, context: Context, order: bytes) -> None:
+    def __init__(self, context: Context, order: bytes, stop: Callable[[_Stage], object]) -> None:
         self.context = context
         self.order = order
+        self._stop = stop
         self.process: _Process | None = None
         self.number = 0
         self.ended = False
@@ -70,6 +72,11 @@ class _Stage:
         if self._came:
             return self._came.popleft(), None
         return [], self._errors
+
+    def cancel(self) -> None:
+        """Every thread."""
+        if not self.ended:
+            self._stop(self)
 
     def take(self, records: list[Any]) -> None:
         self._came.append(records)
@@ -113,21 +120,25 @@ class Processes:
             yield from pipeline.read(source.records(gears.shard.execute))
             return
         job = context.job
-        stage = _Stage(Context(job, session=context.session), order)
+        stop = partial(gears.shard.call_soon, self._stop)
+        stage = _Stage(Context(job, session=context.session), order, stop)
         out = Pipeline((), emit, execution.errors)
         gears.shard.call_soon(self._give, stage)
+        context.add_running(stage)
         errors: list[str] | None = None
         try:
             while errors is None:
                 records, errors = yield stage.next()
                 for record in records:
-                    yield from out.feed(pickle.loads(record))
+                    yield from out.feed(unpacked(record))
+                if errors is None:
+                    gears.shard.call_soon(self._tell_read, stage)
             execution.errors += errors
             if job is not None and job.overridden is None:
                 job.overridden = stage.overridden
         finally:
-            if not stage.ended:
-                gears.shard.call_soon(self._stop, stage)
+            context.running.discard(stage)
+            stage.cancel()
 
     def _order(self, execution: Execution, context: Context, steps: Plan, source: Source) -> bytes | None:
         """None where the functions cannot be sent."""
@@ -153,8 +164,7 @@ class Processes:
     # The loop's thread
 
     def _give(self, stage: _Stage) -> None:
-        if stage.context.job is not None and stage.context.job.finished:
-            stage.end([])
+        if stage.ended:
             return
         free = min(self._processes, key=lambda process: len(process.stages), default=None)
         if free is None or (free.stages and len(self._processes) < self.wanted):
@@ -165,6 +175,10 @@ class Processes:
                 return
             self._processes.append(free)
         free.run(stage)
+
+    def _tell_read(self, stage: _Stage) -> None:
+        if not stage.ended and stage.process is not None:
+            stage.process.send(b"READ", stage.number)
 
     def _stop(self, stage: _Stage) -> None:
         if not stage.ended and stage.process is not None:

@@ -2,6 +2,7 @@
 
     JOB <id> COMMAND 0 0 "" STAGE <order>     run these steps on what this source reads
     RECORDS <id> <records>                    what has come out so far
+    READ <id>                                 the worker has read one of these messages
     DONE <id> +OK <errors> <overridden>       that was all
 
 `<order>`, `<records>` and `<errors>` are pickles. `<overridden>` is what override_reply gave, a RESP2 value.
@@ -13,7 +14,9 @@ import asyncio
 import os
 import pickle
 import socket
+import threading
 from collections import OrderedDict
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +25,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from keymiss.channel import Frame, number
 from keymiss.errors import ChannelError, GearsError
 from keymiss.functions import blobs, replies
 from keymiss.functions.answers import Pending
@@ -40,6 +44,7 @@ from keymiss.functions.shard import Shard
 from keymiss.functions.steps import Pipeline, Plan
 
 CHUNK_RECORDS = 500
+UNDER_WAY = 4  # messages that wait to be read
 _MAX_KEPT = 64  # registrations whose functions stay loaded
 
 
@@ -58,7 +63,22 @@ class Order:
 
 
 class Opaque:
-    """In the place of a record that cannot be sent: a reply shows both alike."""
+    """In the place of a record that cannot be sent: a reply shows both alike, and neither can be sent on."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("cannot pickle the record")
+
+
+def packed(record: Any) -> bytes:
+    """A record as bytes; none where it cannot be sent."""
+    try:
+        return bytes(cloudpickle.dumps(record))
+    except Exception:
+        return b""
+
+
+def unpacked(record: bytes) -> Any:
+    return pickle.loads(record) if record else Opaque()
 
 
 class Away:
@@ -95,7 +115,8 @@ class Stages(Serving):
     """A process beside the worker, on a channel whose other end is the worker. Stages are its jobs."""
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(sock, loop, os.getppid(), {})
+        super().__init__(sock, loop, os.getppid(), {b"READ": self._on_read})
+        self._outboxes: dict[int, _Outbox] = {}
         self._kept: OrderedDict[tuple[str, bytes], tuple[Away, Plan]] = OrderedDict()
 
     def child_starts(self) -> None:
@@ -116,7 +137,7 @@ class Stages(Serving):
             job.fail(str(error))
             return
         errors: list[str] = []
-        outbox = _Outbox(self.shard, job)
+        outbox = self._outboxes[job.id] = _Outbox(self.shard, job)
         context = Context(job, session=session, command=order.command, async_allowed=True)
         work = Pipeline(steps, outbox.put, errors, order.tracebacks).read(source.records(self.shard.execute))
 
@@ -126,9 +147,15 @@ class Stages(Serving):
             elif error is not None:
                 errors.append(error_text(error))
             outbox.flush()
+            del self._outboxes[job.id]
             job.done(replies.OK, pickle.dumps(errors), job.overridden or b"")
 
         Drive(self.shard, work, context, ended).start()
+
+    def _on_read(self, frame: Frame) -> None:
+        outbox = self._outboxes.get(number(frame[1]))
+        if outbox is not None:
+            outbox.read()
 
     def _loaded(self, order: Order) -> tuple[Away, Plan]:
         key = order.kept_as, order.functions
@@ -144,27 +171,46 @@ class Stages(Serving):
 
 
 class _Outbox:
-    """The records that come out of a stage, on their way. Belongs to the stage's thread."""
+    """The records that come out of a stage, on their way. `read` is for the loop's thread, all else for the
+    stage's.
+    """
 
     def __init__(self, shard: Shard, job: FunctionJob) -> None:
         self._shard = shard
         self._job = job
         self._records: list[bytes] = []
+        self._under_way = 0  # messages that were not read
+        self._room: asyncio.Future[None] | None = None
+        self._lock = threading.Lock()
 
-    def put(self, record: Any) -> None:
-        try:
-            sent = cloudpickle.dumps(record)
-        except Exception:
-            sent = pickle.dumps(Opaque())
-        self._records.append(sent)
-        if len(self._records) >= CHUNK_RECORDS:
-            self.flush()
+    def put(self, record: Any) -> Awaitable[None] | None:
+        """Take a record; what is to be awaited where too many are under way."""
+        self._records.append(packed(record))
+        if len(self._records) < CHUNK_RECORDS:
+            return None
+        self.flush()
+        with self._lock:
+            if self._under_way < UNDER_WAY:
+                return None
+            self._room = self._shard.loop.create_future()
+            return self._room
 
     def flush(self) -> None:
-        if self._records and not self._job.finished:
+        """Send what is here."""
+        records, self._records = self._records, []
+        if records and not self._job.finished:
+            with self._lock:
+                self._under_way += 1
             with shielded():
-                self._shard.channel.send(b"RECORDS", self._job.id, pickle.dumps(self._records))
-        self._records = []
+                self._shard.channel.send(b"RECORDS", self._job.id, pickle.dumps(records))
+
+    def read(self) -> None:
+        """The worker has read a message."""
+        with self._lock:
+            self._under_way -= 1
+            room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
 
 def _value(reply: bytes) -> Any:

@@ -40,10 +40,11 @@ def test_gearsclient_runs_whole_on_a_shard_of_a_cluster(cluster: Cluster) -> Non
     assert environments.run(python, GEARSCLIENT, one.master.port, one.hash_tag) == "whole\n"
 
 
-def test_redgrease_runs_whole(server: Server, client: redis.Redis) -> None:
+def test_redgrease_runs_whole(fresh_server: Server) -> None:
     """It is installed on the shard: what it sends asks for it."""
-    client.mset({f"n:{n}": n for n in range(1, 7)})
-    assert environments.run(environments.of_redgrease(), REDGREASE, server.port) == "whole\n"
+    with contextlib.closing(fresh_server.client()) as client:
+        client.mset({f"n:{n}": n for n in range(1, 7)})
+    assert environments.run(environments.of_redgrease(), REDGREASE, fresh_server.port) == "whole\n"
 
 
 def _gears_cli(server: Server, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -93,21 +94,21 @@ def test_gears_cli_runs_scripts_as_a_user_with_a_password(
 
 
 def test_gears_cli_carries_requirements_to_another_server(
-    gears_cli: Cli, make_server: Callable[..., Server], client: redis.Redis, tmp_path: Path
+    make_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     """From one that could install it to one that cannot: its wheel is gone."""
     wheel = make_wheel(tmp_path, "zz_carried", "1.0", {"zz_carried.py": "WORD = 'carried'\n"})
     package = f"zz-carried @ {wheel.as_uri()}"
     (tmp_path / "requirements.txt").write_text(package + "\n")
-    installed = gears_cli("install-requirements", "--requirements-file", tmp_path / "requirements.txt")
+    one, other = make_server(), make_server()
+    installed = _gears_cli(one, "install-requirements", "--requirements-file", tmp_path / "requirements.txt")
     assert COLOUR.sub("", installed.stdout) == "Done\n"
     wheel.unlink()
     folder = tmp_path / "exported"
     folder.mkdir()
-    exported = gears_cli("export-requirements", "--requirement", package, "--save-directory", folder)
+    exported = _gears_cli(one, "export-requirements", "--requirement", package, "--save-directory", folder)
     assert exported.returncode == 0, exported.stdout + exported.stderr
     (file,) = folder.iterdir()
-    other = make_server()
     imported = _gears_cli(other, "import-requirements", "--bulk-size", 1, file)
     assert "imported successfully" in imported.stdout, imported.stdout + imported.stderr
     script = "import zz_carried\nGB('ShardsIDReader').map(lambda x: zz_carried.WORD).run()"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -11,6 +12,7 @@ from support.functions import answering_misses, register
 from support.load import Load
 from support.server import Server
 from support.waiting import wait_until
+from support.wheels import make_wheel
 
 from keymiss.hashtags import hash_tag_of
 
@@ -61,13 +63,14 @@ def paused(client: redis.Redis) -> list[bytes]:
 
 
 def test_a_master_that_joins_has_all_registrations_and_serves_its_slots(
-    make_cluster: Callable[..., Cluster], make_server: Callable[..., Server]
+    make_cluster: Callable[..., Cluster], make_server: Callable[..., Server], tmp_path: Path
 ) -> None:
+    wheel = make_wheel(tmp_path, "zz_answers", "1.0", {"zz_answers.py": ""})
     cluster = make_cluster(shards=2)
     first, second = cluster.masters
     joining = make_server(settings=cluster.settings)
     with first.client() as client, joining.client() as newcomer:
-        named = (*("ID", "named", "DESCRIPTION", "answers"), "REQUIREMENTS", "redis")
+        named = (*("ID", "named", "DESCRIPTION", "answers"), "REQUIREMENTS", f"zz-answers @ {wheel.as_uri()}")
         client.execute_command("RG.PYEXECUTE", answering_misses("q"), *named)
         register(client, "GB('StreamReader').register(prefix='s:*')")
         register(client, "GB('CommandReader').register(trigger='t', onRegistered=lambda: log('here now'))")
@@ -77,6 +80,7 @@ def test_a_master_that_joins_has_all_registrations_and_serves_its_slots(
         client.execute_command("RG.PAUSEREGISTRATIONS", stream)
         client.execute_command("RG.UNREGISTER", removed)
 
+        wheel.unlink()  # the newcomer is sent it by those that have it
         cluster.add(joining)
         wait_until(
             lambda: sessions(newcomer) == sessions(client), FOLLOW_S, "the newcomer has what the others have"

@@ -109,7 +109,7 @@ def test_commands_on_executions_check_their_arguments(client: redis.Redis) -> No
 def test_commands_on_registrations_check_their_arguments(client: redis.Redis) -> None:
     register(client, TRIGGER + "\nGB().register(prefix='none*')\nGB('StreamReader').register(prefix='none*')")
     trigger, keys, stream = (entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS"))
-    pauses = {}
+    pauses: dict[tuple[Any, ...], str] = {}
     for name in ("PAUSEREGISTRATIONS", "UNPAUSEREGISTRATIONS"):
         arity = wrong_arity(f"rg.{name.lower()}")
         pauses |= {
@@ -146,7 +146,9 @@ def test_commands_on_registrations_check_their_arguments(client: redis.Redis) ->
 
 
 def test_configuration_is_read_and_set_name_by_name(client: redis.Redis) -> None:
-    config = lambda word, *arguments: client.execute_command(f"RG.CONFIG{word}", *arguments)  # noqa: E731
+    def config(word: str, *arguments: object) -> list[Any]:
+        return list(client.execute_command(f"RG.CONFIG{word}", *arguments))
+
     assert config("SET", "MaxExecutions", 5, "zz_own", "text", "CreateVenv", 1, "odd")[:2] == [
         b"OK",
         b"OK - value was saved in extra config dictionary",
@@ -194,7 +196,12 @@ def test_a_profile_tells_where_a_sessions_time_went(client: redis.Redis) -> None
             ("RG.PYPROFILE",): wrong_arity("rg.pyprofile"),
             ("RG.PYPROFILE", "STATS"): wrong_arity("rg.pyprofile"),
             ("RG.PYPROFILE", "STATS", "sync"): "nothing was profiled",
-            ("RG.PYPROFILE", "STATS", "async", "beauty"): "cannot be ordered by beauty, but by: calls, cumulative",
+            (
+                "RG.PYPROFILE",
+                "STATS",
+                "async",
+                "beauty",
+            ): "cannot be ordered by beauty, but by: calls, cumulative",
             ("RG.PYPROFILE", "STATS", "nosuch"): "Session nosuch does not exists",
             ("RG.PYPROFILE", "SHOW", "sync"): "Wrong subcommand",
         },

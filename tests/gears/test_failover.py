@@ -33,7 +33,7 @@ def test_it_reads_what_its_master_had_begun_and_what_waited_in_the_stream(
         for n in range(3):
             master.xadd("stream", {"n": n})
         wait_until(
-            lambda: any(group["pending"] for group in master.xinfo_groups("stream")), PROMOTED_S, "one is read"
+            lambda: any(group["pending"] for group in master.xinfo_groups("stream")), PROMOTED_S, "one read"
         )
         wait_for_replica(first, second)
         assert replica.xlen("stream") == 3

@@ -173,8 +173,10 @@ static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
         RedisModule_SelectDb(ctx, facts.db);
         c.user_name = facts.user;
         c.no_writes = facts.no_writes;
-        /* What RG.PYEXECUTE runs is hooked like clients, functions are not: a hook's own GET would come back to it. */
-        c.hook = job != 0 && facts.kind == JOB_COMMAND ? hooks_taken_over_by(c.parts[0]) : NULL;
+        /* What RG.PYEXECUTE runs is hooked like clients, and its parts on other shards (no job) fire functions; what an event
+         * fired is not: a hook's own GET would come back to it. */
+        bool by_command = job != 0 && facts.kind == JOB_COMMAND;
+        c.hook = job == 0 || by_command ? hooks_of_call(c.parts[0], by_command) : NULL;
         run_command(ctx, &c);
         users_close(c.user);
     }

@@ -10,8 +10,8 @@
  *    RM_Call), as are memory limits ("M") and what scripts may not do ("S"); KEYMISS.HOOK itself runs no write ("W").
  *    So it is no way around anything when it is called by name. A user needs the right to the hook command too.
  * 3. Commands that the module runs are not hooked (NOSELF): a function that reads the key it was called for sees a plain
- *    miss. What a script executes is given to register(hook=...), as it ever was, but by calls.c. Commands of the
- *    master are run as they are.
+ *    miss. What an execution runs is, as it ever was, but by calls.c: only sync functions can answer it, since it does
+ *    not wait. Commands of the master are run as they are.
  * 4. A command is propagated by running it ("!"), as the original, never as the hook. */
 #include "hooks.h"
 
@@ -212,10 +212,11 @@ static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, b
     return answer_with_functions(ctx, reply, &collector.list, argv, argc);
 }
 
-const char *hooks_taken_over_by(slice name) {
+const char *hooks_of_call(slice name, bool by_command) {
     const hooked_command *command = hooked_commands_count ? hooked_commands_find(name.data, name.len) : NULL;
     for (size_t i = 0; command && command->known && i < command->registrations_count; i++) {
-        if (command->registrations[i]->kind == REGISTRATION_HOOK) return command->writes ? "KEYMISS.HOOKW" : "KEYMISS.HOOK";
+        if (command->registrations[i]->kind == REGISTRATION_HOOK && !by_command) continue;
+        return command->writes ? "KEYMISS.HOOKW" : "KEYMISS.HOOK";
     }
     return NULL;
 }

@@ -7,7 +7,8 @@
 
 int hooks_init(RedisModuleCtx *ctx);
 
-/* The hook command to put in front of a command that a function took over with register(hook=...), in any case; else NULL. */
-const char *hooks_taken_over_by(slice command);
+/* The hook command to put in front of a command (in any case) that a function calls, where registrations with
+ * commands= name it, or those with hook=, which concern what RG.PYEXECUTE itself runs (`by_command`); else NULL. */
+const char *hooks_of_call(slice command, bool by_command);
 
 #endif

@@ -170,7 +170,7 @@ class _Lender:
             self._first_settings = _settings(client)
 
     def lend(self) -> Server:
-        if not self._answers():
+        if not self._is_usable():
             self.server.close()
             self._start()
         with contextlib.closing(self.server.client(decode_responses=True)) as client:
@@ -181,11 +181,12 @@ class _Lender:
             clean(client)
         return self.server
 
-    def _answers(self) -> bool:
-        """False where a test brought the server down or left it hanging: the next one gets a new one."""
+    def _is_usable(self) -> bool:
+        """False where a test brought the server down, left it hanging or had packages installed: the next one
+        gets a new one."""
         with contextlib.closing(self.server.client(socket_timeout=5.0)) as client:
             try:
-                return bool(client.ping())
+                return bool(client.ping()) and client.execute_command("RG.PYDUMPREQS") == []
             except redis.RedisError:
                 return False
 

@@ -99,6 +99,9 @@ def test_a_sync_function_that_is_stuck_holds_the_shard_for_a_bounded_time(script
 def test_a_sync_function_whose_worker_dies_does_not_fail_the_command(scripts: Scripts) -> None:
     assert scripts("register dies s:* sync set -") == b"OK"
     assert scripts.client.set("s:1", "x")
+    wait_until(
+        lambda: scripts.info("jobs_now") == 0, 10.0, "the next worker, which was given the event, died too"
+    )
     assert scripts("raw +alive|") == b"alive"
 
 

@@ -13,6 +13,7 @@ import asyncio
 import socket
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -31,7 +32,7 @@ WATCH_S = 1.0
 _NOT_TWICE = (COMMAND, HOOKED)  # jobs that are not given to another process
 
 
-class Serving:
+class Serving(ABC):
     """One process on one channel.
 
     `ended` resolves, to the reason if there is one, when the channel has ended.
@@ -70,13 +71,13 @@ class Serving:
 
     # What the two do differently
 
+    @abstractmethod
     def serve(self, job: FunctionJob) -> object:
         """Run a job. It may raise: the job is then answered by the error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def child_starts(self) -> None:
         """A function is about to start a process. Every thread."""
-        raise NotImplementedError
 
     # Settings
 

@@ -9,14 +9,12 @@ the end.
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import redis
+from attempts import fails, until
 from gearsclient import GearsRemoteBuilder, atomic, execute, gearsConfigGet, hashtag, log
 
-DEADLINE_S = 30.0
 TAG = f"{{{sys.argv[2]}}}"
 OFFSET = 10  # a global of this module: it travels with the functions that name it
 
@@ -117,15 +115,6 @@ def errors(client: redis.Redis) -> None:
     fails(lambda: GearsRemoteBuilder("NoReader", r=client).run(), "The given reader does not exists")
 
 
-def fails(act: Callable[[], Any], words: str) -> None:
-    try:
-        act()
-    except redis.ResponseError as error:
-        assert words in str(error), error
-    else:
-        raise AssertionError(f"it does not fail: {words}")
-
-
 def registrations(client: redis.Redis) -> None:
     builder = GearsRemoteBuilder("CommandReader", r=client, requirements=["six"])
     builder.map(lambda words: [shifted(int(word)) for word in words[1:]]).register(trigger="shift")
@@ -135,13 +124,6 @@ def registrations(client: redis.Redis) -> None:
     builder.register("e:*", mode="async_local", eventTypes=["set"], readValue=False)
     client.set("e:1" + TAG, 1)
     until(lambda: given(GearsRemoteBuilder("KeysOnlyReader", r=client), "set:*"), "the event was seen")
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def main() -> None:

@@ -8,12 +8,11 @@ The keys n:1 to n:6 are there, each the number in its name. Prints `whole` at th
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import redgrease
 import redis
+from attempts import fails, until
 from redgrease import (
     CommandReader,
     KeysOnlyReader,
@@ -24,7 +23,6 @@ from redgrease import (
     StreamReader,
 )
 
-DEADLINE_S = 30.0
 ENDLESS = "import time\nGB('PythonReader').map(lambda x: time.sleep(60)).run(lambda: iter([1]))"
 
 
@@ -170,22 +168,6 @@ def registrations(client: RedisGears) -> None:
     for row in rows:
         assert client.gears.unregister(row[1]) is True
     fails(lambda: client.gears.trigger("joined", "a", "b"), "subcommand not found")
-
-
-def fails(act: Callable[[], Any], words: str) -> None:
-    try:
-        act()
-    except redis.ResponseError as error:
-        assert words in str(error), error
-    else:
-        raise AssertionError(f"it does not fail: {words}")
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def main() -> None:

@@ -4,8 +4,8 @@
 
 #include "ai.h"
 #include "ai_command.h"
-#include "ai_module.h"
 #include "ai_options.h"
+#include "aliases.h"
 #include "calls.h"
 #include "events.h"
 #include "hooks.h"
@@ -116,7 +116,7 @@ static int create_commands(RedisModuleCtx *ctx) {
 
 /* Parts that can be refused by the server, each with its line in the log. */
 static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, ai_options_init, create_commands,    ai_init,
-                                                    ai_module_init, role_init,       registrations_init, events_init,
+                                                    aliases_init,  role_init,       registrations_init, events_init,
                                                     hooks_init,     peers_init,      rg_init};
 
 static void use_server_memory(void) {
@@ -130,7 +130,7 @@ __attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ct
 
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     static bool loaded;
-    if (loaded) return ai_module_load(ctx, argv, argc);
+    if (loaded) return aliases_load(ctx, argv, argc);
     const char *missing = redis_api_load(ctx);
     if (RedisModule_SetModuleAttribs) {
         RedisModule_SetModuleAttribs(ctx, "keymiss", KEYMISS_VERSION, REDISMODULE_APIVER);

@@ -39,6 +39,7 @@ def of(done: Any) -> list[Any]:
 def commands(client: RedisGears) -> None:
     gears = client.gears
     assert gears.python_version()[:2] == sys.version_info[:2]
+    assert gears.gears_version() == (1, 2, 13)
     assert gears.refreshcluster() is True
     assert gears.infocluster() is None
     assert gears.pystats().CurrAllocated > 0

@@ -1,4 +1,4 @@
-"""The module `ai`: what was RedisAI's loadmodule line, its name in MODULE LIST, its part of INFO."""
+"""The modules `ai` and `rg`: what was RedisAI's loadmodule line, the names in MODULE LIST, RedisAI's part of INFO."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support import torch_models
 from support.server import Server
 from support.waiting import wait_until
 
-NAMES = {"keymiss": 100, "ai": 10207}
+NAMES = {"keymiss": 100, "ai": 10207, "rg": 10213}
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ def test_a_rewritten_configuration_starts_the_same_server_again(make_server: Cal
         client.config_rewrite()
     path = server.folder / "server.conf"
     lines = [line for line in path.read_text().splitlines() if line.startswith("loadmodule")]
-    assert len(lines) == 2
+    assert len(lines) == len(NAMES)
     for order in (lines, lines[::-1]):
         arguments = [line.partition(".so")[2].strip() for line in order]
         again = _loaded_with(make_server, *arguments).start()
@@ -140,26 +140,30 @@ def test_a_rewritten_configuration_starts_the_same_server_again(make_server: Cal
         again.close()
 
 
-def test_unloading_the_name_leaves_the_commands_and_it_can_come_back(
+def test_unloading_a_name_leaves_the_commands_and_it_can_come_back(
     make_server: Callable[..., Server],
 ) -> None:
     server = _loaded_with(make_server, "").start()
     with _client(server) as client:
         with pytest.raises(redis.ResponseError, match="data types"):
             client.execute_command("MODULE", "UNLOAD", "keymiss")
-        client.execute_command("MODULE", "UNLOAD", "ai")
+        for name in ("rg", "ai"):
+            client.execute_command("MODULE", "UNLOAD", name)
         assert client.info("ai") == {}
         assert client.execute_command("AI.TENSORSET", "t", "FLOAT", 1) == "OK"
-        client.execute_command("MODULE", "LOAD", str(server.module))
+        assert client.execute_command("RG.DUMPREGISTRATIONS") == []
+        for _ in ("ai", "rg"):
+            client.execute_command("MODULE", "LOAD", str(server.module))
         assert _modules(client) == NAMES
         with pytest.raises(redis.ResponseError, match="Error loading the extension"):
             client.execute_command("MODULE", "LOAD", str(server.module))
         assert client.info("ai")["ai_RedisAI_version"] == "1.2.7"
 
 
-def test_a_server_without_module_load_serves_all_but_the_sections(make_server: Callable[..., Server]) -> None:
+def test_a_server_without_module_load_serves_all_but_the_names(make_server: Callable[..., Server]) -> None:
     server = make_server(settings={"rename-command": 'MODULE ""'})
     with _client(server) as client:
         assert client.execute_command("AI.TENSORSET", "t", "FLOAT", 1) == "OK"
         assert client.info("ai") == {}
-    assert "INFO has no sections of RedisAI" in server.log
+    for name in ("ai", "rg"):
+        assert f"do not show the module {name}: this server refused MODULE LOAD" in server.log

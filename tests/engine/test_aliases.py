@@ -1,4 +1,4 @@
-"""The modules `ai` and `rg`: what was RedisAI's loadmodule line, the names in MODULE LIST, RedisAI's part of INFO."""
+"""The modules `ai` and `rg`: RedisAI's loadmodule line, the names in MODULE LIST, RedisAI's part of INFO."""
 
 from __future__ import annotations
 

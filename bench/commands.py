@@ -9,7 +9,7 @@ from rich.console import Console
 
 from keymiss.cli.options import folder_option, port_option, where
 
-from . import ai, gears, miss, overhead
+from . import ai, gears, miss, overhead, qa
 from .progress import progress
 from .question import deployed_question
 from .report import Report
@@ -29,6 +29,18 @@ _out = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the JSON and, with matplotlib, the PNG.",
 )
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+_questions = click.option(
+    "--questions",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="KEYMISS_QUESTIONS",
+    show_envvar=True,
+    help="SQuAD files to ask; the corpus that comes with Keymiss otherwise.",
+)
+_backend = click.option("--backend", help="As of `keymiss model store`.")
+_precision = click.option("--precision", help="As of `keymiss model store`.")
 
 
 @click.group()
@@ -90,12 +102,46 @@ def gears_command(server: str | None, quick: bool, out: Path | None) -> None:
     _finish(report, out)
 
 
+@bench.command("qa")
+@_server
+@_quick
+@_out
+@_json
+@_questions
+@_backend
+@_precision
+def qa_command(
+    server: str | None,
+    quick: bool,
+    out: Path | None,
+    as_json: bool,
+    files: tuple[Path, ...],
+    backend: str | None,
+    precision: str | None,
+) -> None:
+    """Questions a second that a deployed model answers: 1 to 64 clients, texts of mixed length, beside the
+    original method."""
+    with progress() as shown:
+        report = qa.measure(server, *_effort(quick), shown, files, _model(backend, precision))
+    _finish(report, out, as_json)
+
+
+def _model(backend: str | None, precision: str | None) -> list[str]:
+    """The options as `keymiss model store` takes them."""
+    told = {"--backend": backend, "--precision": precision}
+    return [word for name, value in told.items() if value for word in (name, value)]
+
+
 def _effort(quick: bool, seconds: float = SECONDS) -> tuple[int, float]:
     return (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
 
 
-def _finish(report: Report, out: Path | None) -> None:
+def _finish(report: Report, out: Path | None, as_json: bool = False) -> None:
+    written = report.save(out) if out else []
+    if as_json:
+        click.echo(report.to_json())
+        return
     console = Console()
     report.show(console)
-    for path in report.save(out) if out else []:
+    for path in written:
         console.print(f"written: {path}")

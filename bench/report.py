@@ -35,6 +35,7 @@ class Report:
     conditions: dict[str, str]
     rows: list[dict[str, str | float | None]] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)  # what others look for in the JSON, by name
 
     def add(self, *cells: str | float | None) -> None:
         self.rows.append(dict(zip(self.columns, cells, strict=True)))
@@ -51,11 +52,16 @@ class Report:
             console.print(f"{promise.text}: {promise.measured:.3f}, {verdict}")
         console.print(", ".join(f"{name} {value}" for name, value in self.conditions.items()), style="dim")
 
+    def to_json(self) -> str:
+        """Everything, the figures at the top."""
+        fields = asdict(self)
+        return json.dumps(fields.pop("figures") | fields, indent=2)
+
     def save(self, folder: Path) -> list[Path]:
         """Write `<name>.json`, and `<name>.png` where matplotlib is installed; returns what was written."""
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / f"{self.name}.json"]
-        written[0].write_text(json.dumps(asdict(self), indent=2) + "\n")
+        written[0].write_text(self.to_json() + "\n")
         picture = folder / f"{self.name}.png"
         if self._draw(picture):
             written.append(picture)

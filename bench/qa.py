@@ -1,0 +1,152 @@
+"""Questions a second: the deployed model asked by 1 to 64 clients, beside the original method.
+
+The original ran TorchScript in float32, one question at a time. Here it is given every advantage: no server,
+no network, in a Python process of its own with as many threads and the same allocator.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from keymiss_deploy.models.export import export
+
+from keymiss.inference.allocator import find_jemalloc
+from keymiss.qa.metric import score
+
+from . import workload
+from .answered import Answered, Asking
+from .answering import ORIGINAL, Called, answering
+from .deployment import deployed
+from .generator import generating
+from .load import Key
+from .progress import Progress
+from .report import Promise, Report, conditions_of
+from .rounds import interleave, median_ratio
+from .servers import find_server
+
+CLIENTS = (1, 4, 8, 16, 32, 64)
+MANY = 16
+QUESTIONS, QUICK_QUESTIONS = 240, 96
+FULL_SECONDS = 1.0  # a run is a quick one below this
+
+SPEEDUP_AT_LEAST = 4.0
+F1_WITHIN = 0.5  # of a hundred
+OVER_DIRECT_BELOW_MS = 0.3
+
+KEYMISS = "Keymiss"
+THE_ORIGINAL = "original method"
+ALONE = "its model alone"  # the forward pass, without a server
+COLUMNS = ["who answers", "clients", "questions/s", "of original", "p50 ms", "p95 ms", "p99 ms", "F1"]
+
+Samples = Mapping[Key, Sequence[Answered]]
+
+
+def measure(
+    server: str | None,
+    rounds: int,
+    seconds: float,
+    progress: Progress,
+    files: Sequence[Path] = (),
+    model: Sequence[str] = (),
+) -> Report:
+    """`files` hold the questions, in SQuAD's format; `model` are options of `keymiss model store`."""
+    items = workload.items(files, QUESTIONS if seconds >= FULL_SECONDS else QUICK_QUESTIONS)
+    threads = len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keymiss-bench-")))
+        progress.say("deploying")
+        deployment = stack.enter_context(deployed(find_server(server), items, folder, model))
+        stored = deployment.stored_model(folder)
+        workload.save(items, folder / "items.json")
+        exported = export()
+        tokenizer, asked = str(exported.tokenizer), str(folder / "items.json")
+        common = tokenizer, asked, threads
+        calls = [
+            Called(str(exported.model("torchscript")), ORIGINAL, [], [], *common),
+            Called(str(stored.file), stored.backend, stored.inputs, stored.outputs, *common),
+        ]
+        original, direct = (stack.enter_context(answering(called, folder)) for called in calls)
+        generator, target = stack.enter_context(generating()), deployment.target()
+        progress.say("asking each question once")
+        answers = {
+            KEYMISS: generator.ask_once(target, MANY).answers,
+            THE_ORIGINAL: original.ask_once().answers,
+            ALONE: direct.ask_once().answers,
+        }
+        variants: dict[Key, Callable[[], Answered]] = {}
+        for clients in CLIENTS:
+            variants[Key(KEYMISS, clients)] = partial(generator.ask, target, Asking(seconds, clients))
+        variants[Key(ALONE, 1)] = partial(direct.forward, Asking(seconds))
+        for clients in (1, MANY):
+            variants[Key(THE_ORIGINAL, clients)] = partial(original.ask, Asking(seconds, clients))
+        progress.expect(len(variants) * rounds)
+        samples = interleave(variants, rounds, progress)
+        conditions = conditions_of(deployment.client, MANY, rounds)
+    conditions |= {"clients": "as shown, each asks as soon as it is answered", "answers": "never cached"}
+    conditions |= {"questions": f"{len(items)} different ones", "model": f"{stored.tag} by {stored.backend}"}
+    conditions |= {"threads of a forward pass": str(threads)}
+    conditions |= {"allocator of models": "jemalloc" if find_jemalloc() else "the system's"}
+    conditions["load generator"] = f"{100 * _generator_share(samples):.1f} % of the processors"
+    return _report(items, samples, answers, conditions)
+
+
+def _report(
+    items: Sequence[workload.Item],
+    samples: Samples,
+    answers: Mapping[str, Sequence[str]],
+    conditions: dict[str, str],
+) -> Report:
+    golds = [item.golds for item in items]
+    f1 = {name: score(given, golds)[1] for name, given in answers.items()}
+    report = Report("qa", "Questions answered by a deployed model", COLUMNS, conditions)
+    for key, runs in samples.items():
+        latencies = [median(run.latency_ms(percent) for run in runs) for percent in (50, 95, 99)]
+        rate = median(run.rate for run in runs)
+        report.add(key.name, key.clients, rate, _of_original(samples, key), *latencies, f1.get(key.name))
+    speedup = _of_original(samples, Key(KEYMISS, MANY))
+    f1_delta = f1[KEYMISS] - f1[THE_ORIGINAL]
+    pairs = zip(samples[Key(KEYMISS, 1)], samples[Key(ALONE, 1)], strict=True)
+    over_ms = median(_over_ms(*runs) for runs in pairs)
+    report.figures = {
+        f"speedup_over_original_at_{MANY}_clients": speedup,
+        "f1_delta": f1_delta,
+        "p50_over_the_model_alone_ms_at_1_client": over_ms,
+    }
+    report.promises += [
+        Promise(
+            f"{MANY} clients get at least {SPEEDUP_AT_LEAST:g} times the questions a second of the original",
+            speedup,
+            speedup >= SPEEDUP_AT_LEAST,
+        ),
+        Promise(f"F1 is within {F1_WITHIN} of the original's", f1_delta, abs(f1_delta) <= F1_WITHIN),
+        Promise(
+            f"one client waits at most {OVER_DIRECT_BELOW_MS} ms longer than the model alone takes, at p50",
+            over_ms,
+            over_ms <= OVER_DIRECT_BELOW_MS,
+        ),
+    ]
+    return report
+
+
+def _of_original(samples: Samples, key: Key) -> float:
+    """The rate beside the original's with one client or, where there are more, with many."""
+    beside = samples[Key(THE_ORIGINAL, 1 if key.clients == 1 else MANY)]
+    return median_ratio([run.rate for run in samples[key]], [run.rate for run in beside])
+
+
+def _over_ms(asked: Answered, forward: Answered) -> float:
+    """How much longer the same questions took, at the median. Both runs begin with the first question."""
+    pairs = zip(asked.latencies_ms, forward.latencies_ms, strict=False)
+    return median(whole_ms - forward_ms for whole_ms, forward_ms in pairs)
+
+
+def _generator_share(samples: Samples) -> float:
+    """What the load generator took of all processors while it loaded Keymiss."""
+    runs = [run for key, runs in samples.items() if key.name == KEYMISS for run in runs]
+    return sum(run.busy_s for run in runs) / sum(run.took_s for run in runs) / len(os.sched_getaffinity(0))

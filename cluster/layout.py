@@ -82,6 +82,11 @@ class Layout:
         return (round(shard * share), round((shard + 1) * share) - 1)
 
     @property
+    def blobs_folder(self) -> Path:
+        """The files of models, one each for all servers: what several map is in memory once."""
+        return self.folder / "models"
+
+    @property
     def models_folder(self) -> Path:
         return self.folder / "models-worker"
 

@@ -112,7 +112,11 @@ def _settings(layout: Layout, node: Node) -> list[tuple[str, str]]:
         ("shutdown-timeout", "3"),
     ]
     if layout.module is not None:
-        settings += [("loadmodule", layout.module), ("keymiss.python", sys.executable)]
+        settings += [
+            ("loadmodule", layout.module),
+            ("keymiss.python", sys.executable),
+            ("keymiss.models-dir", str(layout.blobs_folder)),
+        ]
         if layout.shared_models:
             settings.append(("keymiss.models", f"unix:{layout.models_socket}"))
     return settings + list(layout.settings.items())

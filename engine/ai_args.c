@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "sha256.h"
+
 const char ARGS_WRONG_ARITY[] = "ERR wrong number of arguments";
 const char ARGS_UNEXPECTED[] = "Invalid argument: ";
 
@@ -111,6 +113,13 @@ static const char *take_chunks(const slice *argv, size_t argc, size_t at, model_
     return NULL;
 }
 
+static const char *take_digest(const slice *argv, size_t argc, size_t at, model_args *out) {
+    if (argc - at != 1 || !sha256_is_hex(argv[at].data, argv[at].len))
+        return "ERR Invalid argument for DIGEST: the SHA-256 of the model, 64 lower-case hexadecimal digits";
+    out->digest = argv[at];
+    return NULL;
+}
+
 static const char *check_batching(const model_args *args) {
     if (args->batchsize > 0 && !BACKEND[args->backend].batches)
         return "ERR Auto-batching not supported by the TFLITE backend";
@@ -166,6 +175,7 @@ const char *parse_modelstore(const slice *argv, size_t argc, args_from from, mod
     if ((error = check_batching(out)) != NULL) return error;
     if (at >= argc) return "ERR Insufficient arguments, missing model BLOB";
     if ((error = take_names(argv, argc, &at, from, out)) != NULL) return error;
+    if (args_take_word(argv, argc, &at, "DIGEST")) return take_digest(argv, argc, at, out);
     if (at < argc && !args_take_word(argv, argc, &at, "BLOB")) return "ERR Invalid argument, expected BLOB";
     return take_chunks(argv, argc, at, out);
 }

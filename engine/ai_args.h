@@ -39,14 +39,15 @@ bool model_backend_parse(slice name, model_backend *backend);
 bool model_device_is_known(slice device); /* CPU or GPU, with a number (CPU:0) or without */
 
 /* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input
- * ... OUTPUTS n output ...] BLOB chunk ..., and AI.MODELSET, where lists have no counts and unknown words are
- * skipped. */
+ * ... OUTPUTS n output ...] (BLOB chunk ... | DIGEST digest), and AI.MODELSET, where lists have no counts, unknown words
+ * are skipped and there is no DIGEST. */
 typedef struct model_args {
     model_backend backend;
     slice device, tag;
+    slice digest; /* SHA-256 in lower-case hex; empty: chunks are given */
     long long batchsize, minbatchsize, minbatchtimeout_ms; /* 0: not given */
     const slice *inputs, *outputs, *chunks;
-    size_t input_count, output_count, chunk_count;
+    size_t input_count, output_count, chunk_count; /* no chunks: a digest is given */
 } model_args;
 const char *parse_modelstore(const slice *argv, size_t argc, args_from from, model_args *out);
 const char *parse_modelset(const slice *argv, size_t argc, model_args *out);

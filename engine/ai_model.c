@@ -1,7 +1,7 @@
 /* ai_model.c: AI.MODELSTORE, AI.MODELSET, AI.MODELGET, AI.MODELDEL and AI._MODELSCAN.
  *
- * Storing a model: its bytes become a blob at once; then the models worker is asked to load it (ai_store.h), and tells the
- * names of its inputs and outputs. */
+ * Storing a model: its bytes become a blob, in a thread beside the main one where there are many; then the models worker
+ * is asked to load it (ai_store.h), and tells the names of its inputs and outputs. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,17 +15,31 @@
 #include "settings.h"
 #include "typed_io.h"
 
-/* A model that is to be stored, and the chunks of the command that gave it, to replicate it with. */
+/* A model that is to be stored. */
 typedef struct new_model {
-    model *model;
-    RedisModuleString **chunks;
+    model *model;               /* without bytes until they are prepared */
+    RedisModuleString **chunks; /* of the command, none where it gave a digest */
+    slice *pieces;              /* their bytes, for the thread that prepares */
     size_t chunk_count;
+    char *directory; /* of the blob; NULL with failed set */
+    int failed;      /* errno */
+    char error[256];
 } new_model;
+
+enum { LONG_BYTES = 1 << 20 }; /* from here on, hashing and writing take over 1 ms */
 
 static new_model *new_model_new(model *m, RedisModuleString **chunks, size_t count) {
     new_model *n = memory.alloc(sizeof *n);
-    *n = (new_model){.model = m, .chunks = memory.alloc(count * sizeof *n->chunks), .chunk_count = count};
-    for (size_t i = 0; i < count; i++) n->chunks[i] = RedisModule_HoldString(NULL, chunks[i]);
+    *n = (new_model){.model = m,
+                     .chunks = memory.alloc((count + 1) * sizeof *n->chunks),
+                     .pieces = memory.alloc((count + 1) * sizeof *n->pieces),
+                     .chunk_count = count,
+                     .directory = blobs_directory(),
+                     .failed = errno};
+    for (size_t i = 0; i < count; i++) {
+        n->chunks[i] = RedisModule_HoldString(NULL, chunks[i]);
+        n->pieces[i] = ai_slice(n->chunks[i]);
+    }
     return n;
 }
 
@@ -33,7 +47,30 @@ static void new_model_free(void *value) {
     new_model *n = value;
     model_release(n->model);
     arguments_free(n->chunks, n->chunk_count);
+    memory.free(n->pieces);
+    memory.free(n->directory);
     memory.free(n);
+}
+
+/* In any thread. */
+static void new_model_prepare(void *value) {
+    new_model *n = value;
+    if (n->directory == NULL || n->model->bytes != NULL) return;
+    n->model->bytes = blob_store(n->directory, n->pieces, n->chunk_count);
+    n->failed = errno;
+}
+
+static const char *new_model_refused(void *value) {
+    new_model *n = value;
+    if (n->model->bytes != NULL) return NULL;
+    snprintf(n->error, sizeof n->error, "ERR cannot write the model to keymiss.models-dir: %s", strerror(n->failed));
+    return n->error;
+}
+
+static const char *new_model_write(void *value, frame_writer *body) {
+    const char *error = new_model_refused(value);
+    if (error == NULL) frame_add_slice(body, model_to_wire(((new_model *)value)->model));
+    return error;
 }
 
 /* <n> <name>*n at *at of a frame. */
@@ -57,44 +94,89 @@ static bool new_model_read(void *value, const frame *done) {
     return true;
 }
 
+/* Does anything hear what this server replicates? */
+static bool has_listeners(RedisModuleCtx *ctx) {
+    RedisModuleServerInfoData *file = RedisModule_GetServerInfo(ctx, "persistence");
+    RedisModuleServerInfoData *stream = RedisModule_GetServerInfo(ctx, "replication");
+    const char *writes = RedisModule_ServerInfoGetFieldC(file, "aof_enabled");
+    const char *sends = RedisModule_ServerInfoGetFieldC(stream, "repl_backlog_active");
+    bool heard = writes == NULL || sends == NULL || strcmp(writes, "0") != 0 || strcmp(sends, "0") != 0;
+    RedisModule_FreeServerInfo(ctx, file);
+    RedisModule_FreeServerInfo(ctx, stream);
+    return heard;
+}
+
+/* Bytes that those who hear it have are not sent to them again. */
+static void replicate(RedisModuleCtx *ctx, RedisModuleString *key, const new_model *n) {
+    RedisModuleString **arguments, **chunks;
+    size_t count = model_arguments(n->model, key, &arguments), chunk_count;
+    if (model_bytes_are_held(ctx, n->model->bytes) || !has_listeners(ctx)) {
+        count += model_digest_arguments(n->model, arguments + count);
+        RedisModule_Replicate(ctx, "AI.MODELSTORE", "v", arguments, count);
+    } else {
+        arguments[count++] = text_argument("BLOB");
+        if (n->chunk_count > 0) {
+            RedisModule_Replicate(ctx, "AI.MODELSTORE", "vv", arguments, count, n->chunks, n->chunk_count);
+        } else {
+            chunk_count = model_chunk_arguments(n->model, &chunks);
+            RedisModule_Replicate(ctx, "AI.MODELSTORE", "vv", arguments, count, chunks, chunk_count);
+            arguments_free(chunks, chunk_count);
+        }
+    }
+    arguments_free(arguments, count);
+}
+
 static void new_model_store(RedisModuleCtx *ctx, RedisModuleString *key, void *value) {
     const new_model *n = value;
-    RedisModuleString **arguments;
-    size_t count = model_arguments(n->model, key, &arguments);
-    RedisModule_Replicate(ctx, "AI.MODELSTORE", "vv", arguments, count, n->chunks, n->chunk_count);
-    arguments_free(arguments, count);
+    replicate(ctx, key, n);
     model_store(ctx, key, model_hold(n->model));
 }
 
-static const store_kind MODEL_STORE = {JOB_LOAD, model_check_key, new_model_read, new_model_store, new_model_free};
+static const store_kind MODEL_STORE = {JOB_LOAD,       new_model_prepare, new_model_write, model_check_key,
+                                       new_model_read, new_model_store,   new_model_free};
+
+/* From the master or the AOF, where nobody reads the reply. */
+static int store_at_once(RedisModuleCtx *ctx, RedisModuleString *key, new_model *n) {
+    const char *error;
+    new_model_prepare(n);
+    error = new_model_refused(n);
+    if (error != NULL) {
+        RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "model lost: %s", error);
+        RedisModule_ReplyWithError(ctx, error);
+    } else {
+        model_store(ctx, key, model_hold(n->model));
+        RedisModule_ReplicateVerbatim(ctx);
+        RedisModule_ReplyWithSimpleString(ctx, "OK");
+    }
+    new_model_free(n);
+    return REDISMODULE_OK;
+}
 
 /* Both commands, their arguments read: they point into args. */
 static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_arguments *args, const model_args *parsed,
                  args_from from) {
-    blob *bytes = blob_store(parsed->chunks, parsed->chunk_count);
-    if (bytes == NULL) {
-        char error[256];
-        snprintf(error, sizeof error, "ERR cannot write the model to keymiss.models-dir: %s", strerror(errno));
-        /* From the master or the AOF nobody reads the reply. */
-        if (from == ARGS_FROM_SERVER) RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "model lost: %s", error);
-        return RedisModule_ReplyWithError(ctx, error);
+    static const char unknown[] = "ERR no model with this DIGEST is on this host: store it once with its BLOB";
+    size_t size = 0;
+    blob *bytes = NULL;
+    if (parsed->digest.len > 0) {
+        char digest[SHA256_HEX_CHARS + 1];
+        snprintf(digest, sizeof digest, "%.*s", SHA256_HEX_CHARS, parsed->digest.data);
+        bytes = blob_find(digest);
+        if (bytes == NULL && from == ARGS_FROM_SERVER)
+            RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "model lost: its bytes, which an earlier one had, are not there");
+        if (bytes == NULL) return RedisModule_ReplyWithError(ctx, unknown);
     }
-    model *m = model_new(parsed, bytes);
-    if (from == ARGS_FROM_SERVER) {
-        model_store(ctx, argv[1], m);
-        RedisModule_ReplicateVerbatim(ctx);
-        return RedisModule_ReplyWithSimpleString(ctx, "OK");
-    }
-    frame_writer body;
-    frame_init(&body);
-    frame_add_slice(&body, model_to_wire(m));
-    RedisModuleString **chunks = argv + (parsed->chunks - args->all);
-    return ai_store(ctx, &MODEL_STORE, argv[1], body, new_model_new(m, chunks, parsed->chunk_count));
+    for (size_t i = 0; i < parsed->chunk_count; i++) size += parsed->chunks[i].len;
+    RedisModuleString **chunks = parsed->chunks == NULL ? NULL : argv + (parsed->chunks - args->all);
+    new_model *n = new_model_new(model_new(parsed, bytes), chunks, parsed->chunk_count);
+    if (from == ARGS_FROM_SERVER) return store_at_once(ctx, argv[1], n);
+    return ai_store(ctx, &MODEL_STORE, argv[1], n, size >= LONG_BYTES);
 }
 
 /* AI.MODELSTORE key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE n [MINBATCHTIMEOUT ms]]] [INPUTS n input
- * ... OUTPUTS n output ...] BLOB chunk ...: OK once the models worker has loaded it; its error, and nothing stored,
- * if it cannot. */
+ * ... OUTPUTS n output ...] (BLOB chunk ... | DIGEST digest): OK once the models worker has loaded it; its error, and
+ * nothing stored, if it cannot. DIGEST, the SHA-256 of the bytes, is enough where a key of this shard, or of another one
+ * with the same keymiss.models-dir, holds a model with them. */
 int ai_modelstore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     ai_arguments args;
     model_args parsed;

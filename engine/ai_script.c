@@ -5,6 +5,11 @@
 #include "ai_values.h"
 #include "script_type.h"
 
+static const char *new_script_write(void *value, frame_writer *body) {
+    script_to_wire(value, body);
+    return NULL;
+}
+
 static bool new_script_read(void *value, const frame *done) {
     (void)value;
     return done->count == 1;
@@ -18,8 +23,8 @@ static void new_script_free(void *value) {
     script_release(value);
 }
 
-static const store_kind SCRIPT_STORE = {JOB_COMPILE, script_check_key, new_script_read, new_script_store,
-                                        new_script_free};
+static const store_kind SCRIPT_STORE = {JOB_COMPILE,     NULL,             new_script_write, script_check_key,
+                                        new_script_read, new_script_store, new_script_free};
 
 static int store(RedisModuleCtx *ctx, RedisModuleString *key, const script_args *parsed) {
     script *s = script_new(parsed);
@@ -27,10 +32,7 @@ static int store(RedisModuleCtx *ctx, RedisModuleString *key, const script_args 
         script_store_and_replicate(ctx, key, s);
         return RedisModule_ReplyWithSimpleString(ctx, "OK");
     }
-    frame_writer body;
-    frame_init(&body);
-    script_to_wire(s, &body);
-    return ai_store(ctx, &SCRIPT_STORE, key, body, s);
+    return ai_store(ctx, &SCRIPT_STORE, key, s, false);
 }
 
 /* Both commands. */

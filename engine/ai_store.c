@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ai_command.h"
+#include "background.h"
 #include "calls.h"
 #include "memory.h"
 #include "reply.h"
@@ -16,6 +17,7 @@ typedef struct storing {
     const store_kind *kind;
     void *value;
     RedisModuleString *key;
+    int db;
     waiter *waiter; /* NULL: the command itself waits, for the answer: */
     char *answer;   /* a RESP2 value */
     size_t answer_len;
@@ -71,33 +73,64 @@ static void on_answer(RedisModuleCtx *ctx, const job_result *result, void *arg) 
     storing_answer(s, "+OK\r\n", 5);
 }
 
-int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, frame_writer body, void *value) {
-    const char *error = NULL;
-    bool wait = !waiter_possible(ctx);
-    storing *s = memory.alloc(sizeof *s);
-    *s = (storing){.kind = kind, .value = value, .key = RedisModule_HoldString(NULL, key)};
+/* Ask the worker. 0: the client has been answered. */
+static job_id storing_ask(storing *s) {
+    const char *error;
     job_request request = {.role = WORKER_MODELS,
-                           .kind = kind->job,
+                           .kind = s->kind->job,
                            .deadline_ms = STORE_TIMEOUT_MS,
-                           .db = RedisModule_GetSelectedDb(ctx),
+                           .db = s->db,
                            .repeatable = true,
-                           .sync = wait,
-                           .body = body,
+                           .sync = s->waiter == NULL,
                            .callback = on_answer,
                            .arg = s};
-    if (wait && calls_of(WORKER_MODELS)) {
+    frame_init(&request.body);
+    error = s->kind->write(s->value, &request.body);
+    if (error != NULL) {
         frame_free(&request.body);
-        storing_error(s, "ERR a script can store no model and no script: the models worker that runs it has to check them");
-    } else if (wait) {
-        job_id job = job_submit(&request, &error);
-        if (job != 0) job_wait(ctx, job);
-        else storing_error(s, error);
-    } else {
-        waiter *w = s->waiter = waiter_new(ctx, "ERR Cannot store this here: the client may not be blocked");
-        job_id job = job_submit(&request, &error);
-        if (job != 0) waiter_set_job(w, job);
-        else storing_error(s, error);
+        storing_error(s, error);
+        return 0;
+    }
+    waiter *w = s->waiter; /* s may be gone with the job */
+    job_id job = job_submit(&request, &error);
+    if (job == 0) storing_error(s, error);
+    else if (w != NULL) waiter_set_job(w, job);
+    return job;
+}
+
+static void prepare(void *arg) {
+    const storing *s = arg;
+    if (s->kind->prepare != NULL) s->kind->prepare(s->value);
+}
+
+static void on_prepared(RedisModuleCtx *ctx, void *arg) {
+    (void)ctx;
+    storing_ask(arg);
+}
+
+int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, void *value, bool long_prepare) {
+    bool wait = !waiter_possible(ctx);
+    storing *s = memory.alloc(sizeof *s);
+    *s = (storing){.kind = kind,
+                   .value = value,
+                   .key = RedisModule_HoldString(NULL, key),
+                   .db = RedisModule_GetSelectedDb(ctx)};
+    if (!wait) {
+        s->waiter = waiter_new(ctx, "ERR Cannot store this here: the client may not be blocked");
+        if (long_prepare) {
+            background_run(prepare, on_prepared, s);
+        } else {
+            prepare(s);
+            storing_ask(s);
+        }
         return REDISMODULE_OK;
+    }
+    if (calls_of(WORKER_MODELS)) {
+        storing_error(s, "ERR a script can store no model and no script: the models worker that runs it has to check them");
+    } else {
+        prepare(s);
+        job_id job = storing_ask(s);
+        if (job != 0) job_wait(ctx, job);
     }
     reply_with_resp(ctx, (slice){s->answer, s->answer_len});
     storing_free(s);

@@ -8,6 +8,9 @@
 
 typedef struct store_kind {
     job_kind job;
+    void (*prepare)(void *value); /* first of all, in whatever thread; NULL: nothing to do */
+    /* Writes the elements of the job that asks the worker. NULL, or why it cannot be asked, which lives as long as value. */
+    const char *(*write)(void *value, frame_writer *body);
     const char *(*check_key)(RedisModuleCtx *ctx, RedisModuleString *key); /* NULL where it may be stored */
     /* What the DONE says behind its reply (all of it is `done`), when that is +OK. False if it is malformed. */
     bool (*read)(void *value, const frame *done);
@@ -15,9 +18,9 @@ typedef struct store_kind {
     void (*free)(void *value);
 } store_kind;
 
-/* Asks the worker, with these elements of the job, and answers the client OK or what is wrong. Takes body and value over.
- * In a transaction or a Lua script there is nobody to answer later: the main thread waits, keymiss.sync-timeout-ms at
- * most. */
-int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, frame_writer body, void *value);
+/* Prepares the value, asks the worker, and answers the client OK or what is wrong. Takes value over. `long_prepare`: to
+ * prepare it takes so long that other clients must be served meanwhile. In a transaction or a Lua script there is nobody
+ * to answer later: the main thread does and waits for everything, keymiss.sync-timeout-ms at most for the worker. */
+int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, void *value, bool long_prepare);
 
 #endif

@@ -38,21 +38,21 @@ static char *joined_path(const char *directory, const char *name) {
     return path;
 }
 
-/* The directory, absolute. NULL with errno set. */
-static char *directory_path(void) {
+char *blobs_directory(void) {
     char here[PATH_MAX];
     if (settings.models_dir[0] == '/') return joined_path("", settings.models_dir + 1);
     return getcwd(here, sizeof here) == NULL ? NULL : joined_path(here, settings.models_dir);
 }
 
-/* False with errno set. */
-static bool make_directory(char *path) {
+/* Make the directories on the way to an absolute path. False with errno set. */
+static bool make_directory_of(char *path) {
+    bool made = true; /* the last one tells whether it worked */
     for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        mkdir(path, 0700); /* the last one tells whether it worked */
+        made = mkdir(path, 0700) == 0 || errno == EEXIST;
         *slash = '/';
     }
-    return mkdir(path, 0700) == 0 || errno == EEXIST;
+    return made;
 }
 
 static bool lock(int fd, int operation) {
@@ -142,38 +142,45 @@ static void writer_make_temporary(blob_writer *w) {
     }
 }
 
+/* The mutex is held. */
+static blob *known(const char *digest) {
+    blob *b = blobs;
+    while (b != NULL && strcmp(b->digest, digest) != 0) b = b->next;
+    return b;
+}
+
 static blob *hold_known(const char *digest) {
-    blob *b;
     pthread_mutex_lock(&guard);
-    for (b = blobs; b != NULL && strcmp(b->digest, digest) != 0; b = b->next);
+    blob *b = known(digest);
     if (b != NULL) b->refs++;
     pthread_mutex_unlock(&guard);
     return b;
 }
 
-static blob_writer *writer_open(const char *digest, size_t size, bool checks) {
+/* directory: NULL where blobs_directory() gave that, with its errno. */
+static blob_writer *writer_open(const char *directory, const char *digest, size_t size, bool checks) {
     blob_writer *w = memory.alloc(sizeof *w);
-    char *directory = NULL;
     *w = (blob_writer){.size = size, .checks = checks, .fd = -1};
     snprintf(w->digest, sizeof w->digest, "%s", digest);
     sha256_init(&w->sum);
     w->known = hold_known(digest);
     if (w->known != NULL) return w;
-    directory = directory_path();
-    if (directory == NULL || !make_directory(directory)) {
+    w->path = directory == NULL ? NULL : joined_path(directory, digest);
+    if (w->path == NULL || !make_directory_of(w->path)) {
         writer_fail(w);
     } else {
-        w->path = joined_path(directory, digest);
         w->fd = open_existing(w->path, size);
         if (w->fd < 0 && errno == ENOENT) writer_make_temporary(w);
         else if (w->fd < 0) writer_fail(w);
     }
-    memory.free(directory);
     return w;
 }
 
 blob_writer *blob_writer_open(const char *digest, size_t size) {
-    return writer_open(digest, size, true);
+    char *directory = blobs_directory();
+    blob_writer *w = writer_open(directory, digest, size, true);
+    memory.free(directory);
+    return w;
 }
 
 bool blob_writer_add(blob_writer *w, const void *data, size_t len) {
@@ -211,23 +218,46 @@ static void writer_publish(blob_writer *w) {
     writer_fail(w);
 }
 
-static blob *writer_map(blob_writer *w) {
+/* Unmap and unlock a blob that is in no list, and free it. */
+static void blob_close(blob *b) {
+    if (b->size > 0) munmap((void *)b->data, b->size);
+    lock(b->fd, LOCK_UN); /* a forked child may have the descriptor, too: closing alone would not unlock */
+    close(b->fd);
+    memory.free(b->path);
+    memory.free(b);
+}
+
+/* The blob of a file that is open and locked; takes path and fd over. NULL with errno set, and nothing taken. */
+static blob *blob_map(const char *digest, size_t size, char *path, int fd) {
     void *data = NULL;
-    blob *b;
-    if (w->size > 0) data = mmap(NULL, w->size, PROT_READ, MAP_SHARED, w->fd, 0);
-    if (data == MAP_FAILED) {
-        writer_fail(w);
-        return NULL;
-    }
+    blob *b, *other;
+    if (size > 0) data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) return NULL;
     b = memory.alloc(sizeof *b);
-    *b = (blob){.path = w->path, .data = data == NULL ? "" : data, .size = w->size, .fd = w->fd, .refs = 1};
-    snprintf(b->digest, sizeof b->digest, "%s", w->digest);
-    w->path = NULL;
-    w->fd = -1;
+    *b = (blob){.path = path, .data = data == NULL ? "" : data, .size = size, .fd = fd, .refs = 1};
+    snprintf(b->digest, sizeof b->digest, "%s", digest);
     pthread_mutex_lock(&guard);
-    b->next = blobs;
-    blobs = b;
+    other = known(digest);
+    if (other != NULL) {
+        other->refs++;
+    } else {
+        b->next = blobs;
+        blobs = b;
+    }
     pthread_mutex_unlock(&guard);
+    if (other == NULL) return b;
+    blob_close(b); /* another thread was faster */
+    return other;
+}
+
+static blob *writer_map(blob_writer *w) {
+    blob *b = blob_map(w->digest, w->size, w->path, w->fd);
+    if (b == NULL) {
+        writer_fail(w);
+    } else {
+        w->path = NULL;
+        w->fd = -1;
+    }
     return b;
 }
 
@@ -254,7 +284,7 @@ blob *blob_writer_close(blob_writer *w) {
     return b;
 }
 
-blob *blob_store(const slice *chunks, size_t count) {
+blob *blob_store(const char *directory, const slice *chunks, size_t count) {
     char digest[SHA256_HEX_CHARS + 1];
     size_t size = 0;
     sha256 sum;
@@ -264,11 +294,32 @@ blob *blob_store(const slice *chunks, size_t count) {
         size += chunks[i].len;
     }
     sha256_end_hex(&sum, digest);
-    blob_writer *w = writer_open(digest, size, false);
+    blob_writer *w = writer_open(directory, digest, size, false);
     for (size_t i = 0; i < count; i++) {
         if (!blob_writer_add(w, chunks[i].data, chunks[i].len)) break;
     }
     return blob_writer_close(w);
+}
+
+/* Lock a file that another process refers to. *size: its length. False where none does, and nobody vouches for it. */
+static bool join_others(int fd, const char *path, size_t *size) {
+    if (lock(fd, LOCK_EX | LOCK_NB)) return false;
+    return errno == EWOULDBLOCK && lock(fd, LOCK_SH) && is_same_file(fd, path, size);
+}
+
+blob *blob_find(const char *digest) {
+    blob *b = hold_known(digest);
+    if (b != NULL) return b;
+    char *directory = blobs_directory();
+    if (directory == NULL) return NULL;
+    char *path = joined_path(directory, digest);
+    size_t size;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && join_others(fd, path, &size)) b = blob_map(digest, size, path, fd);
+    if (b == NULL && fd >= 0) close(fd);
+    if (b == NULL) memory.free(path);
+    memory.free(directory);
+    return b;
 }
 
 /* ---- releasing ---- */
@@ -291,27 +342,18 @@ void blob_release(blob *b) {
     }
     pthread_mutex_unlock(&guard);
     if (!last) return;
-    if (b->size > 0) munmap((void *)b->data, b->size);
     remove_if_unused(b->fd, b->path);
-    lock(b->fd, LOCK_UN);
-    close(b->fd);
     if (on_last_release != NULL) on_last_release(b->digest);
-    memory.free(b->path);
-    memory.free(b);
+    blob_close(b);
 }
 
 static bool is_blob_name(const char *name) {
     bool temporary = name[0] == '.' && strlen(name) == TEMPORARY_CHARS && name[1 + SHA256_HEX_CHARS] == '.';
-    if (temporary) {
-        name++;
-    } else if (strlen(name) != SHA256_HEX_CHARS) {
-        return false;
-    }
-    return strspn(name, "0123456789abcdef") == SHA256_HEX_CHARS;
+    return temporary ? sha256_is_hex(name + 1, SHA256_HEX_CHARS) : sha256_is_hex(name, strlen(name));
 }
 
 void blobs_sweep(void) {
-    char *directory = directory_path();
+    char *directory = blobs_directory();
     DIR *listing = directory == NULL ? NULL : opendir(directory);
     struct dirent *entry;
     while (listing != NULL && (entry = readdir(listing)) != NULL) {

@@ -8,8 +8,8 @@
  * 2. Who refers to a file keeps it open with a shared lock. A blob here is that: one for each digest in use, counted.
  * 3. flock(2) turns a shared lock into an exclusive one in two steps. So whoever has got a lock, of either kind, looks
  *    whether the path still is the file that it opened, before using or removing it.
- * 4. Blobs may be released in the server's lazy-free thread; a mutex guards the list. Everything else is for the
- *    main thread. A child that the server forks only reads `data`. */
+ * 4. Blobs may be stored and released in any thread; a mutex guards the list. Everything else is for the main thread.
+ *    A child that the server forks only reads `data`. */
 #ifndef KEYMISS_BLOBS_H
 #define KEYMISS_BLOBS_H
 
@@ -29,9 +29,17 @@ typedef struct blob {
 /* What last_release is told: no blob of this process has that digest any more. In any thread. */
 void blobs_init(void (*last_release)(const char *digest));
 
-/* The blob of these bytes, one after the other, with a reference for the caller; written only if no file holds them
- * yet. NULL with errno set where the file cannot be made. */
-blob *blob_store(const slice *chunks, size_t count);
+/* The directory now, absolute; for the caller to free. NULL with errno set. */
+char *blobs_directory(void);
+
+/* The blob of these bytes, one after the other, with a reference for the caller; written into the directory only if no
+ * file there holds them yet. NULL with errno set where the file cannot be made. In any thread: a second for each 1.5 GB
+ * to hash, where the processor has instructions for that, and as much to write. */
+blob *blob_store(const char *directory, const slice *chunks, size_t count);
+
+/* The blob with this digest, with a reference for the caller, where this process or another one that is alive refers to
+ * it: they have seen its bytes. NULL else. */
+blob *blob_find(const char *digest);
 
 /* The same for bytes that come piece by piece, whose digest and size are told first. */
 typedef struct blob_writer blob_writer;

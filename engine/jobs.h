@@ -1,6 +1,6 @@
 /* jobs.h: work given to a worker, from submission to its one end.
  *
- * 1. Everything here runs on the server's main thread. There are no other threads in the module.
+ * 1. Everything here runs on the server's main thread.
  * 2. A submitted job ends exactly once, through its callback: done by the worker, timed out, failed (the worker died
  *    too often or could not be started, or the client left) or cancelled by its owner with job_cancel (then without
  *    callback).

@@ -41,6 +41,14 @@ void model_store(RedisModuleCtx *ctx, RedisModuleString *name, model *m) {
     typed_key_set(ctx, name, stored_models.type, listed(m, RedisModule_GetSelectedDb(ctx), name));
 }
 
+static bool has_bytes(const void *value, const void *bytes) {
+    return strcmp(((const model *)value)->bytes->digest, ((const blob *)bytes)->digest) == 0;
+}
+
+bool model_bytes_are_held(RedisModuleCtx *ctx, const blob *bytes) {
+    return stored_values_any(ctx, &stored_models, has_bytes, bytes);
+}
+
 /* ---- the append-only file and replication ---- */
 
 size_t model_arguments(const model *m, const RedisModuleString *key, RedisModuleString ***out) {
@@ -50,7 +58,7 @@ size_t model_arguments(const model *m, const RedisModuleString *key, RedisModule
     } options[] = {
         {"BATCHSIZE", m->batchsize}, {"MINBATCHSIZE", m->minbatchsize}, {"MINBATCHTIMEOUT", m->minbatchtimeout_ms}};
     size_t at = 0;
-    RedisModuleString **arguments = memory.alloc((16 + m->inputs.count + m->outputs.count) * sizeof *arguments);
+    RedisModuleString **arguments = memory.alloc((18 + m->inputs.count + m->outputs.count) * sizeof *arguments);
     arguments[at++] = RedisModule_CreateStringFromString(NULL, key);
     arguments[at++] = text_argument(model_backend_name(m->backend));
     arguments[at++] = slice_argument(model_device(m));
@@ -62,21 +70,33 @@ size_t model_arguments(const model *m, const RedisModuleString *key, RedisModule
     }
     at += names_arguments(arguments + at, "INPUTS", &m->inputs);
     at += names_arguments(arguments + at, "OUTPUTS", &m->outputs);
-    arguments[at++] = text_argument("BLOB");
     *out = arguments;
     return at;
+}
+
+size_t model_digest_arguments(const model *m, RedisModuleString **out) {
+    out[0] = text_argument("DIGEST");
+    out[1] = text_argument(m->bytes->digest);
+    return 2;
+}
+
+size_t model_chunk_arguments(const model *m, RedisModuleString ***out) {
+    RedisModuleString **chunks = memory.alloc((m->bytes->size / AOF_CHUNK_BYTES + 1) * sizeof *chunks);
+    size_t count = 0;
+    for (size_t at = 0; at < m->bytes->size || count == 0; at += AOF_CHUNK_BYTES) {
+        size_t left = m->bytes->size - at;
+        chunks[count++] = RedisModule_CreateString(NULL, m->bytes->data + at,
+                                                   left < AOF_CHUNK_BYTES ? left : AOF_CHUNK_BYTES);
+    }
+    *out = chunks;
+    return count;
 }
 
 static void rewrite(RedisModuleIO *aof, RedisModuleString *key, void *value) {
     const model *m = value;
     RedisModuleString **arguments, **chunks;
-    size_t count = model_arguments(m, key, &arguments), chunk_count = 0;
-    chunks = memory.alloc((m->bytes->size / AOF_CHUNK_BYTES + 1) * sizeof *chunks);
-    for (size_t at = 0; at < m->bytes->size || chunk_count == 0; at += AOF_CHUNK_BYTES) {
-        size_t left = m->bytes->size - at;
-        chunks[chunk_count++] = RedisModule_CreateString(NULL, m->bytes->data + at,
-                                                         left < AOF_CHUNK_BYTES ? left : AOF_CHUNK_BYTES);
-    }
+    size_t count = model_arguments(m, key, &arguments), chunk_count = model_chunk_arguments(m, &chunks);
+    arguments[count++] = text_argument("BLOB");
     RedisModule_EmitAOF(aof, "AI.MODELSTORE", "vv", arguments, count, chunks, chunk_count);
     arguments_free(chunks, chunk_count);
     arguments_free(arguments, count);
@@ -111,10 +131,9 @@ static blob *load_bytes(RedisModuleIO *rdb, const char **error) {
     blob *b = NULL;
     char name[SHA256_HEX_CHARS + 1];
     *error = "bad digest";
-    if (digest.data == NULL || RedisModule_IsIOError(rdb) || digest.len != SHA256_HEX_CHARS) goto done;
+    if (digest.data == NULL || RedisModule_IsIOError(rdb) || !sha256_is_hex(digest.data, digest.len)) goto done;
     memcpy(name, digest.data, SHA256_HEX_CHARS);
     name[SHA256_HEX_CHARS] = '\0';
-    if (strspn(name, "0123456789abcdef") != SHA256_HEX_CHARS) goto done;
 
     w = blob_writer_open(name, size);
     while (done < size) {

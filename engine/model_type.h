@@ -14,10 +14,17 @@ const char *model_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
 /* Store a model at such a key; takes the caller's reference over. Does not replicate. */
 void model_store(RedisModuleCtx *ctx, RedisModuleString *name, model *m);
 
-/* The arguments of the AI.MODELSTORE that makes this model, up to BLOB: what follows are chunks. With the names of
- * inputs and outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to load
- * the model to know them. For arguments_free (typed_io.h). */
+/* The arguments of the AI.MODELSTORE that makes this model, up to where its bytes are told, with room for these two. With
+ * the names of inputs and outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to
+ * load the model to know them. For arguments_free (typed_io.h), as all here. */
 size_t model_arguments(const model *m, const RedisModuleString *key, RedisModuleString ***out);
+/* What follows where whoever hears the command has the bytes already, and where it has not: BLOB and these. */
+size_t model_digest_arguments(const model *m, RedisModuleString **out);
+size_t model_chunk_arguments(const model *m, RedisModuleString ***out);
+
+/* Does a key of this shard hold a model with these bytes now? Then, at this place of their streams, one of every replica
+ * and of the append-only file does. */
+bool model_bytes_are_held(RedisModuleCtx *ctx, const blob *bytes);
 
 /* Those that keys hold; their bytes are those of the blobs, one that several models share counted for each. */
 extern stored_values stored_models;

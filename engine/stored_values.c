@@ -102,6 +102,36 @@ static void scan_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKe
     }
 }
 
+/* Is the value of this entry, which was not found yet, where it was seen last? The context is in that database then. */
+static bool is_in_place(RedisModuleCtx *ctx, const search *s, const stored_value *entry) {
+    const slice *name = entry->key.items;
+    if (RedisModule_SelectDb(ctx, entry->db) != REDISMODULE_OK) return false;
+    RedisModuleString *key = RedisModule_CreateString(NULL, name->data, name->len);
+    bool found = value_now_at(ctx, s, key) == entry->value;
+    RedisModule_FreeString(NULL, key);
+    return found;
+}
+
+static void search_close(RedisModuleCtx *ctx, search *s, int db) {
+    RedisModule_SelectDb(ctx, db);
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->entries[i] != NULL) s->all->release(s->entries[i]->value);
+    }
+    memory.free(s->entries);
+}
+
+bool stored_values_any(RedisModuleCtx *ctx, stored_values *all, stored_values_question is, const void *arg) {
+    search s = {.all = all};
+    int db = RedisModule_GetSelectedDb(ctx);
+    bool found = false;
+    search_open(&s);
+    for (size_t i = 0; i < s.count && !found; i++) {
+        found = is(s.entries[i]->value, arg) && is_in_place(ctx, &s, s.entries[i]);
+    }
+    search_close(ctx, &s, db);
+    return found;
+}
+
 /* Most values are where they were stored, and are found there. Only for one that was renamed, moved or swapped away
  * since it was seen last are all keys scanned. */
 void stored_values_each(RedisModuleCtx *ctx, stored_values *all, stored_values_visit visit, void *arg) {
@@ -109,11 +139,10 @@ void stored_values_each(RedisModuleCtx *ctx, stored_values *all, stored_values_v
     int db = RedisModule_GetSelectedDb(ctx);
     search_open(&s);
     for (size_t i = 0; i < s.count; i++) {
-        const stored_value *entry = s.entries[i];
-        const slice *name = entry->key.items;
-        if (RedisModule_SelectDb(ctx, entry->db) != REDISMODULE_OK) continue;
+        if (!is_in_place(ctx, &s, s.entries[i])) continue;
+        const slice *name = s.entries[i]->key.items;
         RedisModuleString *key = RedisModule_CreateString(NULL, name->data, name->len);
-        if (value_now_at(ctx, &s, key) == entry->value) search_found(ctx, &s, i, key);
+        search_found(ctx, &s, i, key);
         RedisModule_FreeString(NULL, key);
     }
     for (s.db = 0; s.missing > 0 && RedisModule_SelectDb(ctx, s.db) == REDISMODULE_OK; s.db++) {
@@ -121,9 +150,5 @@ void stored_values_each(RedisModuleCtx *ctx, stored_values *all, stored_values_v
         while (RedisModule_Scan(ctx, cursor, scan_key, &s)) continue;
         RedisModule_ScanCursorDestroy(cursor);
     }
-    RedisModule_SelectDb(ctx, db);
-    for (size_t i = 0; i < s.count; i++) {
-        if (s.entries[i] != NULL) all->release(s.entries[i]->value);
-    }
-    memory.free(s.entries);
+    search_close(ctx, &s, db);
 }

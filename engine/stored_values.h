@@ -39,6 +39,11 @@ size_t stored_value_bytes(const stored_value *entry); /* on the heap, beside the
 typedef void (*stored_values_visit)(RedisModuleCtx *ctx, RedisModuleString *key, const void *value, void *arg);
 void stored_values_each(RedisModuleCtx *ctx, stored_values *all, stored_values_visit visit, void *arg);
 
+/* Is there one, where it was seen last, that the question is true of? Reads no other keys: one that was renamed since may
+ * be overlooked. */
+typedef bool (*stored_values_question)(const void *value, const void *arg);
+bool stored_values_any(RedisModuleCtx *ctx, stored_values *all, stored_values_question is, const void *arg);
+
 /* How many, and their bytes. */
 void stored_values_totals(stored_values *all, long long *count, long long *bytes);
 

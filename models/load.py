@@ -1,6 +1,7 @@
 """An exported model, stored on every shard under bert-qa{tag}, with its tokenizer beside it.
 
-The model's TAG names its digest, so that storing the same one again is noticed and skipped.
+The model's TAG names its digest, so that storing the same one again is noticed and skipped. A shard whose host
+has the bytes already is told their digest alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from keymiss.client import Shard
 from keymiss.keys import model_key, tokenizer_key
 
 from .export import Exported
-from .logits import BACKENDS
+from .forms import FORMS
 
 CHUNK_BYTES = 512 << 20  # of one argument: what a server takes (proto-max-bulk-len)
 DEADLINE_S = 600.0  # for one shard: a large model has to be sent, written and loaded
@@ -43,15 +44,16 @@ def store(
     """Store the model on one shard after the other; `name` becomes part of its tag. redis's own exceptions
     where a shard does not answer or refuses the model."""
     file = exported.model(form)
-    tag = f"{name}@{_sha256(file)[:_DIGEST_CHARACTERS]}"
+    digest = _sha256(file)
+    backend = FORMS[form].backend
+    tag = f"{name}@{digest[:_DIGEST_CHARACTERS]}"
     for shard in shards:
         with closing(shard.connect(DEADLINE_S)) as client:
             key = model_key(shard.hash_tag)
             new_tokenizer = _store_tokenizer(client, tokenizer_key(shard.hash_tag), exported.tokenizer)
-            new_model = not _holds(client, key, (BACKENDS[form], device, tag))
+            new_model = not _holds(client, key, (backend, device, tag))
             if new_model:
-                options = (BACKENDS[form], device, "TAG", tag, "BLOB")
-                client.execute_command("AI.MODELSTORE", key, *options, *_chunks(file))
+                _store_model(client, (key, BACKENDS[form], device, "TAG", tag), file, digest)
             yield Stored(shard, key, new_model or new_tokenizer)
 
 
@@ -63,6 +65,13 @@ def _holds(client: redis.Redis, key: str, wanted: tuple[str, str, str]) -> bool:
         return False  # there is none, or something else that AI.MODELSTORE will refuse to overwrite
     meta = dict(zip(reply[::2], reply[1::2], strict=True))
     return tuple(meta[field].decode() for field in (b"backend", b"device", b"tag")) == wanted
+
+
+def _store_model(client: redis.Redis, options: tuple[str, ...], file: Path, digest: str) -> None:
+    try:
+        client.execute_command("AI.MODELSTORE", *options, "DIGEST", digest)
+    except redis.ResponseError:  # the bytes are not there, or what is wrong with the rest is said again
+        client.execute_command("AI.MODELSTORE", *options, "BLOB", *_chunks(file))
 
 
 def _store_tokenizer(client: redis.Redis, key: str, file: Path) -> bool:

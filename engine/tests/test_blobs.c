@@ -21,9 +21,16 @@ static void count_release(const char *digest) {
     released++;
 }
 
+static blob *store_chunks(const slice *chunks, size_t count) {
+    char *directory = blobs_directory();
+    blob *b = blob_store(directory, chunks, count);
+    memory.free(directory);
+    return b;
+}
+
 static blob *store(const char *text) {
     slice chunk = {text, strlen(text)};
-    return blob_store(&chunk, 1);
+    return store_chunks(&chunk, 1);
 }
 
 static int files(void) {
@@ -66,7 +73,7 @@ static void finish(pid_t pid, int go_on) {
 
 static void test_same_bytes_are_one_blob(void) {
     slice chunks[] = {{"he", 2}, {"", 0}, {"llo", 3}};
-    blob *one = store("hello"), *two = blob_store(chunks, 3);
+    blob *one = store("hello"), *two = store_chunks(chunks, 3);
     check(one != NULL && one == two && one->size == 5 && memcmp(one->data, "hello", 5) == 0, "one blob");
     check(files() == 1, "one file");
     released = 0;
@@ -120,6 +127,57 @@ static void test_many_processes_storing_and_releasing_at_once(void) {
     check(files() == 0, "no file is left");
 }
 
+static void test_a_digest_finds_what_somebody_refers_to(void) {
+    int go_on;
+    blob *mine = store("found"), *again = blob_find(mine->digest);
+    char digest[SHA256_HEX_CHARS + 1];
+    strcpy(digest, mine->digest);
+    check(again == mine, "this process has it");
+    blob_release(mine);
+    blob_release(again);
+    check(blob_find(digest) == NULL, "nobody has it");
+
+    pid_t other = holder("found", &go_on);
+    mine = blob_find(digest);
+    check(mine != NULL && mine->size == 5 && memcmp(mine->data, "found", 5) == 0, "another process has it");
+    finish(other, go_on);
+    check(files() == 1, "it stays for this one");
+    blob_release(mine);
+    check(files() == 0, "nobody has it any more");
+
+    other = holder("found", &go_on);
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
+    close(go_on);
+    check(blob_find(digest) == NULL, "nobody vouches for what a killed process left");
+    blobs_sweep();
+}
+
+enum { THREADS = 4, THREAD_ROUNDS = 300 };
+
+static void *store_and_release(void *directory) {
+    slice chunk = {"threads", 7};
+    for (int i = 0; i < THREAD_ROUNDS; i++) {
+        blob *b = blob_store(directory, &chunk, 1);
+        if (b == NULL || memcmp(b->data, "threads", 7) != 0) return "lost";
+        blob_release(b);
+    }
+    return NULL;
+}
+
+static void test_many_threads_storing_and_releasing_at_once(void) {
+    pthread_t threads[THREADS];
+    char *directory = blobs_directory();
+    for (int t = 0; t < THREADS; t++) pthread_create(&threads[t], NULL, store_and_release, directory);
+    for (int t = 0; t < THREADS; t++) {
+        void *lost;
+        pthread_join(threads[t], &lost);
+        check(lost == NULL, "each thread found its blob");
+    }
+    check(blobs == NULL && files() == 0, "nothing is left");
+    memory.free(directory);
+}
+
 static void test_a_killed_process_leaves_what_a_sweep_removes(void) {
     int go_on;
     pid_t other = holder("orphan", &go_on);
@@ -170,6 +228,8 @@ int main(void) {
     test_no_bytes_are_a_blob_too();
     test_a_file_that_another_process_uses_stays();
     test_many_processes_storing_and_releasing_at_once();
+    test_a_digest_finds_what_somebody_refers_to();
+    test_many_threads_storing_and_releasing_at_once();
     test_a_killed_process_leaves_what_a_sweep_removes();
     test_pieces_must_be_what_was_told();
     test_a_folder_that_cannot_be_is_an_error();

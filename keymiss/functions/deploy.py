@@ -100,12 +100,14 @@ class Deployer:
                 self._drop(blob)
         self._tell_others([*added, *removed])
 
-    def remove(self, registration: Registration) -> None:
-        """Take a registration away, here and on every other shard."""
+    def remove(self, registration: Registration, stop_runs: bool = False) -> None:
+        """Take a registration away, here and on every other shard, and stop those of its runs that have not
+        ended where that is wanted.
+        """
         blob = Deployed(registration.id, self._next_change(), gone=True).blob()
         with self._changing:
-            self._drop(blob)
-        self._tell_others([blob])
+            self._drop(blob, stop_runs)
+        self._tell_others([blob], stop_runs)
 
     def pause(self, registration: Registration, paused: bool) -> None:
         """Stop or go on firing a registration, here and on every other shard."""
@@ -118,8 +120,11 @@ class Deployer:
     def _next_change(self) -> Change:
         return self._gears.ledger.next_change(self._gears.shard.node)
 
-    def _tell_others(self, changes: Sequence[bytes]) -> None:
-        _, errors = self._gears.peers.ask("deploy", changes)
+    def _tell_others(self, changes: Sequence[bytes], stop_runs: bool = False) -> None:
+        if self._gears.shard.channel.on_loop_thread:  # while the server waits no answer could come
+            self._gears.in_background(lambda: self._gears.peers.ask("deploy", changes, stop_runs))
+            return
+        _, errors = self._gears.peers.ask("deploy", changes, stop_runs)
         if errors:
             failures = "; ".join(f"shard {node}: {error}" for node, error in errors.items())
             raise GearsError(
@@ -128,9 +133,10 @@ class Deployer:
 
     # From other shards
 
-    def adopt(self, changes: Sequence[bytes]) -> None:
-        """What another shard changed, as far as it is news here. GearsError, and nothing added, where that
-        fails.
+    def adopt(self, changes: Sequence[bytes], stop_runs: bool = False) -> None:
+        """What another shard changed, as far as it is news here; `stop_runs`: those of what is gone.
+
+        GearsError, and nothing added, where that fails.
         """
         news = [(deployed, blob) for blob in changes if not self._knows(deployed := Deployed.read(blob))]
         loaded = [
@@ -147,7 +153,7 @@ class Deployer:
                     continue
                 registration = self._to_pause(deployed)
                 if deployed.gone:
-                    self._drop(blob)
+                    self._drop(blob, stop_runs)
                 elif registration is not None:
                     self._repause(registration, deployed.paused, blob)
 
@@ -221,7 +227,7 @@ class Deployer:
         self._note(Deployed.read(blob))
         self._read_streams(registration)
 
-    def _drop(self, blob: bytes) -> None:
+    def _drop(self, blob: bytes, stop_runs: bool = False) -> None:
         """Remove a registration; `blob` is what is left of it."""
         gone = Deployed.read(blob)
         shard = self._gears.shard
@@ -231,7 +237,9 @@ class Deployer:
                 shard.unhook(name)
         else:
             shard.unhook(gone.name)
-        self._gears.registrations.remove(gone.name)
+        removed = self._gears.registrations.remove(gone.name)
+        if stop_runs and removed is not None:
+            removed.cancel_running()
 
     def _note(self, deployed: Deployed) -> list[str]:
         blob = deployed.blob() if deployed.gone else None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 10.0
 LOOK_S = 1.0
+SERVER_WAITS = "no other shard can be asked while the server waits, as inside MULTI or a script"
 NOT_CONNECTED = "it is not connected"  # as the module says it
 LINE_S = 1.0  # the server makes lines ten times a second
 LINE_POLL_S = 0.05
@@ -73,7 +74,7 @@ class Peers:
     """The other shards.
 
     `nodes`, `shards`, `others`, `send`, `deliver` and `ask` wait for the server: for threads other than the
-    loop's.
+    loop's, or where a `sync` job runs.
     """
 
     def __init__(self, gears: Gears) -> None:
@@ -140,8 +141,13 @@ class Peers:
     def ask(
         self, name: str, *parts: Any, nodes: Sequence[str] | None = None, timeout_s: float = ANSWER_S
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Ask these nodes, or all others; the answers, and the errors of those that gave none, by node."""
+        """Ask these nodes, or all others; the answers, and the errors of those that gave none, by node.
+
+        On the loop's thread none is asked: there the server waits, so that no answer could come.
+        """
         asked = self.others() if nodes is None else nodes
+        if self._gears.shard.channel.on_loop_thread:
+            return {}, dict.fromkeys(asked, SERVER_WAITS)
         number, question = next(self._numbers), _Question(asked)
         self._questions[number] = question
         try:

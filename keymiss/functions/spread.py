@@ -121,6 +121,11 @@ class Spread:
             if name == "drop":
                 self._parts.pop(execution_id, None)
 
+    def execution(self, execution_id: str) -> Execution | None:
+        """As this shard sees it, whichever started it; None where it takes no part, or has forgotten it."""
+        part = self._parts.get(execution_id)
+        return None if part is None else part.execution
+
     def shown_by_others(self, execution_id: str) -> list[Any]:
         """What RG.GETEXECUTION tells of an execution on the other shards. In the pool."""
         part = self._parts.get(execution_id)
@@ -129,8 +134,8 @@ class Spread:
         return [answer for answer in answers.values() if answer is not None]
 
     def _shown(self, execution_id: str) -> list[Any] | None:
-        part = self._parts.get(execution_id)
-        return None if part is None else part.execution.shown(self._gears.shard.node)
+        execution = self.execution(execution_id)
+        return None if execution is None else execution.shown(self._gears.shard.node)
 
     def _add(self, part: Part) -> None:
         self._parts[part.execution.id] = part

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -21,6 +21,13 @@ GIVE_UP_S = 20.0
 def registered(client: redis.Redis) -> list[bytes]:
     """The ids of the registrations of a shard."""
     return sorted(entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS"))
+
+
+@pytest.fixture
+def clients(cluster: Cluster) -> Iterator[list[redis.Redis]]:
+    """A client of each shard."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(contextlib.closing(master.client())) for master in cluster.masters]
 
 
 def test_a_batch_runs_on_every_shard_and_its_results_come_together(cluster: Cluster) -> None:
@@ -176,3 +183,79 @@ def test_a_shard_that_was_away_follows(make_cluster: Callable[..., Cluster]) -> 
         )
         key = f"new{{{cluster.shards[2].hash_tag}}}"
         wait_until(lambda: third.get(key) == f"answer for {key}".encode(), GIVE_UP_S, "and serves again")
+
+
+ENDLESS = """
+import time
+def endless():
+    while True:
+        time.sleep(0.01)
+        yield 1
+GB('PythonReader').run(endless)
+"""
+
+
+def test_what_one_shard_started_can_be_asked_for_on_any(clients: list[redis.Redis]) -> None:
+    first, second, third = clients
+    name = first.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').count().run()", "UNBLOCKING")
+    assert second.execute_command("RG.GETRESULTSBLOCKING", name) == [[b"3"], []]
+    assert third.execute_command("RG.GETRESULTS", name) == [[b"3"], []]
+    assert len(second.execute_command("RG.GETEXECUTION", name)) == 3
+    assert third.execute_command("RG.DROPEXECUTION", name) == b"OK"
+    for client in clients:
+        for command in ("RG.GETRESULTS", "RG.GETRESULTSBLOCKING", "RG.DROPEXECUTION"):
+            with pytest.raises(ResponseError, match="execution plan does not exist"):
+                client.execute_command(command, name)
+    with pytest.raises(ResponseError, match="execution does not exist"):
+        third.execute_command("RG.ABORTEXECUTION", f"{'0' * 40}-1")
+
+
+def test_an_execution_is_aborted_from_any_shard(clients: list[redis.Redis]) -> None:
+    first, second, third = clients
+    name = first.execute_command("RG.PYEXECUTE", ENDLESS, "UNBLOCKING")
+    with pytest.raises(ResponseError, match="execution is still running"):
+        second.execute_command("RG.GETRESULTS", name)
+    with pytest.raises(ResponseError, match="abort it with"):
+        second.execute_command("RG.DROPEXECUTION", name)
+    assert third.execute_command("RG.ABORTEXECUTION", name) == b"OK"
+    assert second.execute_command("RG.GETRESULTSBLOCKING", name)[1] == [b"execution was aborted"]
+
+
+def test_unregistering_with_abortpending_stops_runs_on_every_shard(
+    cluster: Cluster, clients: list[redis.Redis]
+) -> None:
+    script = (
+        "import time\ndef slow(record):\n    execute('SET', 'begun{%s}' % hashtag(), 1)\n"
+        "    for _ in range(6000):\n        time.sleep(0.01)\n"
+        "GB().foreach(slow).register('slow*', mode='async_local', eventTypes=['set'])"
+    )
+    clients[0].execute_command("RG.PYEXECUTE", script)
+    for shard, client in zip(cluster.shards, clients, strict=True):
+        client.set(f"slow{{{shard.hash_tag}}}", 1)
+    for client in clients:
+        wait_until(lambda client=client: client.keys("begun*"), GIVE_UP_S, "the function runs")  # type: ignore[misc]
+    (entry,) = clients[0].execute_command("RG.DUMPREGISTRATIONS")
+    assert clients[1].execute_command("RG.UNREGISTER", entry[1], "abortpending") == b"OK"
+    for client in clients:
+        wait_until(
+            lambda client=client: client.execute_command("RG.PYDUMPSESSIONS", "DEAD") == [],  # type: ignore[misc]
+            GIVE_UP_S,
+            "nothing of the session runs",
+        )
+
+
+def test_inside_multi_no_other_shard_is_waited_for(clients: list[redis.Redis]) -> None:
+    first, second, _ = clients
+    register(first, answering_misses("q"))
+    (entry,) = first.execute_command("RG.DUMPREGISTRATIONS")
+    name = first.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').count().run()", "UNBLOCKING")
+    first.execute_command("RG.GETRESULTSBLOCKING", name)
+    with first.pipeline() as multi:
+        multi.execute_command("RG.INFOCLUSTER")
+        multi.execute_command("RG.GETEXECUTION", name)
+        multi.execute_command("RG.UNREGISTER", entry[1])
+        told, execution, gone = multi.execute()
+    assert len(told[4]) == 3
+    assert len(execution) == 1, "what this shard knows of it"
+    assert gone == b"OK"
+    wait_until(lambda: registered(second) == [], GIVE_UP_S, "the others follow")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import KeymissError
@@ -20,7 +21,7 @@ from keymiss.functions.commands import (
     requirements,
     scripts,
 )
-from keymiss.functions.context import Context
+from keymiss.functions.context import Context, current
 from keymiss.functions.job import FunctionJob
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Commands:
 
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
+        gears.peers.answer("execution.act", partial(executions.act_here, gears))
 
     def run(self, job: FunctionJob) -> None:
         """Answer the job, now or later: while registrations are restored, when they are."""
@@ -88,10 +90,14 @@ class Commands:
             job.fail(f"ERR unknown command '{name}'")
         elif not command.least <= len(argv) - 1 <= command.most:
             job.fail(f"ERR wrong number of arguments for '{name}' command")
-        elif command.blocking and not job.sync:
-            self._gears.in_background(lambda: self._answer(command, job, argv), Context(job))
-        else:
+        elif not command.blocking:
             self._answer(command, job, argv)
+        elif not job.sync:
+            self._gears.in_background(lambda: self._answer(command, job, argv), Context(job))
+        else:  # the server serves the commands of this job, and no others
+            token = current.set(Context(job))
+            self._answer(command, job, argv)
+            current.reset(token)
 
     def _answer(self, command: Command, job: FunctionJob, argv: list[bytes]) -> None:
         try:

@@ -35,13 +35,11 @@ def dump(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 
 
 def unregister(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.UNREGISTER id [abortpending]"""
+    """RG.UNREGISTER id [abortpending]: take it away, and stop what runs of it, on all shards."""
     registration = gears.registrations.get(arguments[0].decode("utf-8", "replace"))
     if registration is None:
         raise GearsError(NOT_REGISTERED)
-    gears.deployer.remove(registration)
-    if arguments[1:] and arguments[1].lower().startswith(b"abort"):
-        registration.cancel_running()
+    gears.deployer.remove(registration, arguments[1:] != [] and arguments[1].lower().startswith(b"abort"))
     return replies.OK
 
 

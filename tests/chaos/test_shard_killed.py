@@ -6,10 +6,10 @@ import contextlib
 import time
 from typing import Any
 
-import psutil
 from support import torch_models
 from support.cluster import Cluster
 from support.functions import answering_misses, register
+from support.processes import kill, runs
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
@@ -73,7 +73,7 @@ def test_the_workers_of_a_killed_server_end_by_themselves(fresh_server: Server) 
         torch_models.store(client, "model", torch_models.doubler())
     workers = [fresh_server.wait_for_worker("functions"), fresh_server.wait_for_worker("models")]
     fresh_server.kill()
-    wait_until(lambda: not any(_runs(pid) for pid in workers), 20.0, "both workers are gone")
+    wait_until(lambda: not any(runs(pid) for pid in workers), 20.0, "both workers are gone")
 
 
 def test_a_bgsave_under_way_does_not_keep_the_workers_of_a_killed_server(fresh_server: Server) -> None:
@@ -89,16 +89,7 @@ def test_a_bgsave_under_way_does_not_keep_the_workers_of_a_killed_server(fresh_s
     fresh_server.kill()
     started = time.monotonic()
     try:
-        wait_until(lambda: not _runs(worker), 20.0, "the worker is gone although the child still saves")
+        wait_until(lambda: not runs(worker), 20.0, "the worker is gone although the child still saves")
         assert time.monotonic() - started < 20.0
     finally:
-        for process in child:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        kill(child)

@@ -15,6 +15,7 @@ import pytest
 import redis
 from support.command_line import CommandLine, command_line
 from support.paths import REPOSITORY
+from support.processes import runs
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
@@ -224,7 +225,7 @@ def test_a_shared_models_worker_that_lost_its_keeper_is_stopped_by_down(deployme
     (shared,) = (worker for worker in workers if worker["port"] is None)
     os.kill(shared["keeper_pid"], signal.SIGKILL)
     assert "models worker" in deployment.keymiss("down")
-    assert not _runs(shared["pid"])
+    assert not runs(shared["pid"])
     deployment.keymiss("up")
 
 
@@ -240,10 +241,3 @@ def test_everything_is_back_after_down_and_up(deployment: Deployment) -> None:
     status = deployment.keymiss.status()
     assert len(status["models"]) == 2
     assert {function["session"] for function in status["functions"]} == {"keymiss-answer", "keymiss-tokenise"}
-
-
-def _runs(pid: int) -> bool:
-    return (
-        Path(f"/proc/{pid}/stat").exists()
-        and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1][:3]
-    )

@@ -7,21 +7,13 @@ import signal
 import socket
 from contextlib import closing
 
-import psutil
 import redis
 from support.command_line import CommandLine
+from support.processes import runs
 from support.server import new_client
 from support.waiting import wait_until
 
 FAILOVER_DEADLINE_S = 60.0
-
-
-def _runs(pid: int) -> bool:
-    """False for a process that has ended, also where nobody has collected it yet."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_up_makes_a_cluster_that_takes_writes_on_every_shard(keymiss: CommandLine) -> None:
@@ -49,7 +41,7 @@ def test_up_starts_what_is_missing_and_loses_nothing(keymiss: CommandLine) -> No
     with closing(new_client(victim["port"])) as client:
         client.set("key{8M}", "kept")
     os.kill(victim["pid"], signal.SIGTERM)
-    wait_until(lambda: not _runs(victim["pid"]), 15.0, "the shard has ended")
+    wait_until(lambda: not runs(victim["pid"]), 15.0, "the shard has ended")
     status = keymiss.status(exit_status=1)
     assert [shard["answers"] for shard in status["shards"]] == [True, False, True]
     assert "started shard-2" in keymiss("up")
@@ -79,7 +71,7 @@ def test_down_leaves_nothing_running_and_up_brings_the_data_back(keymiss: Comman
         client.set("key", "kept")
     pids = [shard["pid"] for shard in keymiss.status()["shards"]]
     assert "Stopped shard-1" in keymiss("down")
-    assert not any(_runs(pid) for pid in pids)
+    assert not any(runs(pid) for pid in pids)
     assert "Nothing ran" in keymiss("down")
     keymiss("up")
     with closing(new_client(keymiss.port)) as client:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.scripted import Scripts, process_exists
+from support.processes import runs
+from support.scripted import Scripts
 from support.server import Server
 from support.waiting import wait_until
 
@@ -47,7 +48,7 @@ def test_a_worker_that_dies_or_breaks_the_protocol_is_replaced(
     assert "the functions worker died while it ran this" in scripts(script)
     assert scripts("pid") != first
     assert scripts.info("functions_worker")["restarts"] == 1
-    wait_until(lambda: not process_exists(first), 10.0, "the first worker is gone")
+    wait_until(lambda: not runs(first), 10.0, "the first worker is gone")
 
 
 def test_the_log_says_why_a_worker_was_replaced(shard: Server, scripts: Scripts) -> None:
@@ -62,7 +63,7 @@ def test_a_worker_that_hangs_is_killed(scripted: Callable[..., Server]) -> None:
         scripts = Scripts(client)
         first = scripts("pid")
         assert "it hung" in scripts("hang")
-        wait_until(lambda: not process_exists(first), 10.0, "it is gone")
+        wait_until(lambda: not runs(first), 10.0, "it is gone")
         assert scripts("raw +back|") == b"back"
 
 
@@ -71,7 +72,7 @@ def test_a_worker_that_is_stopped_is_replaced_without_being_asked(scripted: Call
         scripts = Scripts(client)
         first = scripts("pid")
         os.kill(first, signal.SIGSTOP)
-        wait_until(lambda: not process_exists(first), 10.0, "it is gone")
+        wait_until(lambda: not runs(first), 10.0, "it is gone")
         assert scripts("raw +back|") == b"back"
 
 
@@ -108,13 +109,13 @@ def test_a_shared_models_worker_that_is_not_there_is_told(
 def test_workers_end_with_the_server(shard: Server, scripts: Scripts) -> None:
     pid = scripts("pid")
     shard.stop()
-    wait_until(lambda: not process_exists(pid), 5.0, "the worker has ended")
+    wait_until(lambda: not runs(pid), 5.0, "the worker has ended")
 
 
 def test_workers_end_with_a_server_that_is_killed(shard: Server, scripts: Scripts) -> None:
     pid = scripts("pid")
     shard.kill()
-    wait_until(lambda: not process_exists(pid), 5.0, "the worker has ended")
+    wait_until(lambda: not runs(pid), 5.0, "the worker has ended")
 
 
 def test_a_changed_setting_reaches_the_worker(scripts: Scripts) -> None:

@@ -12,6 +12,7 @@ import pytest
 import redis
 from redis.exceptions import RedisError, ResponseError
 from support.functions import answering_misses, register
+from support.processes import runs
 from support.server import Server
 from support.waiting import wait_until
 
@@ -116,15 +117,7 @@ def test_a_worker_ends_with_its_server(fresh_server: Server) -> None:
         client.execute_command("RG.PYEXECUTE", "1")
     pid = fresh_server.wait_for_worker("functions")
     fresh_server.kill()
-
-    def gone() -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    wait_until(gone, 10, "the worker has ended")
+    wait_until(lambda: not runs(pid), 10, "the worker has ended")
 
 
 @pytest.mark.parametrize("value", ["2**70", "'\\ud800'", "[2**64]", "[[['\\udfff']]]"])

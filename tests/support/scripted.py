@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import Any
 
 import redis
@@ -23,10 +21,3 @@ class Scripts:
 
     def info(self, field: str) -> Any:
         return self.client.info("keymiss")[f"keymiss_{field}"]
-
-
-def process_exists(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False

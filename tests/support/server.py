@@ -21,7 +21,7 @@ from redis.retry import Retry
 from support import sanitized
 from support.paths import module_path, worker_pythonpath
 from support.ports import ports
-from support.processes import die_with_parent
+from support.processes import die_with_parent, kill, runs
 from support.waiting import wait_until
 
 START_DEADLINE_S = 30.0
@@ -154,7 +154,7 @@ class Server:
         """The pid of this server's own worker of this role (`functions`, `models`); 0 if there is none."""
         for process in self.descendants():
             with contextlib.suppress(psutil.Error):
-                if _WORKER_MODULES[role] in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                if _WORKER_MODULES[role] in process.cmdline() and runs(process.pid):
                     return process.pid
         return 0
 
@@ -194,10 +194,7 @@ class Server:
                 self._process.wait(STOP_DEADLINE_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        for process in started:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(started, STOP_DEADLINE_S)
+        kill(started)
 
     def close(self) -> None:
         """End the server and what it started, whatever state they are in, and give its port back."""

@@ -48,12 +48,24 @@ class Device(NamedTuple):
 
 
 class Model(ABC):
-    """A loaded model. `run` is called from one thread at a time for each device."""
+    """A loaded model. `run` is called from one thread at a time for each device, unless it
+    `shares_device`."""
 
     inputs: tuple[str, ...]  # names in the order in which tensors are given
     outputs: tuple[str, ...]  # names in the order in which tensors come back; "" where the backend has none
     weight_bytes: int  # size of its weights
     mapped_bytes: int  # how much of that is the file's own pages, shared with whoever else maps it
+
+    shares_device: bool = False  # passes on several threads at once are right, and gain from it
+
+    def take_threads(self, threads: int) -> None:  # noqa: B027  # most have nothing to do
+        """Passes that the calling thread runs are to use so many cores from now on."""
+
+    can_let_go: bool = False  # its weights are mapped, and nothing of them was changed
+
+    def let_go(self) -> None:
+        """Where it can: give back the memory of its weights. The next pass has them again, from the file."""
+        raise NotImplementedError
 
     @abstractmethod
     def run(self, tensors: Sequence[Array]) -> list[Array]:

@@ -6,15 +6,22 @@ tensors, numbers and containers; a checkpoint of `torch.save` is refused before 
 
 from __future__ import annotations
 
+import re
+import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from keymiss.backends.archive import check_archive, map_weights
+from keymiss.backends.archive import MappedWeights, check_archive, map_weights
 from keymiss.backends.base import ARRAY_DTYPES, Array, Backend, Device, Model, unsupported
 from keymiss.errors import BackendError, ModelError
+
+# In a module's code: what may write into its own tensors. Its passes must not run at the same time.
+_CHANGES_ITSELF = re.compile(r"prim::SetAttr|aten::\w*[a-z0-9]_\(")
+_MOSTLY = 0.9  # of the weights: the rest is smaller than a page each
+_thread = threading.local()  # .threads: how many it computes with
 
 _DTYPES = frozenset(ARRAY_DTYPES)
 _DTYPE_NAMES = frozenset(dtype.name for dtype in ARRAY_DTYPES)  # torch has the names of NumPy
@@ -71,7 +78,16 @@ class TorchModel(Model):
         self.outputs = ("",) * _count_outputs(schema.returns[0].type)
         weights = {t.untyped_storage().data_ptr(): t for t in (*module.parameters(), *module.buffers())}
         self.weight_bytes = sum(t.untyped_storage().nbytes() for t in weights.values())
-        self.mapped_bytes = map_weights(torch, module, path) if self._on_cpu else 0
+        self._mapped = map_weights(torch, module, path) if self._on_cpu else MappedWeights(0, None)
+        self.mapped_bytes = self._mapped.bytes
+        self.shares_device = self._on_cpu and not _CHANGES_ITSELF.search(str(module.inlined_graph))
+        self.can_let_go = self.shares_device and self.mapped_bytes >= _MOSTLY * self.weight_bytes > 0
+
+    def let_go(self) -> None:
+        self._mapped.let_go()
+
+    def take_threads(self, threads: int) -> None:
+        take_threads(self._torch, threads)
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         torch = self._torch
@@ -89,6 +105,13 @@ class TorchModel(Model):
             raise ModelError(f"the model failed: {useful(error)}") from None
         results = result if type(result) is tuple else (result,)
         return [array_of(value, "output", n) for n, value in enumerate(results)]
+
+
+def take_threads(torch: Any, threads: int) -> None:
+    """What the calling thread computes is to use so many cores from now on."""
+    if getattr(_thread, "threads", 0) != threads:
+        torch.set_num_threads(threads)  # of this thread, and of those that have computed nothing yet
+        _thread.threads = threads
 
 
 def array_of(tensor: Any, side: str, position: int, of: str = "model") -> Array:

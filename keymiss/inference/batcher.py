@@ -2,9 +2,9 @@
 
 Threads
 1. `submit` and `cancel` are for the loop's thread; the thread that has the device chooses (see policy), runs
-   and answers. One forward pass at a time; the next one starts without a turn through the loop. Quick models
-   are run by the loop's thread, while the device idles or when nothing else waits for it: handing them over
-   takes longer than they do.
+   and answers. The next pass starts without a turn through the loop. Quick models are run by the loop's
+   thread, while the device idles or when nothing else waits for it: handing them over takes longer than they
+   do.
 2. Everything in here that several threads touch is guarded by one lock, which is never held during a forward
    pass or a write.
 3. A request is answered exactly once, by the thread that ran it, unless it was cancelled while it waited. One
@@ -12,7 +12,12 @@ Threads
 4. One thread has the device at a time. A script that waits for its shard lends it (`lent`): a spare thread
    goes on with what waits, and gives the device back between two batches when the script has its answer.
    Were it kept, a shard whose main thread itself waits for this device would never answer the script.
-5. Answers are gathered (keymiss.channel.gathering) while the passes of one model are quick, for a moment at
+5. A pass has all cores while nothing else waits. Once it does, passes of models that can (`shares_device`)
+   have a share of them each, and run beside each other: two passes of one core are done sooner than the same
+   two one after the other, whose threads wait for each other at every step. The thread that has the device
+   runs one, companions the others. They start only while it runs such a pass, and it starts no other kind
+   before they have ended.
+6. Answers are gathered (keymiss.channel.gathering) while the passes of one model are quick, for a moment at
    most. They are written before the thread waits, lends its device, or runs another model.
 """
 
@@ -20,83 +25,64 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import monotonic, thread_time
-from typing import NamedTuple
 
-from keymiss.backends import Model
 from keymiss.channel import NEVER, Tensor, flush_gathered, gather
 from keymiss.errors import BackendError
-from keymiss.inference.forward import joinable, likeness, rows_of, run_together
-from keymiss.inference.policy import Group, Rule, Shares, Waiting, next_batch
+from keymiss.inference.costs import Costs
+from keymiss.inference.forward import rows_of, run_together
+from keymiss.inference.line import Choice, Line
+from keymiss.inference.request import Outcome, Request
 
 log = logging.getLogger("keymiss.inference")
 
 _MAX_THREADS = 64  # of a device: one serves, the others are in scripts that wait for their shards
 _KEPT_SPARES = 2  # threads that wait for the next script to lend the device
+_MAX_LANES = 4  # passes at the same time: with more, each one takes too long
+_ALONE_AFTER = 2  # passes beside which nothing came: then one has all cores again
 _QUICK_S = 0.0004  # what a pass of a quick model costs at most
 _WAITING = 0.1  # what a second costs in which a pass does not compute: it may have had to wait for a core
-_LATEST = 0.125  # weight of the latest pass in what a model costs
 LONGEST_S = 0.02  # that the loop's thread runs quick models, and handles nothing else meanwhile
-_MAX_KNOWN = 1024  # models whose cost is known
 _GATHERED_S = 0.0005  # how long answers wait for those of the next pass, where that is quick
-
-
-class Outcome(NamedTuple):
-    """What became of a request: its outputs, or an error (code first), and what it adds to the counters of
-    AI.INFO."""
-
-    outputs: Sequence[Tensor]
-    error: str | None
-    duration_us: int
-    calls: int
-    samples: int
-    errors: int
-
-
-@dataclass(eq=False, slots=True)
-class Request:
-    """Tensors for a model, and where its outcome goes. Requests of one `model_key` may be joined as `rule`
-    allows."""
-
-    model: Model
-    model_key: Hashable
-    rule: Rule
-    tensors: Sequence[Tensor]
-    deadline_s: float
-    answer: Callable[[Outcome], object]  # called on the device's thread
-    abandoned: Callable[[], bool]  # nobody waits for it any more
-    asks: bool = False  # it may wait for what the loop's thread reads
 
 
 class DeviceQueue:
     """One device: what waits for it, and the threads that run it, which end with the process.
 
     `on_loop` calls a function on the loop's thread, from any thread; None: no thread runs quick models but
-    that which submits them."""
+    that which submits them. A pass may use `threads` cores."""
 
-    def __init__(self, name: str, on_loop: Callable[[Callable[[], object]], object] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_loop: Callable[[Callable[[], object]], object] | None = None,
+        threads: int = 1,
+    ) -> None:
         self.batches = 0  # forward passes
         self.requests = 0  # answered
         self.cpu_s = 0.0  # time that its threads computed; not that of threads which a library adds
         self._name = name
         self._on_loop = on_loop
+        self._cores = threads
+        self._lanes = min(threads, _MAX_LANES)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # for the thread that has the device
         self._free = threading.Condition(self._lock)  # for those that want it
+        self._shared = threading.Condition(self._lock)  # for companions
         self._held = False  # a thread has the device
-        self._threads = self._spares = 0
+        self._threads = self._spares = self._companions = 0
         self._returning = 0  # scripts that want it back
-        self._waiting: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
-        self._shares = Shares()
-        self._running: tuple[Sequence[Request], float] = ((), 0.0)  # the batch, and since when
+        self._line = Line(self._lanes)
+        self._running: dict[int, tuple[Sequence[Request], float]] = {}  # by thread: its batch, and since when
         self._idle = False  # the thread that has the device waits for something to run
+        self._sharing = False  # it runs a pass that others may run beside
+        self._beside = 0  # companions that run one
+        self._undisturbed = _ALONE_AFTER  # passes in a row beside which nothing came
         self._lent_to_loop = False  # meanwhile the loop's thread has it
         self._drain_planned = False  # the loop's thread will see to what waits
-        self._cost_s: dict[Hashable, float] = {}  # of a pass, by model
+        self._costs = Costs()
         self._written_s = 0.0  # when all answers were written
         self._start_thread()
 
@@ -104,13 +90,20 @@ class DeviceQueue:
     def depth(self) -> int:
         """Requests that wait."""
         with self._lock:
-            return sum(len(waiting) for _, waiting in self._waiting.values())
+            return len(self._line)
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Of sequences that ran, and how many these were filled up with."""
+        return self._line.tokens, self._line.padding
 
     def stuck_s(self) -> float:
         """How long a forward pass runs that nobody waits for any more; 0 where that is not so."""
-        batch, began_s = self._running
-        wanted = not batch or not all(request.abandoned() for request in batch)
-        return 0.0 if wanted else monotonic() - began_s
+        with self._lock:
+            running = list(self._running.values())
+        now_s = monotonic()
+        lost = (now_s - began_s for batch, began_s in running if all(one.abandoned() for one in batch))
+        return max(lost, default=0.0)
 
     def submit(self, request: Request) -> None:
         """Queue a request, or run it here and now. The caller bounds how many."""
@@ -135,29 +128,33 @@ class DeviceQueue:
         """For the loop's thread: the device, where it idles and nobody wants it, until `give_back`. False too
         where that thread has it already: a DAG may have thousands of ops, each in the answer of another."""
         with self._lock:
-            lends = self._idle and not self._lent_to_loop and not self._waiting and not self._returning
+            lends = self._is_free() and not self._line
             self._lent_to_loop |= lends
             return lends
+
+    def _is_free(self) -> bool:
+        """Whether the loop's thread could have it. The lock is held."""
+        return self._idle and not self._lent_to_loop and not self._returning and not self._beside
 
     def give_back(self) -> None:
         with self._lock:
             self._lent_to_loop = False
-            if self._waiting or self._returning:
+            if self._line or self._returning:
                 self._changed.notify()
 
     @property
     def is_wanted(self) -> bool:
         """Whether requests wait. For the thread that has the device, which need not know it to the moment."""
-        return bool(self._waiting or self._returning)
+        return bool(self._line or self._returning)
 
     def is_quick(self, model_key: Hashable) -> bool:
         """Whether its passes are done before they could be handed to another thread."""
-        return self._cost_s.get(model_key, NEVER) <= _QUICK_S
+        return self._costs.get(model_key) <= _QUICK_S
 
     def ran(self, model_key: Hashable, passes: int, used_s: float) -> bool:
         """Count passes that the loop's thread has run, each alone, on the borrowed device. Together they took
         `used_s`. Whether the model is quick still."""
-        self._learn_cost(model_key, used_s / passes)
+        self._costs.learn(model_key, used_s / passes)
         self.batches += passes
         self.requests += passes
         self.cpu_s += used_s
@@ -165,28 +162,18 @@ class DeviceQueue:
 
     def _enqueue(self, request: Request) -> None:
         """The lock is held."""
-        key = _group_key(request)
-        if key not in self._waiting:
-            if not any(group.model == request.model_key for group, _ in self._waiting.values()):
-                self._shares.join(request.model_key)
-            waiting: deque[Waiting[Request]] = deque()
-            rule = request.rule if joinable(request.tensors) else Rule()
-            self._waiting[key] = (Group(request.model_key, rule, waiting), waiting)
-        one = Waiting(request, rows_of(request.tensors), monotonic(), request.deadline_s)
-        self._waiting[key][1].append(one)
+        self._line.add(request, monotonic())
+        if self._running:
+            self._undisturbed = 0
         if self._idle:
             self._changed.notify()
+        elif self._sharing:
+            self._wake_companions()
 
     def cancel(self, request: Request) -> None:
         """Nobody waits for this request any more: it will not be run if it was not yet."""
         with self._lock:
-            found = self._waiting.get(_group_key(request))
-            if found is not None:
-                for n, one in enumerate(found[1]):
-                    if one.job is request:
-                        del found[1][n]
-                        break
-                self._drop_empty()
+            self._line.remove(request)
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -198,8 +185,8 @@ class DeviceQueue:
             if lends:
                 if not self._spares:
                     self._start_thread()
-                batch, began_s = self._running
                 lent_s = monotonic()
+                batch, began_s = self._running.pop(threading.get_ident())
                 self._let_go()
         try:
             yield
@@ -212,12 +199,12 @@ class DeviceQueue:
                         self._free.wait()
                     self._returning -= 1
                     self._held = True
-                    self._running = batch, began_s + monotonic() - lent_s  # what was lent is not used
+                    # What was lent is not used.
+                    self._running[threading.get_ident()] = batch, began_s + monotonic() - lent_s
 
     def _let_go(self) -> None:
         """The lock is held."""
-        self._held = False
-        self._running = (), 0.0
+        self._held = self._sharing = False
         self._free.notify_all()
 
     def _start_thread(self) -> None:
@@ -251,48 +238,62 @@ class DeviceQueue:
             batch = batch or self._take(wait=True)
             if not batch:
                 return
-            self._serve_batch(batch)
+            self._serve_batch(batch, shares=self._sharing)
 
     def _may_gather(self, batch: Sequence[Request]) -> bool:
         """Whether the answers so far may wait for those of this batch."""
         return self.is_quick(batch[0].model_key) and monotonic() - self._written_s < _GATHERED_S
 
-    def _serve_batch(self, batch: Sequence[Request], clock: Callable[[], float] = thread_time) -> None:
-        """`clock` tells how long this thread has computed."""
-        began_s, began_cpu_s = monotonic(), clock()
-        self._running = batch, began_s
-        try:
-            self._run(batch, began_s)
-        except Exception:  # the next batch is served
-            log.exception("an answer was lost")
-        used_s, cpu_s = monotonic() - self._running[1], clock() - began_cpu_s
-        self._running = (), 0.0
+    def _accompany(self) -> None:
+        """Run what may run beside the pass of the thread that has the device."""
+        while True:
+            with self._lock:
+                while (choice := self._choose_beside()) is None:
+                    self._shared.wait()
+                batch = self._line.take(choice)
+                self._beside += 1
+            self._serve_batch(batch, shares=True)
+            with self._lock:
+                self._beside -= 1
+                if self._idle:
+                    self._changed.notify()
+
+    def _choose_beside(self) -> Choice | None:
+        """The lock is held."""
+        if not self._sharing or self._returning or not self._line:
+            return None
+        choice = self._line.choose(monotonic())[0]
+        return choice if choice is not None and choice.model.shares_device else None
+
+    def _serve_batch(
+        self, batch: Sequence[Request], clock: Callable[[], float] = thread_time, shares: bool = False
+    ) -> None:
+        """`clock` tells how long this thread has computed; `shares`: it has a share of the cores."""
+        thread, began_s, began_cpu_s = threading.get_ident(), monotonic(), clock()
+        self._running[thread] = batch, began_s
+        cores = self._cores // self._lanes if shares else self._cores
+        result = _run(batch, cores)
+        ended_s, cpu_s = monotonic(), clock() - began_cpu_s
         with self._lock:
-            self._learn_cost(batch[0].model_key, max(cpu_s, _WAITING * used_s))
-            self._shares.charge(batch[0].model_key, used_s)
+            used_s = ended_s - self._running.pop(thread)[1]
+            if not self._running and not self._line:
+                self._undisturbed += 1
+            self._costs.learn(batch[0].model_key, max(cpu_s, _WAITING * used_s))
+            self._line.ran(batch, used_s, cores / self._cores)
             self.batches += 1
             self.requests += len(batch)
             self.cpu_s += cpu_s
-
-    def _learn_cost(self, model: Hashable, cost_s: float) -> None:
-        """The lock is held."""
-        known_s = self._cost_s.get(model, cost_s)
-        if len(self._cost_s) >= _MAX_KNOWN:
-            self._cost_s.clear()
-        self._cost_s[model] = known_s + _LATEST * (cost_s - known_s)
-
-    def _run(self, batch: Sequence[Request], began_s: float) -> None:
+        # Whoever is answered may ask again at once, and does not come beside this pass.
         try:
-            outputs = run_together(batch[0].model, [request.tensors for request in batch])
-        except Exception as error:  # whatever a model does, the next one is served
-            self._fail(batch, error)
-        else:
-            self._answer(batch, outputs, monotonic() - began_s)
+            _answer(batch, result, ended_s - began_s)
+        except Exception:  # the next batch is served
+            log.exception("an answer was lost")
 
     def _take(self, wait: bool) -> tuple[Request, ...]:
-        """Take a batch out of its group. Empty where none is ready or, if it was to wait for one, where
+        """Take a batch out of the line. Empty where none is ready or, if it was to wait for one, where
         another thread has the device now."""
         with self._lock:
+            self._sharing = False
             while True:
                 if self._lent_to_loop:
                     self._wait(NEVER)
@@ -304,13 +305,37 @@ class DeviceQueue:
                     if not self._wait_as_spare():
                         return ()
                 drains = self._loop_drains()
-                batch, wake_s = ((), NEVER) if drains else self._next()
-                if batch or not wait:
-                    return batch
+                choice, wake_s = (None, NEVER) if drains else self._line.choose(monotonic())
+                if choice is not None:
+                    may_share = self._lanes > 1 and choice.model.shares_device
+                    if may_share or not self._beside:
+                        batch = self._line.take(choice)
+                        self._sharing = may_share and self._is_disturbed()
+                        if self._sharing and self._line:
+                            self._wake_companions()
+                        return batch
+                    wake_s = NEVER  # until they have ended
+                if not wait:
+                    return ()
                 if drains and self._on_loop is not None and not self._drain_planned:
                     self._drain_planned = True
                     self._on_loop(self._drain)
                 self._wait(wake_s)
+
+    def _is_disturbed(self) -> bool:
+        """Whether others want the cores as well: they do, they did while the last passes ran, or they run.
+        The lock is held."""
+        if self._beside or self._undisturbed < _ALONE_AFTER:
+            return True
+        return bool(self._line) and self._line.choose(monotonic())[0] is not None
+
+    def _wake_companions(self) -> None:
+        """The lock is held."""
+        while self._companions < self._lanes - 1:
+            self._companions += 1
+            name = f"device {self._name} beside"
+            threading.Thread(target=self._accompany, name=name, daemon=True).start()
+        self._shared.notify_all()
 
     def _wait(self, until_s: float) -> None:
         """Wait for something to run. The lock is held."""
@@ -318,30 +343,14 @@ class DeviceQueue:
         self._changed.wait(None if until_s == NEVER else max(0.0, until_s - monotonic()))
         self._idle = False
 
-    def _next(self) -> tuple[tuple[Request, ...], float]:
-        """The batch to run now, taken out of its group, and if there is none when there may be. The lock is
-        held."""
-        decision = next_batch(
-            (group for group, _ in self._waiting.values()), monotonic(), self._shares.used_s
-        )
-        if decision.group is None or decision.batch is None:
-            return (), decision.wake_s
-        waiting = decision.group.waiting
-        assert isinstance(waiting, deque)
-        for _ in range(decision.batch.taken):
-            waiting.popleft()
-        if not waiting:
-            self._drop_empty()
-        return decision.batch.jobs, NEVER
-
     def _loop_drains(self) -> bool:
         """Whether all that waits is for the loop's thread. The lock is held."""
         return (
             self._on_loop is not None
-            and bool(self._waiting)
+            and bool(self._line)
             and all(
-                self.is_quick(group.model) and not group.rule.batchsize and not waiting[0].job.asks
-                for group, waiting in self._waiting.values()
+                self.is_quick(request.model_key) and not request.rule.batchsize and not request.asks
+                for request in self._line.first_of_each_group()
             )
         )
 
@@ -352,8 +361,9 @@ class DeviceQueue:
         while not drained and monotonic() < until_s:
             with self._lock:
                 self._drain_planned = False
-                free = self._idle and not self._lent_to_loop and not self._returning
-                batch = self._next()[0] if free and self._loop_drains() else ()
+                drains = self._is_free() and self._loop_drains()
+                choice = self._line.choose(monotonic())[0] if drains else None
+                batch = () if choice is None else self._line.take(choice)
                 self._lent_to_loop |= bool(batch)
                 if not batch:
                     self._changed.notify()  # whatever is left is the device's
@@ -362,36 +372,32 @@ class DeviceQueue:
                 self.give_back()
             drained = not batch
 
-    def _drop_empty(self) -> None:
-        """The lock is held."""
-        for key in [key for key, (_, waiting) in self._waiting.items() if not waiting]:
-            model = self._waiting.pop(key)[0].model
-            if not any(group.model == model for group, _ in self._waiting.values()):
-                self._shares.leave(model)
 
-    @staticmethod
-    def _fail(batch: Sequence[Request], error: Exception) -> None:
-        """An error of a batch is every request's error, and counts for each."""
-        text = error_text(error)
+def _run(batch: Sequence[Request], cores: int) -> Sequence[Sequence[Tensor]] | Exception:
+    """The outputs of each, or why there are none."""
+    model = batch[0].model
+    try:
+        model.take_threads(cores)
+        return run_together(model, [request.tensors for request in batch])
+    except Exception as error:  # whatever a model does, the next one is served
+        return error
+
+
+def _answer(
+    batch: Sequence[Request], result: Sequence[Sequence[Tensor]] | Exception, duration_s: float
+) -> None:
+    """A batch is one call and takes its time once: the first request says so. An error of a batch is every
+    request's error, and counts for each."""
+    if isinstance(result, Exception):
+        text = error_text(result)
         for request in batch:
             request.answer(Outcome((), text, duration_us=0, calls=1, samples=0, errors=1))
-
-    @staticmethod
-    def _answer(batch: Sequence[Request], outputs: Sequence[Sequence[Tensor]], duration_s: float) -> None:
-        """A batch is one call and takes its time once: the first request says so."""
-        first = True
-        for request, tensors in zip(batch, outputs, strict=True):
-            duration_us = round(duration_s * 1e6) if first else 0
-            request.answer(
-                Outcome(tensors, None, duration_us, int(first), rows_of(request.tensors), errors=0)
-            )
-            first = False
-
-
-def _group_key(request: Request) -> Hashable:
-    if not request.rule.batchsize or not joinable(request.tensors):
-        return request.model_key, None
-    return request.model_key, likeness(request.tensors)
+        return
+    first = True
+    for request, tensors in zip(batch, result, strict=True):
+        duration_us = round(duration_s * 1e6) if first else 0
+        request.answer(Outcome(tensors, None, duration_us, int(first), rows_of(request.tensors), errors=0))
+        first = False
 
 
 def error_text(error: Exception) -> str:

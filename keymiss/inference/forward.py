@@ -10,6 +10,7 @@ from keymiss.backends import Array, Model
 from keymiss.channel import Tensor
 from keymiss.errors import ModelError
 from keymiss.inference.arrays import to_array, to_tensor
+from keymiss.inference.padding import axes_of, filled, tokens_of
 
 
 def rows_of(tensors: Sequence[Tensor]) -> int:
@@ -23,19 +24,36 @@ def joinable(tensors: Sequence[Tensor]) -> bool:
 
 
 def likeness(tensors: Sequence[Tensor]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Equal for requests that can be joined with each other: dtypes, and shapes without dimension 0."""
+    """Equal for requests that can be joined with each other as they are: dtypes, and shapes without dimension
+    0."""
     return tuple((t.dtype, t.shape[1:]) for t in tensors)
 
 
 def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-    """The outputs of each request, in order. All are alike where there are several. ModelError fails all of
-    them."""
+    """The outputs of each request, in order. All are alike where there are several, but for the lengths of
+    sequences that can be filled up. ModelError fails all of them."""
     arrays = [[to_array(tensor) for tensor in tensors] for tensors in requests]
-    columns = zip(*arrays, strict=True)
-    outputs = run_model(model, arrays[0] if len(arrays) == 1 else [np.concatenate(c) for c in columns])
+    lengths = [tokens_of(model, tensors) for tensors in requests]
+    longest = max(lengths)
     if len(arrays) == 1:
+        outputs = run_model(model, arrays[0])
+        if longest:
+            axes_of(model).learn(longest, outputs)
         return [[to_tensor(output) for output in outputs]]
-    return _split(outputs, [rows_of(tensors) for tensors in requests])
+    fills = min(lengths) < longest
+    if fills:
+        arrays = [[filled(array, longest) for array in one] for one in arrays]
+    outputs = run_model(model, [np.concatenate(column) for column in zip(*arrays, strict=True)])
+    parts = _split(outputs, [rows_of(tensors) for tensors in requests])
+    if fills:
+        axes = axes_of(model)
+        parts = [
+            [axes.cut(n, part, tokens) for n, part in enumerate(one)]
+            for one, tokens in zip(parts, lengths, strict=True)
+        ]
+    elif longest:
+        axes_of(model).learn(longest, outputs)
+    return [[to_tensor(part) for part in one] for one in parts]
 
 
 def run_model(model: Model, arrays: Sequence[Array]) -> list[Array]:
@@ -51,9 +69,9 @@ def check_outputs(outputs: Sequence[Array], promised: int) -> None:
         raise ModelError(f"the model gave {len(outputs)} outputs where it promised {promised}")
 
 
-def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Tensor]]:
+def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Array]]:
     """Each request's rows of each output."""
     if any(output.ndim == 0 or len(output) != sum(rows) for output in outputs):
         raise ModelError("Model did not generate the expected batch size")
     ends = np.cumsum(rows)[:-1]
-    return [list(map(to_tensor, parts)) for parts in zip(*(np.split(x, ends) for x in outputs), strict=True)]
+    return [list(parts) for parts in zip(*(np.split(x, ends) for x in outputs), strict=True)]

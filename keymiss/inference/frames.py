@@ -11,8 +11,8 @@ from typing import NamedTuple
 from keymiss.backends import Device, Model, backend_class
 from keymiss.channel import Frame, Part, Tensor, number, parse_reply, parse_tensors, tensor_parts
 from keymiss.errors import ChannelError
-from keymiss.inference.batcher import Outcome
 from keymiss.inference.policy import Rule
+from keymiss.inference.request import Outcome
 from keymiss.inference.store import Identity
 
 OK, NA = b"+OK\r\n", b"+NA\r\n"

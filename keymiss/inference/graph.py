@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keymiss.channel import Job, Tensor
-from keymiss.inference.batcher import DeviceQueue, Outcome
+from keymiss.inference.batcher import DeviceQueue
 from keymiss.inference.frames import Answer, GraphParts, ModelParts, ran_all
 from keymiss.inference.host import ScriptHost
+from keymiss.inference.request import Outcome
 from keymiss.inference.runs import Run, Runner
 
 

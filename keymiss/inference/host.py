@@ -15,10 +15,11 @@ from keymiss.channel import Job
 from keymiss.errors import ScriptError
 from keymiss.inference.arrays import to_array, to_tensor
 from keymiss.inference.asking import fail, settle, understood
-from keymiss.inference.batcher import DeviceQueue, Outcome
+from keymiss.inference.batcher import DeviceQueue
 from keymiss.inference.forward import run_model
 from keymiss.inference.frames import ModelParts
 from keymiss.inference.policy import Rule
+from keymiss.inference.request import Outcome
 from keymiss.inference.runs import Run, Runner, mismatch
 
 T = TypeVar("T")

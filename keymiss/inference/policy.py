@@ -5,6 +5,8 @@ arrival. A group whose model has a batch size is joined along dimension 0:
 
 1. A batch is a prefix of its group: jobs are added until the next one would take it over `batchsize` rows.
    The first job runs however large it is. Without a batch size every job runs alone.
+   Sequences of different lengths form groups of one family; a batch that has room left takes jobs of its
+   family's other groups too, nearest in length first, as long as little of the pass goes into filling up.
 2. A batch of fewer than `minbatchsize` rows waits for more, until its first job has waited
    `minbatchtimeout_s` (0: for ever). While it waits, other groups run. One that no further job would fit
    into does not wait.
@@ -15,13 +17,15 @@ arrival. A group whose model has a batch size is joined along dimension 0:
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from keymiss.channel import NEVER
 
 J = TypeVar("J")
+
+MAX_PADDING = 0.1  # of a pass over sequences of different lengths, the share that goes into filling up
 
 
 class Rule(NamedTuple):
@@ -45,18 +49,23 @@ class Waiting(Generic[J]):
 
 @dataclass(slots=True)
 class Group(Generic[J]):
-    """Jobs that may run together, oldest first. `model` is what costs are counted for."""
+    """Jobs that may run together, oldest first. `model` is what costs are counted for. `tokens` is the length
+    of their sequences where these may be filled up to that of another group of the same `family`; else 0."""
 
     model: Hashable
     rule: Rule
     waiting: Sequence[Waiting[J]]
+    tokens: int = 0
+    family: Hashable = None
 
 
 @dataclass(slots=True)
 class Batch(Generic[J]):
-    """Jobs to run together. They and the expired ones between them are the first `taken` of their group."""
+    """Jobs of one group to run together. They and the expired ones between them are the first `taken` of
+    their group."""
 
     jobs: tuple[J, ...]
+    rows: int
     taken: int
     arrived_s: float  # when its first job came
 
@@ -71,14 +80,16 @@ class Decision(Generic[J]):
     wake_s: float
 
 
-def form(group: Group[J], now_s: float) -> Batch[J] | float:
+def form(group: Group[J], now_s: float, most: int | None = None) -> Batch[J] | float:
     """The batch that the group can run now, or the time at which it can be run as it is (NEVER: not without
-    more jobs)."""
+    more jobs). It has no more than `most` rows where that is less than the batch size, and enough."""
     rule, rows, taken, full, first_s = group.rule, 0, 0, False, NEVER
+    enough = min(rule.minbatchsize, rule.batchsize)
+    room = rule.batchsize if most is None else min(rule.batchsize, max(most, enough))
     jobs: list[J] = []
     for one in group.waiting:
         if one.deadline_s > now_s:
-            if jobs and (not rule.batchsize or rows + one.rows > rule.batchsize):
+            if jobs and rows + one.rows > room:
                 full = True
                 break
             first_s = min(first_s, one.arrived_s)
@@ -87,19 +98,53 @@ def form(group: Group[J], now_s: float) -> Batch[J] | float:
         taken += 1
     if not jobs:
         return NEVER
-    if full or not rule.batchsize or rows >= min(rule.minbatchsize, rule.batchsize):
-        return Batch(tuple(jobs), taken, first_s)
+    batch = Batch(tuple(jobs), rows, taken, first_s)
+    if full or not rule.batchsize or rows >= enough:
+        return batch
     ready_s = first_s + rule.minbatchtimeout_s if rule.minbatchtimeout_s else NEVER
-    return Batch(tuple(jobs), taken, first_s) if ready_s <= now_s else ready_s
+    return batch if ready_s <= now_s else ready_s
 
 
-def next_batch(groups: Iterable[Group[J]], now_s: float, used_s: Mapping[Hashable, float]) -> Decision[J]:
-    """What the device does next. `used_s` is what each model has used of it."""
+def widen(
+    group: Group[J], batch: Batch[J], others: Iterable[Group[J]], now_s: float, most: int
+) -> list[tuple[Group[J], Batch[J]]]:
+    """What fits beside `batch` of `group` out of the other groups of its family: up to `most` rows, and at
+    most MAX_PADDING of filling in all."""
+    rows, longest, tokens = batch.rows, group.tokens, batch.rows * group.tokens
+    more: list[tuple[Group[J], Batch[J]]] = []
+    for other in sorted(others, key=lambda other: abs(other.tokens - group.tokens)):
+        jobs, added, taken, first_s = [], 0, 0, NEVER
+        for one in other.waiting:
+            if one.deadline_s > now_s:
+                wider, longer = rows + one.rows, max(longest, other.tokens)
+                fits = tokens + one.rows * other.tokens >= (1 - MAX_PADDING) * wider * longer
+                if wider > most or not fits:
+                    break
+                rows, longest, tokens = wider, longer, tokens + one.rows * other.tokens
+                jobs.append(one.job)
+                added += one.rows
+                first_s = min(first_s, one.arrived_s)
+            taken += 1
+        if taken:
+            more.append((other, Batch(tuple(jobs), added, taken, first_s)))
+        if rows >= most:
+            break
+    return more
+
+
+def next_batch(
+    groups: Iterable[Group[J]],
+    now_s: float,
+    used_s: Mapping[Hashable, float],
+    most: Callable[[Group[J]], int | None] = lambda _: None,
+) -> Decision[J]:
+    """What the device does next. `used_s` is what each model has used of it, `most` how many rows a batch of
+    a group should have."""
     best: tuple[float, float] | None = None
     chosen: tuple[Group[J] | None, Batch[J] | None] = (None, None)
     wake_s = NEVER
     for group in groups:
-        formed = form(group, now_s)
+        formed = form(group, now_s, most(group))
         if isinstance(formed, float):
             wake_s = min(wake_s, formed)
             continue

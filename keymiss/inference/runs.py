@@ -14,10 +14,11 @@ from keymiss.backends import Model
 from keymiss.channel import Tensor
 from keymiss.errors import BackendError
 from keymiss.inference.asking import Asker
-from keymiss.inference.batcher import DeviceQueue, Outcome, Request
+from keymiss.inference.batcher import DeviceQueue
 from keymiss.inference.frames import Call, ModelParts, ScriptParts
 from keymiss.inference.operators import Host
 from keymiss.inference.policy import Rule
+from keymiss.inference.request import Outcome, Request
 from keymiss.inference.scripts import Script, ScriptCall
 
 if TYPE_CHECKING:

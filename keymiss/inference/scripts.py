@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from keymiss.backends import Array, Backends, Device, Model
-from keymiss.backends.torch import TorchBackend, array_of, useful
+from keymiss.backends.torch import TorchBackend, array_of, take_threads, useful
 from keymiss.errors import KeymissError, ScriptError
 from keymiss.inference.dialect import MAX_QUOTED, check_compiled, check_source, names
 from keymiss.inference.frames import Call, ScriptParts
@@ -65,6 +65,10 @@ class Script:
                     f"def {name}(tensors: List[Tensor], keys: List[str], args: List[str])"
                 )
 
+    def take_threads(self, threads: int) -> None:
+        """As Model.take_threads."""
+        take_threads(self._torch, threads)
+
     def call(self, call: Call, arrays: Sequence[Array], host: Host) -> list[Array]:
         """The call's outputs. ScriptError, ModelError."""
         torch = self._torch
@@ -105,6 +109,9 @@ class ScriptCall(Model):
         self._script, self._call, self._host = script, call, host
         self.inputs: tuple[str, ...] = ()
         self.outputs = ("",) * call.outputs
+
+    def take_threads(self, threads: int) -> None:
+        self._script.take_threads(threads)
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         return self._script.call(self._call, tensors, self._host)

@@ -78,8 +78,20 @@ class Worker:
             wanted = self._threads or hello.setting("models-threads", 0)
             self._threads = min(wanted, cores()) if wanted > 0 else cores()
             backends = Backends(self._threads)
-            self._store, self._scripts = Store(backends), Scripts(backends)
+            self._store, self._scripts = Store(backends, self._forget_quick), Scripts(backends)
             self.hang_timeout_s = hello.setting("hang-timeout-ms", HANG_TIMEOUT_MS) / 1000
+        self._keep_budget()
+
+    def _forget_quick(self) -> None:
+        for channel in self.channels:
+            channel.forget_quick()
+
+    def _keep_budget(self) -> None:
+        """Of the shards that share this process, the one that allows the least memory for models counts."""
+        if self._store is not None:
+            told = [channel.models_memory for channel in self.channels]
+            self._store.budget = min((memory for memory in told if memory > 0), default=0)
+            self._store.make_room()
 
     @property
     def store(self) -> Store:
@@ -106,7 +118,8 @@ class Worker:
                 raise BackendError(
                     f"{device} is one device too many: at most {_MAX_DEVICES} are used at once"
                 )
-            self._devices[device] = DeviceQueue(str(device), self.loop.call_soon_threadsafe)
+            threads = self._threads if device.kind == "CPU" else 1
+            self._devices[device] = DeviceQueue(str(device), self.loop.call_soon_threadsafe, threads)
         return self._devices[device]
 
     def info(self) -> list[Part]:
@@ -120,9 +133,14 @@ class Worker:
                 "models_loaded": len(models),
                 "weight_bytes": sum(model.weight_bytes for model in models),
                 "bytes_mapped": sum(model.mapped_bytes for model in models),
+                "bytes_resident": self._store.resident_bytes if self._store else 0,
+                "models_put_out": self._store.counts.put_out if self._store else 0,
+                "models_brought_back": self._store.counts.brought_back if self._store else 0,
                 "queue_depth": sum(queue.depth for queue in queues),
                 "jobs_run": sum(queue.requests for queue in queues),
                 "batches_run": sum(queue.batches for queue in queues),
+                "tokens_run": sum(queue.tokens[0] for queue in queues),
+                "tokens_padded": sum(queue.tokens[1] for queue in queues),
                 "threads": self._threads,
                 "channels": len(self.channels),
             }
@@ -133,6 +151,7 @@ class Worker:
 
     def watch(self) -> None:
         """Now and every second: send INFO where it has changed, and see that no device is stuck."""
+        self._keep_budget()
         told = self.info()
         for channel in list(self.channels):
             channel.tell(told)
@@ -163,6 +182,15 @@ class ShardChannel:
         self._runner = Runner(worker, self, self._asker)
         self._quick = QuickRuns(self._channel, self._runner)
         self._kinds = {b"RUN": self._run, b"LOAD": self._load, b"COMPILE": self._compile, b"DAG": self._dag}
+
+    @property
+    def models_memory(self) -> int:
+        """Bytes that its server allows the weights of all models; 0: any."""
+        return self._channel.hello.setting("models-memory", 0)
+
+    def forget_quick(self) -> None:
+        """A model may have been dropped."""
+        self._quick.forget()
 
     def tell(self, info: list[Part]) -> None:
         if info != self._told and not self._channel.closed and self._channel.hello.role:

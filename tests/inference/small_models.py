@@ -31,6 +31,16 @@ class Rows(nn.Module):
         return x.sum(1, keepdim=True), torch.ones_like(x[:, :1]) * x.size(0)
 
 
+class Tokens(nn.Module):
+    """Of sequences: the sum of what came before each token, of all, and of each pair; filling does not count.
+    And how many rows ran together."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x = (input_ids * attention_mask).float()
+        pairs = (x.unsqueeze(1) + x.unsqueeze(2)).unsqueeze(1)
+        return x.cumsum(1), x.sum(1, keepdim=True), pairs, torch.ones_like(x[:, :1]) * x.size(0)
+
+
 class Sum(nn.Module):
     """A scalar of everything: its rows cannot be told apart."""
 

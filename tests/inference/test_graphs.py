@@ -16,9 +16,10 @@ from support.waiting import wait_until
 from keymiss.backends import Array, Device, Model
 from keymiss.channel import NEVER
 from keymiss.errors import ChannelError
-from keymiss.inference.batcher import DeviceQueue, Outcome, Request
+from keymiss.inference.batcher import DeviceQueue
 from keymiss.inference.frames import GraphParts
 from keymiss.inference.policy import Rule
+from keymiss.inference.request import Outcome, Request
 
 Make = Callable[..., StoredModel]
 OK, NA = b"+OK\r\n", b"+NA\r\n"

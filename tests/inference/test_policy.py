@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keymiss.channel import NEVER
-from keymiss.inference.policy import Batch, Group, Rule, Shares, Waiting, form, next_batch
+from keymiss.inference.policy import MAX_PADDING, Batch, Group, Rule, Shares, Waiting, form, next_batch, widen
 
 
 def group(*rows: int, rule: Rule = Rule(), model: str = "m", arrived_s: float = 0.0) -> Group[int]:  # noqa: B008
@@ -92,6 +92,11 @@ def test_a_model_that_was_idle_has_saved_nothing_up() -> None:
     assert shares.used_s["new"] == shares.used_s["busy"]
 
 
+def test_a_batch_is_no_larger_than_is_worth_it_but_as_large_as_was_asked_for() -> None:
+    assert jobs_of(form(group(1, 1, 1, 1, rule=Rule(4)), 0.0, most=2)) == (0, 1)
+    assert jobs_of(form(group(1, 1, 1, 1, rule=Rule(4, 3)), 0.0, most=2)) == (0, 1, 2)
+
+
 waitings = st.lists(
     st.tuples(st.integers(0, 9), st.floats(0, 10), st.floats(0, 20) | st.just(NEVER)), max_size=30
 ).map(lambda jobs: [Waiting(n, rows, arrived, end) for n, (rows, arrived, end) in enumerate(jobs)])
@@ -129,3 +134,38 @@ def test_every_job_is_run_once_or_expires(waiting: list[Waiting[int]], rule: Rul
         else:
             now_s = max(decision.wake_s, now_s)
     assert sorted(ran) == [one.job for one in waiting if one.deadline_s > 20.0]
+
+
+families = st.lists(
+    st.tuples(st.integers(1, 300), st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1)),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda one: one[0],
+)
+
+
+@given(families, st.integers(1, 20))
+def test_lengths_are_joined_in_order_up_to_the_size_and_with_little_filling(
+    lengths: list[tuple[int, list[tuple[int, bool]]]], most: int
+) -> None:
+    groups = []
+    for tokens, jobs in lengths:
+        waiting = [
+            Waiting((tokens, n), rows, 0.0, NEVER if alive else 1.0) for n, (rows, alive) in enumerate(jobs)
+        ]
+        groups.append(Group("m", Rule(20), waiting, tokens, "family"))
+    first = form(groups[0], 2.0, most)
+    if isinstance(first, float):
+        return
+    parts = [(groups[0], first), *widen(groups[0], first, groups[1:], 2.0, most)]
+    for one, batch in parts:
+        alive = [waiting for waiting in one.waiting if waiting.deadline_s > 2.0]
+        assert batch.jobs == tuple(waiting.job for waiting in alive[: len(batch.jobs)])
+        assert set(batch.jobs) <= {waiting.job for waiting in one.waiting[: batch.taken]}
+        assert batch.rows == sum(waiting.rows for waiting in alive[: len(batch.jobs)])
+    if len(parts) > 1 and any(batch.jobs for _, batch in parts[1:]):
+        rows = sum(batch.rows for _, batch in parts)
+        longest = max(one.tokens for one, batch in parts if batch.jobs)
+        real = sum(batch.rows * one.tokens for one, batch in parts)
+        assert rows <= most
+        assert real >= (1 - MAX_PADDING) * rows * longest

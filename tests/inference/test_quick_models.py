@@ -14,8 +14,9 @@ from support.waiting import wait_until
 from keymiss.backends import Array, Model
 from keymiss.channel import NEVER, Tensor
 from keymiss.inference import batcher
-from keymiss.inference.batcher import DeviceQueue, Outcome, Request
+from keymiss.inference.batcher import DeviceQueue
 from keymiss.inference.policy import Rule
+from keymiss.inference.request import Outcome, Request
 
 ALONE = Rule()
 Make = Callable[..., StoredModel]

@@ -1,0 +1,147 @@
+"""What waits for one device, in groups that may run together. Who uses it holds the device's lock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from keymiss.backends import Model
+from keymiss.inference.costs import RowCosts
+from keymiss.inference.forward import joinable, likeness, rows_of
+from keymiss.inference.padding import axes_of, tokens_of
+from keymiss.inference.policy import Batch, Group, Rule, Shares, Waiting, next_batch, widen
+from keymiss.inference.request import Request
+
+_MAX_KNOWN = 1024  # models
+_WORTH_SHARING = 4  # rows that each of several passes should have: fewer stay together
+
+
+@dataclass(slots=True)
+class Choice:
+    """What would run next."""
+
+    parts: list[tuple[Group[Request], Batch[Request]]]
+
+    @property
+    def model(self) -> Model:
+        return self.parts[0][1].jobs[0].model
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        return tuple(request for _, batch in self.parts for request in batch.jobs)
+
+
+class Line:
+    """`lanes`: how many passes may run at the same time."""
+
+    def __init__(self, lanes: int = 1) -> None:
+        self._lanes = lanes
+        self._groups: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
+        self._shares = Shares()
+        self.tokens = 0  # of sequences that ran
+        self.padding = 0  # tokens that these were filled up with
+        self._row_costs: dict[Hashable, RowCosts] = {}  # of models that join sequences
+
+    def __len__(self) -> int:
+        """Requests that wait."""
+        return sum(len(waiting) for _, waiting in self._groups.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def first_of_each_group(self) -> Iterator[Request]:
+        return (waiting[0].job for _, waiting in self._groups.values())
+
+    def add(self, request: Request, now_s: float) -> None:
+        key, rule, tokens = _kind_of(request)
+        if key not in self._groups:
+            if not any(group.model == request.model_key for group, _ in self._groups.values()):
+                self._shares.join(request.model_key)
+            waiting: deque[Waiting[Request]] = deque()
+            group = Group(request.model_key, rule, waiting, tokens, _family_of(request) if tokens else None)
+            self._groups[key] = group, waiting
+        one = Waiting(request, rows_of(request.tensors), now_s, request.deadline_s)
+        self._groups[key][1].append(one)
+
+    def remove(self, request: Request) -> None:
+        """Where it waits still."""
+        found = self._groups.get(_kind_of(request)[0])
+        if found is not None:
+            for n, one in enumerate(found[1]):
+                if one.job is request:
+                    del found[1][n]
+                    break
+            self._drop_empty()
+
+    def choose(self, now_s: float) -> tuple[Choice | None, float]:
+        """What would run now; where that is None, when to ask again, unless something comes."""
+        groups = [group for group, _ in self._groups.values()]
+        most = {group.family: self._most(group) for group in groups if group.tokens}
+        decision = next_batch(groups, now_s, self._shares.used_s, lambda group: most.get(group.family))
+        group, batch = decision.group, decision.batch
+        if group is None or batch is None:
+            return None, decision.wake_s
+        parts = [(group, batch)]
+        if group.tokens and axes_of(batch.jobs[0].model).known:
+            others = [other for other in groups if other.family == group.family and other is not group]
+            parts += widen(group, batch, others, now_s, most[group.family])
+        return Choice(parts), decision.wake_s
+
+    def take(self, choice: Choice) -> tuple[Request, ...]:
+        """Take it out of the line; nothing has changed since it was chosen."""
+        for group, batch in choice.parts:
+            assert isinstance(group.waiting, deque)
+            for _ in range(batch.taken):
+                group.waiting.popleft()
+        self._drop_empty()
+        return choice.requests
+
+    def ran(self, batch: Sequence[Request], used_s: float, share: float) -> None:
+        """A batch had this share of the device for so long."""
+        first = batch[0]
+        self._shares.charge(first.model_key, used_s * share)
+        lengths = [(tokens_of(one.model, one.tensors), rows_of(one.tensors)) for one in batch]
+        tokens = sum(tokens * rows for tokens, rows in lengths)
+        rows = sum(rows for _, rows in lengths)
+        self.tokens += tokens
+        self.padding += rows * max(tokens for tokens, _ in lengths) - tokens
+        if tokens and first.rule.batchsize:
+            if len(self._row_costs) >= _MAX_KNOWN:
+                self._row_costs.clear()
+            costs = self._row_costs.setdefault(first.model_key, RowCosts())
+            costs.learn(rows, tokens, used_s * share)
+
+    def _most(self, group: Group[Request]) -> int:
+        """How many rows of the group's family to join."""
+        family = (waiting for other, waiting in self._groups.values() if other.family == group.family)
+        enough, rows = group.rule.batchsize * self._lanes, 0
+        for one in chain.from_iterable(family):
+            rows += one.rows
+            if rows >= enough:
+                break
+        shared = max(_WORTH_SHARING, -(-rows // self._lanes))
+        costs = self._row_costs.get(group.model)
+        wanted = min(shared, group.rule.batchsize)
+        return costs.best(max(1, min(rows, wanted))) if costs else wanted
+
+    def _drop_empty(self) -> None:
+        for key in [key for key, (_, waiting) in self._groups.items() if not waiting]:
+            model = self._groups.pop(key)[0].model
+            if not any(group.model == model for group, _ in self._groups.values()):
+                self._shares.leave(model)
+
+
+def _kind_of(request: Request) -> tuple[Hashable, Rule, int]:
+    """The key of its group, by which rule that is joined, and the length of its sequences where others may be
+    joined with them."""
+    if not request.rule.batchsize or not joinable(request.tensors):
+        return (request.model_key, None), Rule(), 0
+    tokens = tokens_of(request.model, request.tensors)
+    return (request.model_key, likeness(request.tensors)), request.rule, tokens
+
+
+def _family_of(request: Request) -> Hashable:
+    """Equal for requests that can be joined once their sequences are equally long."""
+    return request.model_key, tuple(tensor.dtype for tensor in request.tensors)

@@ -1,0 +1,38 @@
+"""What waits for a device, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from keymiss.backends import Model
+from keymiss.channel import Tensor
+from keymiss.inference.policy import Rule
+
+
+class Outcome(NamedTuple):
+    """What became of a request: its outputs, or an error (code first), and what it adds to the counters of
+    AI.INFO."""
+
+    outputs: Sequence[Tensor]
+    error: str | None
+    duration_us: int
+    calls: int
+    samples: int
+    errors: int
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """Tensors for a model, and where its outcome goes. Requests of one `model_key` may be joined as `rule`
+    allows."""
+
+    model: Model
+    model_key: Hashable
+    rule: Rule
+    tensors: Sequence[Tensor]
+    deadline_s: float
+    answer: Callable[[Outcome], object]  # called on a thread of the device
+    abandoned: Callable[[], bool]  # nobody waits for it any more
+    asks: bool = False  # it may wait for what the loop's thread reads

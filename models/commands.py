@@ -13,10 +13,9 @@ from keymiss.client import connect, read_shards
 from keymiss.corpus.derived import forget_answers, forget_tokens
 
 from .export import Exported, export
+from .forms import PRECISIONS, RUNTIMES, Form, matching
 from .load import store
 from .source import DEFAULT, ExportError, ModelUnavailable
-
-FORMS = {"torch": "torchscript", "onnx": "onnx"}
 
 console = Console(highlight=False)
 model_option = click.option(
@@ -26,7 +25,10 @@ model_option = click.option(
     show_default=True,
     help="A Hugging Face id or folder; the default needs no hub.",
 )
-backend_option = click.option("--backend", type=click.Choice(list(FORMS)), default="torch", show_default=True)
+backend_option = click.option("--backend", type=click.Choice(RUNTIMES), default="torch", show_default=True)
+precision_option = click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True
+)
 
 
 @click.group()
@@ -37,19 +39,23 @@ def model() -> None:
 @model.command("export")
 @model_option
 @backend_option
-def export_command(name: str, backend: str) -> None:
-    """Write the model as TorchScript or ONNX, checked against the original, and print where."""
-    exported = _export(name, backend)
-    click.echo(exported.model(FORMS[backend]))
+@precision_option
+def export_command(name: str, backend: str, precision: str) -> None:
+    """Write the model as servers run it, checked against the original, and print where."""
+    form = _form(backend, precision)
+    click.echo(_export(name, form).model(form.name))
 
 
 @model.command("store")
 @model_option
 @backend_option
+@precision_option
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU or GPU:<number>.")
 @folder_option
 @port_option
-def store_command(name: str, backend: str, device: str, folder: Path, port: int | None) -> None:
+def store_command(
+    name: str, backend: str, precision: str, device: str, folder: Path, port: int | None
+) -> None:
     """Export the model where that was not done before, and store it on every shard.
 
     Where another one was stored, the tokens and answers that were made with it go: `keymiss deploy` makes
@@ -58,22 +64,31 @@ def store_command(name: str, backend: str, device: str, folder: Path, port: int 
     address = where(folder, port)
     with closing(connect(address.host, address.port)) as client:
         shards = read_shards(client)
-    exported = _export(name, backend)
-    size = exported.model(FORMS[backend]).stat().st_size / 1e6
+    form = _form(backend, precision)
+    exported = _export(name, form)
+    size = exported.model(form.name).stat().st_size / 1e6
     with console.status(f"storing {size:.0f} MB on {len(shards)} shards"):
-        for stored in store(shards, exported, FORMS[backend], _label(name), device):
+        for stored in store(shards, exported, form.name, _label(name), device):
             if stored.changed:
                 with closing(stored.shard.connect()) as client:
                     forget_tokens(client, stored.shard.hash_tag)
                     forget_answers(client, stored.shard.hash_tag)
             done = "stored" if stored.changed else "is there already"
-            console.print(f"{stored.key} {done} ({size:.0f} MB, {backend}).", markup=False)
+            console.print(
+                f"{stored.key} {done} ({size:.0f} MB, {form.runtime} {form.precision}).", markup=False
+            )
 
 
-def _export(name: str, backend: str) -> Exported:
+def _form(backend: str, precision: str) -> Form:
+    for form in matching(backend, precision):
+        return form
+    raise click.UsageError(f"there is no {backend} in {precision}")
+
+
+def _export(name: str, form: Form) -> Exported:
     try:
         with console.status(f"exporting {name}"):
-            return export(name, FORMS[backend])
+            return export(name, form.name)
     except (ModelUnavailable, ExportError) as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:

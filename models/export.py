@@ -1,22 +1,24 @@
-"""A question-answering model's graph as TorchScript and as ONNX: what `keymiss model export` makes.
+"""A question-answering model as a file that servers can run: what `keymiss model export` makes.
 
 Inputs and outputs are those of logits; batch and tokens are free. A file is written only after it agreed with
-the eager model on real text, alone and in a padded batch. The same model gives the same bytes, so that every
-shard stores the same digest.
+the eager model on real text, alone and in a padded batch, as far as its precision goes. The same model gives
+the same bytes, so that every shard stores the same digest.
 """
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from .logits import FILES
+from .forms import FORMS, REFERENCE
 from .source import DEFAULT, cache_folder, slug_of
+
+_TRACED = "onnx-traced"  # the folder of what forms that are not PyTorch's are made of
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,41 @@ class Exported:
     folder: Path
 
     def model(self, form: str) -> Path:
-        return self.folder / FILES[form]
+        return self.folder / FORMS[form].file
 
     @property
     def tokenizer(self) -> Path:
         return self.folder / "tokenizer.json"
 
 
-def export(name: str = DEFAULT, form: str = "torchscript", cache: Path | None = None) -> Exported:
-    """The model `name` in the format `form`, from the cache where it was exported before, else made by a
-    process of its own; torch is not imported into this one. Who comes while another exports the same model
-    waits for that. ModelUnavailable, ExportError."""
+def export(name: str = DEFAULT, form: str = REFERENCE.name, cache: Path | None = None) -> Exported:
+    """The model `name` in the form `form`, from the cache where it was exported before, else made by
+    processes of their own; torch is not imported into this one. Who comes while another exports the same
+    model waits for that. ModelUnavailable, ExportError."""
     cache = cache or cache_folder()
-    exported = Exported(cache / slug_of(name) / form)
-    if not exported.folder.is_dir():
-        with _alone(exported.folder.parent):
-            if not exported.folder.is_dir():
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    process.submit(_make, name, form, cache, exported.folder).result()
-    return exported
+    folder = cache / slug_of(name) / form
+    if not folder.is_dir():
+        with _alone(folder.parent):
+            _make(name, form, cache, folder)
+    return Exported(folder)
+
+
+def _make(name: str, form: str, cache: Path, folder: Path) -> None:
+    """In the block where no other process makes it."""
+    if folder.is_dir():
+        return
+    if FORMS[form].runtime == REFERENCE.runtime:
+        _in_process(_trace, name, form, cache, folder)
+        return
+    traced = folder.with_name(_TRACED)
+    if not traced.is_dir():
+        _in_process(_trace, name, "onnx", cache, traced)
+    _in_process(_derive, form, traced, folder)
+
+
+def _in_process(function: Callable[..., None], *arguments: object) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        process.submit(function, *arguments).result()
 
 
 @contextmanager
@@ -56,8 +74,15 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _make(name: str, form: str, cache: Path, folder: Path) -> None:
+def _trace(name: str, form: str, cache: Path, folder: Path) -> None:
     """In the process that makes it."""
     from .tracing import make
 
     make(name, form, cache, folder)
+
+
+def _derive(form: str, traced: Path, folder: Path) -> None:
+    """In the process that makes it."""
+    from .deriving import derive
+
+    derive(traced, FORMS[form], folder)

@@ -1,7 +1,7 @@
 """An exported model, stored on every shard under bert-qa{tag}, with its tokenizer beside it.
 
-The model's TAG names its digest, so that storing the same one again is noticed and skipped. A shard whose host
-has the bytes already is told their digest alone.
+The model's TAG names its digest, so that storing the same one again is noticed and skipped. A shard whose
+host has the bytes already is told their digest alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def store(
             new_tokenizer = _store_tokenizer(client, tokenizer_key(shard.hash_tag), exported.tokenizer)
             new_model = not _holds(client, key, (backend, device, tag))
             if new_model:
-                _store_model(client, (key, BACKENDS[form], device, "TAG", tag), file, digest)
+                _store_model(client, (key, backend, device, "TAG", tag), file, digest)
             yield Stored(shard, key, new_model or new_tokenizer)
 
 

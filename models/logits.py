@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from keymiss.backends import Backends, Device
 
+from .forms import FORMS
+
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = ("start_logits", "end_logits")
-FILES = {"torchscript": "model.pt", "onnx": "model.onnx"}  # of each format
-BACKENDS = {"torchscript": "TORCH", "onnx": "ONNX"}
 
 Logits = Callable[[Sequence[npt.NDArray[np.int64]]], Sequence[npt.NDArray[np.float32]]]
 
@@ -27,7 +27,7 @@ def load_logits(file: Path, form: str, threads: int | None = None) -> Logits:
     """An exported model as a function from the three inputs to the two outputs, run by the worker's own
     backend."""
     threads = threads or os.cpu_count() or 1
-    return Backends(threads)[BACKENDS[form]].load(file, Device("CPU"), (), ()).run
+    return Backends(threads)[FORMS[form].backend].load(file, Device("CPU"), (), ()).run
 
 
 def pad(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[npt.NDArray[np.int64]]:

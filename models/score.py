@@ -17,7 +17,8 @@ from pathlib import Path
 from keymiss.qa import Answer, Encoder, Window, answer_of, metric
 
 from .export import export
-from .logits import FILES, Logits, load_logits, pad
+from .forms import FORMS
+from .logits import Logits, load_logits, pad
 from .source import DEFAULT, cache_folder, load_eager
 from .squad import POLICIES, Example, examples
 
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument(
         "--model", default=DEFAULT, help="a Hugging Face id or folder (default: the one without a hub)"
     )
-    parser.add_argument("--format", choices=[*FILES, "eager"], default="torchscript")
+    parser.add_argument("--format", choices=[*FORMS, "eager"], default="torchscript")
     parser.add_argument(
         "--context", choices=POLICIES, default="sentence", help="what each question is asked about"
     )

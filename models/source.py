@@ -16,6 +16,7 @@ from . import delta
 
 DEFAULT = "default"
 MAX_TOKENS = 512  # of a question with a paragraph, for a model that does not say
+_MAKERS = ("source.py", "forms.py", "tracing.py", "deriving.py", "zips.py")  # what makes an export
 DEFAULT_MAX_TOKENS = 256  # what the default model was trained on: on longer windows it is right less often
 
 
@@ -36,7 +37,7 @@ def cache_folder() -> Path:
 def slug_of(name: str) -> str:
     """A folder name for what is made of the model `name`: another one when the model is another, or when the
     code here, which makes it, has changed."""
-    maker = b"".join(Path(__file__).with_name(file).read_bytes() for file in ("source.py", "tracing.py"))
+    maker = b"".join(Path(__file__).with_name(file).read_bytes() for file in _MAKERS)
     digest = hashlib.sha256(maker)
     if name == DEFAULT:
         digest.update(delta.DELTA.read_bytes())
@@ -92,10 +93,12 @@ def _write_default(folder: Path, delta_file: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
 
 
-def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
+def load_eager(name: str, cache: Path, attention: str = "eager") -> tuple[Any, Any]:
     """The model `name` as transformers runs it, in evaluation mode and float32, and its tokenizer (of the
-    library `tokenizers`), whose truncation is set to the tokens that the model takes. ModelUnavailable
-    where it cannot be had or is not one for extractive question answering."""
+    library `tokenizers`), whose truncation is set to the tokens that the model takes. `attention` is what
+    transformers calls its implementation: by default spelled out, whose graph has no branch on the values of
+    the mask, which tracing would freeze. ModelUnavailable where the model cannot be had or is not one for
+    extractive question answering."""
     try:
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer, logging
     except ImportError as error:
@@ -104,10 +107,8 @@ def load_eager(name: str, cache: Path) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     place = str(default_model(cache / slug_of(DEFAULT) / "huggingface")) if name == DEFAULT else name
     try:
-        # Attention spelled out: its graph has no branch on the values of the mask, which tracing would
-        # freeze.
         model = AutoModelForQuestionAnswering.from_pretrained(
-            place, attn_implementation="eager", dtype="float32"
+            place, attn_implementation=attention, dtype="float32"
         )
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:

@@ -7,13 +7,12 @@ before, and the same model is to give the same bytes.
 from __future__ import annotations
 
 import inspect
-import struct
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -21,29 +20,18 @@ import torch
 
 from keymiss.qa import Encoder
 
-from .logits import FILES, INPUTS, OUTPUTS, Logits, load_logits, pad
-from .source import ExportError, ModelUnavailable, load_eager, write_folder
+from .checking import check
+from .forms import FORMS, Form
+from .logits import INPUTS, OUTPUTS, Logits, load_logits, pad
+from .source import ModelUnavailable, load_eager, write_folder
+from .zips import write_entry
 
-TOLERANCE = 1e-4  # of a logit, float32
 OPSET = 17
-
-_ALIGNMENT = 64  # of tensors in a TorchScript archive, so that they can be mapped
-_LOCAL_HEADER_BYTES = 30  # of a zip entry, before its name
-
-_CHECKS = (
-    ("Who performs viral transmission among adults?", "Adenovirus is spread among adults by close contact."),
-    (
-        "What is the incubation period of measles?",
-        "Measles is an airborne disease which spreads easily from one person to the next through the coughs "
-        "and sneezes of infected people. Its incubation period is ten to twelve days, and symptoms usually "
-        "last seven to ten days.",
-    ),
-    ("Why?", "Because."),
-)
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class LogitsModule(torch.nn.Module):  # type: ignore[misc]  # torch is not read (pyproject.toml)
-    """A model of transformers with the inputs and outputs of INPUTS and OUTPUTS."""
+    """A model of transformers with the inputs and outputs of INPUTS and OUTPUTS, in any precision."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -57,31 +45,40 @@ class LogitsModule(torch.nn.Module):  # type: ignore[misc]  # torch is not read 
             output = self.model(
                 input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
             )
-            return output.start_logits, output.end_logits
+            return output.start_logits.float(), output.end_logits.float()
         output = self.model(input_ids=input_ids, attention_mask=attention_mask)
         nothing = 0.0 * token_type_ids  # an input that nothing reads would be dropped from the graph
-        return output.start_logits + nothing, output.end_logits + nothing
+        return output.start_logits.float() + nothing, output.end_logits.float() + nothing
 
 
 def make(name: str, form: str, cache: Path, folder: Path) -> None:
-    """Export the model `name` to the folder `folder`. ModelUnavailable, ExportError."""
+    """Export the model `name` to the folder `folder`: as TorchScript, or as the ONNX file that other forms
+    are made of. ModelUnavailable, ExportError."""
     model, tokenizer = load_eager(name, cache)
     module = LogitsModule(model).eval()
-    write_folder(folder, lambda unfinished: _write(module, tokenizer, form, unfinished))
+    write_folder(folder, lambda unfinished: _write(name, cache, module, tokenizer, FORMS[form], unfinished))
 
 
-def _write(module: LogitsModule, tokenizer: Any, form: str, folder: Path) -> None:
+def _write(name: str, cache: Path, module: LogitsModule, tokenizer: Any, form: Form, folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     try:
         encoder = Encoder(tokenizer)
     except ValueError as error:
         raise ModelUnavailable(f"this model cannot be exported: {error}") from None
-    _EXPORTERS[form](module, folder / FILES[form])
-    check(eager_logits(module), load_logits(folder / FILES[form], form), encoder)
+    file = folder / form.file
+    if form.runtime == "onnx":
+        export_onnx(module, file)
+    elif form.precision == "fp32":
+        export_torchscript(module, file)
+    else:
+        # Fused attention, which pays in these precisions; `check` sees whether its graph serves any mask.
+        lower, _ = load_eager(name, cache, attention="sdpa")
+        export_torchscript(LogitsModule(lower.to(_DTYPES[form.precision])).eval(), file)
+    check(eager_logits(module), load_logits(file, form.name), encoder, form.tolerance)
 
 
 def export_torchscript(module: LogitsModule, file: Path) -> None:
-    """Trace the module to a TorchScript archive."""
+    """Trace the module to a TorchScript archive, its tensors aligned so that they can be mapped."""
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")  # shapes that the tracer takes for constants: what `check` is for
         example = _example()
@@ -109,12 +106,6 @@ def export_onnx(module: LogitsModule, file: Path) -> None:
         )
 
 
-_EXPORTERS: dict[str, Callable[[LogitsModule, Path], None]] = {
-    "torchscript": export_torchscript,
-    "onnx": export_onnx,
-}
-
-
 def eager_logits(module: LogitsModule) -> Logits:
     """The eager model as such a function."""
 
@@ -125,24 +116,6 @@ def eager_logits(module: LogitsModule) -> Logits:
     return run
 
 
-def check(expected: Logits, exported: Logits, encoder: Encoder) -> None:
-    """ExportError unless both give the same logits for real text: each row alone, all in one padded batch."""
-    rows = []
-    for question, text in _CHECKS:
-        window = next(encoder.windows(encoder.question(question), encoder.pieces(text)))
-        rows.append((window.input_ids, window.token_type_ids))
-    for batch in ([rows[0]], [rows[1]], [rows[2]], rows):
-        inputs = pad(batch)
-        real = inputs[1] == 1
-        for want, have in zip(expected(inputs), exported(inputs), strict=True):
-            difference = float(np.abs(want - have)[real].max())
-            if not difference <= TOLERANCE:  # also where it is not a number
-                raise ExportError(
-                    f"the exported model's logits differ from the eager model's by {difference:.2g} for "
-                    f"inputs of shape {inputs[0].shape}; {TOLERANCE:g} is allowed"
-                )
-
-
 def _example() -> tuple[Any, ...]:
     """Inputs to trace with, padded, so that nothing of one shape or mask looks constant."""
     rows = [([101, *range(2000, 2022), 102], [0] * 12 + [1] * 12), ([101, 2054, 102], [0] * 3)]
@@ -151,16 +124,12 @@ def _example() -> tuple[Any, ...]:
 
 def _rewrite_archive(source: Path, target: Path) -> None:
     """The same archive without what differs from run to run: debug files (which hold paths of this
-    machine), dates, an id made of them. Entries stay uncompressed and aligned."""
-    with ZipFile(source) as old, target.open("wb") as file, ZipFile(file, "w", ZIP_STORED) as new:
+    machine), dates, an id made of them."""
+    with ZipFile(source) as old, target.open("wb") as file, ZipFile(file, "w") as new:
         for entry in old.infolist():
             if entry.filename.endswith(".debug_pkl"):
                 continue
             data = old.read(entry)
             if entry.filename.endswith("serialization_id"):
                 data = b"0" * len(data)
-            copy = ZipInfo(entry.filename)  # dated 1980
-            start = file.tell() + _LOCAL_HEADER_BYTES + len(entry.filename.encode()) + 4
-            fill = -start % _ALIGNMENT
-            copy.extra = struct.pack("<2sH", b"FB", fill) + b"Z" * fill  # as torch pads its own
-            new.writestr(copy, data)
+            write_entry(new, file, entry.filename, data)

@@ -79,16 +79,16 @@ class OnnxBackend(Backend):
             )
         except Exception as error:  # the runtime's own exception classes have no common base but this
             raise BackendError(f"the blob is no ONNX model: {_useful(error)}") from None
-        return OnnxModel(session, path.stat().st_size)
+        return OnnxModel(session, path.stat().st_size, shares_device=device.kind == "CPU")
 
 
 class OnnxModel(Model):
-    """A session of ONNX Runtime."""
+    """A session of ONNX Runtime, which several threads may use at once: each computes with the runtime's."""
 
     mapped_bytes = 0
 
-    def __init__(self, session: Any, size: int) -> None:
-        self._session = session
+    def __init__(self, session: Any, size: int, shares_device: bool) -> None:
+        self._session, self.shares_device = session, shares_device
         inputs, outputs = map(_infos, (session.get_inputs(), session.get_outputs()))
         require_dtypes(inputs, outputs)
         self.inputs = tuple(info.name for info in inputs)

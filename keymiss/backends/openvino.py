@@ -1,6 +1,12 @@
 """OPENVINO: ONNX models and OpenVINO's own (IR), run by OpenVINO.
 
-A model of OpenVINO is two files, model.xml and model.bin; the blob is a zip of them.
+A model of OpenVINO is two files, model.xml and model.bin; the blob is a zip of them. It may say in which
+precision it is to be computed: `set_rt_info("bf16", [RUNTIME_OPTIONS, PRECISION_HINT])` of openvino.Model.
+
+Requests
+1. A request serves one call at a time; those that idle are kept, so that each of several callers finds one.
+2. A pass alone has all threads. Passes that share the device give more with one thread each: the model is
+   compiled a second time for them, when that is first wanted.
 """
 
 from __future__ import annotations
@@ -8,7 +14,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -29,6 +39,11 @@ from keymiss.backends.base import (
 from keymiss.backends.onnx_file import check_onnx
 from keymiss.errors import BackendError, ModelError
 
+RUNTIME_OPTIONS = "runtime_options"  # where in a model's own information options for running it are
+PRECISION_HINT = "INFERENCE_PRECISION_HINT"
+
+_PRECISIONS = ("f32", "f16", "bf16")
+
 _ZIP = b"PK\x03\x04"
 _MAX_XML_BYTES = 64 << 20
 # Types by OpenVINO's names. It has strings too, but frees them wrongly (2026.4).
@@ -44,6 +59,8 @@ _DTYPES = {
     "i32": np.dtype("int32"),
     "i64": np.dtype("int64"),
 }
+# Of a model's file. A second copy of larger ones costs more than it gains: one pass keeps all threads busy.
+_COMPILED_TWICE_BYTES = 200 << 20
 # What says in OpenVINO's messages where in its source it was.
 _PLACE = re.compile(r"^(Exception from .*|Check '.*' failed at \S+:\d+:?)$", re.MULTILINE)
 
@@ -78,11 +95,16 @@ class OpenVinoBackend(Backend):
         with path.open("rb") as file:
             is_zip = file.read(len(_ZIP)) == _ZIP
         model, weights = self._read_ir(path) if is_zip else (self._read_onnx(path), None)
+        target, options = self._target(device), self._options(device) | _own_options(model)
         try:
-            compiled = self._core.compile_model(model, self._target(device), self._options(device))
+            compiled = self._core.compile_model(model, target, options)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot run the model: {_useful(error)}") from None
-        return OpenVinoModel(compiled, path.stat().st_size, weights)
+        size, again = path.stat().st_size, None
+        if device.kind == "CPU" and self._threads > 1 and size <= _COMPILED_TWICE_BYTES:
+            streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self._threads}
+            again = partial(self._core.compile_model, model, target, options | streams)
+        return OpenVinoModel(compiled, again, self._threads, size, weights)
 
     def _read_onnx(self, path: Path) -> Any:
         check_onnx(path)
@@ -124,29 +146,78 @@ class OpenVinoBackend(Backend):
 
 
 class OpenVinoModel(Model):
-    """A compiled model and its one request."""
+    """A compiled model. `compile_shared` compiles it for passes that share the device."""
 
     mapped_bytes = 0  # of a zip the weights are mapped, and the first pass copies most in an order of its own
 
-    def __init__(self, compiled: Any, size: int, weights: Array | None) -> None:
+    def __init__(
+        self,
+        compiled: Any,
+        compile_shared: Callable[[], Any] | None,
+        threads: int,
+        size: int,
+        weights: Array | None,
+    ) -> None:
         self._infos = [_info(port, "input", n) for n, port in enumerate(compiled.inputs)]
         results = [_info(port, "output", n) for n, port in enumerate(compiled.outputs)]
         require_dtypes(self._infos, results)
-        self._request = compiled.create_infer_request()
+        self._alone = self._shared = _Requests(compiled)
+        self._compile_shared, self._threads = compile_shared, threads
+        self._thread = threading.local()  # .shares: its passes do not have all threads
+        self._lock = threading.Lock()
+        self.shares_device = compile_shared is not None
         self.inputs = tuple(info.name for info in self._infos)
         self.outputs = tuple(info.name for info in results)
         self._weights = weights  # the compiled model points into them
         self.weight_bytes = size
 
+    def take_threads(self, threads: int) -> None:
+        self._thread.shares = threads < self._threads
+
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         check_inputs(self._infos, tensors)
         # NumPy has two types of integers of 64 bits, equal to each other; OpenVINO knows one of them.
         given = [tensor.view(info.dtype) for info, tensor in zip(self._infos, tensors, strict=True)]
-        try:
-            results = self._request.infer(given, share_inputs=True)
-        except RuntimeError as error:
-            raise ModelError(f"the model failed: {_useful(error)}") from None
+        requests = self._shared_requests() if getattr(self._thread, "shares", False) else self._alone
+        with requests.take() as request:
+            try:
+                results = request.infer(given, share_inputs=True)
+            except RuntimeError as error:
+                raise ModelError(f"the model failed: {_useful(error)}") from None
         return [results[n] for n in range(len(self.outputs))]
+
+    def _shared_requests(self) -> _Requests:
+        """Of the second compilation, which is begun when it is first asked for and takes a second; until then
+        passes take turns."""
+        with self._lock:
+            compile_shared, self._compile_shared = self._compile_shared, None
+        if compile_shared is not None:
+            threading.Thread(target=self._share, args=[compile_shared], name="compile", daemon=True).start()
+        return self._shared
+
+    def _share(self, compile_shared: Callable[[], Any]) -> None:
+        with suppress(RuntimeError):  # then they go on taking turns
+            self._shared = _Requests(compile_shared())
+
+
+class _Requests:
+    """Requests of a compiled model: as many as callers ever were in it at once."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: deque[Any] = deque()
+
+    @contextmanager
+    def take(self) -> Iterator[Any]:
+        """A request, for one call."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            yield request
+        finally:
+            self._idle.append(request)
 
 
 def _entries(archive: ZipFile) -> tuple[ZipInfo, ZipInfo]:
@@ -163,6 +234,20 @@ def _entries(archive: ZipFile) -> tuple[ZipInfo, ZipInfo]:
     if weights.compress_type != ZIP_STORED:
         raise ValueError("the .bin is compressed: store it as it is (zip -0)")
     return xml, weights
+
+
+def _own_options(model: Any) -> dict[str, Any]:
+    """What the model says of how it is to be run: its precision. BackendError where there is none such."""
+    place = [RUNTIME_OPTIONS, PRECISION_HINT]
+    if not model.has_rt_info(place):
+        return {}
+    told = model.get_rt_info(place)
+    precision = str(getattr(told, "value", told))
+    if precision not in _PRECISIONS:
+        raise BackendError(
+            f"the model asks for {PRECISION_HINT} {precision!r}: {', '.join(_PRECISIONS)} is known here"
+        )
+    return {PRECISION_HINT: precision}
 
 
 def _is_known(name: str) -> bool:

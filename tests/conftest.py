@@ -16,8 +16,8 @@ but not a new models worker, which would import torch again.
 
 The unit that pytest-xdist hands out is a file on one kind of server; files with a slow test go first.
 
-`KEYMISS_SERVERS=redis` narrows the servers, `KEYMISS_SO` names the module, and
-`KEYMISS_TEST_PORTS=25000-25999` the ports.
+`KEYMISS_SERVERS=redis` narrows the servers, `KEYMISS_SO` names the module, `KEYMISS_TEST_PORTS=25000-25999`
+the ports; `KEYMISS_TEST_SETTINGS=keymiss.functions-processes=2` gives all servers a setting.
 """
 
 from __future__ import annotations

@@ -83,11 +83,14 @@ def load(blob: bytes, names: Mapping[str, Any], script_globals: dict[str, Any]) 
 
     GearsError where it cannot be made again here, such as for a module that is missing.
     """
+    its_builtins = script_globals.get("__builtins__", builtins)
     try:
         with active(environment_of(script_globals)):
             return _Unpickler(io.BytesIO(blob), names, script_globals).load()
     except Exception as error:
         raise GearsError(f"a function could not be loaded: {type(error).__name__}: {error}") from error
+    finally:
+        script_globals["__builtins__"] = its_builtins  # cloudpickle has put Python's own there
 
 
 def environment_of(script_globals: dict[str, Any]) -> Environment | None:

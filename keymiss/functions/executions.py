@@ -10,6 +10,7 @@ from __future__ import annotations
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from time import monotonic
@@ -128,12 +129,16 @@ def result_reply(result: Any) -> bytes:
 
 
 class Executions:
-    """The executions of this shard. Finished ones are kept in the order they ended, up to MaxExecutions."""
+    """The executions of this shard. Finished ones are kept in the order they ended, up to MaxExecutions.
+
+    For every thread: an execution ends in the thread that ran its last step.
+    """
 
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._numbers = count(1)
-        self._kept: OrderedDict[str, Execution] = OrderedDict()
+        self._running: dict[str, Execution] = {}
+        self._ended: OrderedDict[str, Execution] = OrderedDict()
 
     def next_id(self) -> str:
         """An id no other execution or registration has: the shard's, and a number."""
@@ -148,25 +153,34 @@ class Executions:
 
     def get(self, execution_id: str) -> Execution | None:
         """An execution that is kept; those of registrations are looked for where they are kept."""
-        return self._kept.get(execution_id) or self._gears.registrations.execution(execution_id)
+        return (
+            self._running.get(execution_id)
+            or self._ended.get(execution_id)
+            or self._gears.registrations.execution(execution_id)
+        )
 
     def __iter__(self) -> Iterator[Execution]:
-        yield from list(self._kept.values())
+        yield from list(self._ended.values())
+        yield from list(self._running.values())
         yield from self._gears.registrations.executions()
 
-    def add(self, execution: Execution) -> None:
-        self._kept[execution.id] = execution
-        for old in list(self._kept.values()):
-            if len(self._kept) <= max(1, self._gears.config.max_executions):
-                break
-            if not old.running:
-                self._kept.pop(old.id, None)
+    def _keep(self, execution: Execution) -> None:
+        """From its start; its end is noted before anybody is told of it."""
+        self._running[execution.id] = execution
+        execution.waiters.insert(0, self._note_end)
+
+    def _note_end(self, execution: Execution) -> None:
+        self._ended[execution.id] = execution
+        self._running.pop(execution.id, None)
+        while len(self._ended) > max(1, self._gears.config.max_executions):
+            with suppress(KeyError):  # another thread was first
+                self._ended.popitem(last=False)
 
     def drop(self, execution: Execution) -> None:
         """Forget an execution, stopping it first where it runs."""
         execution.cancel()
         self._gears.spread.drop(execution.id)
-        if self._kept.pop(execution.id, None) is None:
+        if self._ended.pop(execution.id, None) is None:
             self._gears.registrations.drop_execution(execution.id)
 
     def start(
@@ -185,7 +199,7 @@ class Executions:
         context.execution = execution
         self._gears.shard.on_loop(context.add_running, execution)
         if keep:
-            self.add(execution)
+            self._keep(execution)
         if mode == "async" and self._gears.shard.is_cluster:
             self._limit(execution)
             self._gears.spread.start(execution, source)

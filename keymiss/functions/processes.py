@@ -7,7 +7,7 @@
 3. What functions there ask of the server is passed on, as asked by the execution's own job; an atomic block
    too, which waits its turn with those of this process.
 4. A process that ends, or hangs, takes its stages with it: they end with an error, and the next stage starts
-   another process.
+   another process. One too many, since there are to be fewer, ends when it has no stage.
 5. All of it is the loop's thread's, but `read`, which is a pipeline's.
 """
 
@@ -189,6 +189,13 @@ class Processes:
         """SETTING."""
         for process in self._processes:
             process.send(*setting)
+        self.end_spare()
+
+    def end_spare(self) -> None:
+        """End those that have nothing to do and are more than there are to be."""
+        for process in [process for process in self._processes if not process.stages]:
+            if len(self._processes) > self.wanted:
+                process.end()
 
     def left(self, process: _Process) -> None:
         if process in self._processes:
@@ -250,10 +257,15 @@ class _Process:
         self.send(b"CANCEL", stage.number)
         self._remove(stage)
 
+    def end(self) -> None:
+        """It is not needed any more."""
+        self._end("it was not needed any more")
+
     def _remove(self, stage: _Stage) -> None:
         self.stages.pop(stage.number, None)
         if stage.context.atomic:
             self._end_section(stage)
+        self._processes.end_spare()
 
     def _on_records(self, frame: Frame) -> None:
         stage = self.stages.get(number(frame[1]))
@@ -378,6 +390,7 @@ class _Process:
         self._shard.loop.call_later(min(WATCH_S, hang_ms / 4000), self._watch)
 
     def _end(self, why: str) -> None:
+        self._processes.left(self)  # the next stage goes to another one
         self._why = why
         self._channel.end(None)
 

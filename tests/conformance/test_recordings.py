@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ REPLY_DEADLINE_S = 60.0  # the first model of a machine at work takes longer tha
 
 CASES = cases(ONE_SERVER)
 CLUSTER_CASES = cases(CLUSTER)
+# Those that move records most, and only some of them: it is the same code that answers the others.
+CASES_BESIDE = cases(["rg_operations"])[::3]
 
 needs_recordings = pytest.mark.skipif(replay() is None, reason="no shared folder beside the repository")
 
@@ -23,6 +26,18 @@ needs_recordings = pytest.mark.skipif(replay() is None, reason="no shared folder
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
 def test_replies_are_those_recorded_on_the_original(server: Server, case: Case) -> None:
     _replay(case, server)
+
+
+@pytest.fixture(scope="module")
+def beside(make_shared_server: Callable[..., Server]) -> Server:
+    """A server whose executions run in processes beside its worker."""
+    return make_shared_server(settings={"keymiss.functions-processes": 2})
+
+
+@needs_recordings
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES_BESIDE])
+def test_replies_from_processes_beside_the_worker_are_those_recorded(beside: Server, case: Case) -> None:
+    _replay(case, beside)
 
 
 @needs_recordings

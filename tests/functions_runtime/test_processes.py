@@ -6,7 +6,7 @@ import concurrent.futures
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import monotonic
 
 import psutil
@@ -22,11 +22,10 @@ WHERE = "__import__('os').getpid()"
 
 
 @pytest.fixture
-def beside(server: Server, client: redis.Redis) -> Iterator[Server]:
+def beside(server: Server, client: redis.Redis) -> Server:
     """The server that tests share, with two processes beside its worker."""
     client.config_set("keymiss.functions-processes", 2)
-    yield server
-    client.config_set("keymiss.functions-processes", 1)
+    return server
 
 
 def run(client: redis.Redis, script: str) -> tuple[list[bytes], list[bytes]]:
@@ -44,10 +43,11 @@ def processes_of(server: Server) -> set[int]:
     return found
 
 
-def test_by_default_all_runs_in_the_worker(server: Server, client: redis.Redis) -> None:
+def test_without_others_all_runs_in_the_worker(server: Server, client: redis.Redis) -> None:
+    client.config_set("keymiss.functions-processes", 1)  # the default
     results, _ = run(client, f"GB('PythonReader').map(lambda r: {WHERE}).run(lambda: (yield 1))")
     assert results == [str(server.worker_pid("functions")).encode()]
-    assert processes_of(server) == set()
+    wait_until(lambda: processes_of(server) == set(), 10.0, "none runs, of those that earlier tests had")
 
 
 def test_two_executions_run_in_two_processes(beside: Server, client: redis.Redis) -> None:
@@ -207,21 +207,26 @@ def test_processes_end_with_their_worker(make_server: Callable[..., Server]) -> 
     wait_until(lambda: not psutil.pid_exists(process), 10.0, "the process has ended")
 
 
-def test_a_cluster_runs_the_first_steps_beside_each_worker(cluster: Cluster) -> None:
+def set_everywhere(cluster: Cluster, processes: object) -> object:
+    """Returns what it was."""
     for master in cluster.masters:
         with contextlib.closing(master.client()) as client:
-            client.config_set("keymiss.functions-processes", 2)
+            (before,) = client.config_get("keymiss.functions-processes").values()
+            client.config_set("keymiss.functions-processes", processes)
+    return before
+
+
+def test_a_cluster_runs_the_first_steps_beside_each_worker(cluster: Cluster) -> None:
+    before = set_everywhere(cluster, 2)
     try:
         with contextlib.closing(cluster.masters[0].client()) as client:
             pids, errors = run(client, f"GB('PythonReader').map(lambda r: {WHERE}).run(lambda: (yield 1))")
             counted, _ = run(
                 client, "GB('PythonReader').countby(lambda r: r % 3).run(lambda: iter(range(9)))"
             )
-    finally:
+        assert errors == []
         for master in cluster.masters:
-            with contextlib.closing(master.client()) as client:
-                client.config_set("keymiss.functions-processes", 1)
-    assert errors == []
-    for master in cluster.masters:
-        assert processes_of(master) & {int(pid) for pid in pids}
-    assert len(counted) == 3
+            assert processes_of(master) & {int(pid) for pid in pids}
+        assert len(counted) == 3
+    finally:
+        set_everywhere(cluster, before)

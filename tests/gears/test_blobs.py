@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import pytest
@@ -42,6 +43,13 @@ def test_names_of_scripts_are_those_of_the_worker_that_loads() -> None:
     original = script("def f(): return execute('GET', 'k')", here)
     blob = blobs.dump(original["f"], here, original)
     assert blobs.load(blob, there, {})() == "there"
+
+
+def test_what_loaded_functions_define_has_the_builtins_of_their_session() -> None:
+    """By these a session imports what it requires."""
+    original = script("def f():\n    def g(): return told()\n    return g()", {})
+    there: dict[str, Any] = {"__builtins__": {**vars(builtins), "told": lambda: "there"}}
+    assert blobs.load(blobs.dump(original["f"], {}, original), {}, there)() == "there"
 
 
 def test_a_name_that_this_worker_does_not_have_is_an_error() -> None:

@@ -39,6 +39,14 @@ def available_kinds() -> list[str]:
     return [kind for kind, binary in KINDS.items() if shutil.which(binary)]
 
 
+def settings_for_all() -> dict[str, object]:
+    """`KEYMISS_TEST_SETTINGS=name=value,name=value`, for every server with the module that is not told
+    otherwise.
+    """
+    told = os.environ.get("KEYMISS_TEST_SETTINGS", "")
+    return dict(setting.strip().split("=", 1) for setting in told.split(",") if setting.strip())
+
+
 def new_client(port: int, **options: Any) -> redis.Redis:
     """A RESP2 client that gives up after `CLIENT_TIMEOUT_S` and never repeats a command by itself."""
     settings: dict[str, Any] = {
@@ -103,7 +111,7 @@ class Server:
         }
         if self.module is not None:
             python = sanitized.worker_python(self.folder) if sanitized.wanted() else sys.executable
-            lines |= {"loadmodule": self.module, "keymiss.python": python}
+            lines |= {"loadmodule": self.module, "keymiss.python": python, **settings_for_all()}
         return lines | dict(self.settings)
 
     def start(self) -> Server:

@@ -10,12 +10,14 @@ from rich.console import Console
 from keymiss.cli.options import folder_option, port_option, where
 
 from . import ai, gears, miss, overhead, qa
+from .peers.servers import PEERS, Peer
 from .progress import progress
 from .question import deployed_question
 from .report import Report
 
 ROUNDS, SECONDS = 7, 2.0
 MANY_ROWS_SECONDS = 1.25  # of benchmarks with so many rows that each has to be shorter
+WIDTH = 120  # of a table that is written to a file
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
 
 _server = click.option(
@@ -41,6 +43,11 @@ _questions = click.option(
 )
 _backend = click.option("--backend", help="As of `keymiss model store`.")
 _precision = click.option("--precision", help="As of `keymiss model store`.")
+
+_peers = click.option(
+    "--peers",
+    help=f"all, none, or names with commas between: {', '.join(PEERS)}.  [default: all; with --quick none]",
+)
 
 
 @click.group()
@@ -110,6 +117,7 @@ def gears_command(server: str | None, quick: bool, out: Path | None) -> None:
 @_questions
 @_backend
 @_precision
+@_peers
 def qa_command(
     server: str | None,
     quick: bool,
@@ -118,12 +126,29 @@ def qa_command(
     files: tuple[Path, ...],
     backend: str | None,
     precision: str | None,
+    peers: str | None,
 ) -> None:
     """Questions a second that a deployed model answers: 1 to 64 clients, texts of mixed length, beside the
     original method."""
     with progress() as shown:
-        report = qa.measure(server, *_effort(quick), shown, files, _model(backend, precision))
+        report = qa.measure(
+            server,
+            *_effort(quick, MANY_ROWS_SECONDS),
+            shown,
+            files,
+            _model(backend, precision),
+            _chosen(peers, quick),
+        )
     _finish(report, out, as_json)
+
+
+def _chosen(peers: str | None, quick: bool) -> list[Peer]:
+    """The peers that are told. UsageError where there is none of that name."""
+    told = peers or ("none" if quick else "all")
+    names = {"all": list(PEERS), "none": []}.get(told, told.split(","))
+    if unknown := set(names) - set(PEERS):
+        raise click.UsageError(f"--peers {', '.join(unknown)}: known are {', '.join(PEERS)}, all and none")
+    return [PEERS[name] for name in names]
 
 
 def _model(backend: str | None, precision: str | None) -> list[str]:
@@ -133,7 +158,8 @@ def _model(backend: str | None, precision: str | None) -> list[str]:
 
 
 def _effort(quick: bool, seconds: float = SECONDS) -> tuple[int, float]:
-    return (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
+    return (WIDTH = 120  # of a table that is written to a file
+QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
 
 
 def _finish(report: Report, out: Path | None, as_json: bool = False) -> None:
@@ -142,6 +168,8 @@ def _finish(report: Report, out: Path | None, as_json: bool = False) -> None:
         click.echo(report.to_json())
         return
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
     report.show(console)
     for path in written:
         console.print(f"written: {path}")

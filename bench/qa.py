@@ -22,16 +22,18 @@ from keymiss.qa.metric import score
 from . import workload
 from .answered import Answered, Asking
 from .answering import ORIGINAL, Called, answering
+from .beside import KEYMISS, MANY, THE_ORIGINAL, Beside, Samples, measure_beside, measurements
 from .deployment import deployed
 from .generator import generating
 from .load import Key
+from .peers.environments import PeerUnavailable
+from .peers.servers import Peer
 from .progress import Progress
 from .report import Promise, Report, conditions_of
 from .rounds import interleave, median_ratio
 from .servers import find_server
 
 CLIENTS = (1, 4, 8, 16, 32, 64)
-MANY = 16
 QUESTIONS, QUICK_QUESTIONS = 240, 96
 FULL_SECONDS = 1.0  # a run is a quick one below this
 
@@ -39,12 +41,8 @@ SPEEDUP_AT_LEAST = 4.0
 F1_WITHIN = 0.5  # of a hundred
 OVER_DIRECT_BELOW_MS = 0.3
 
-KEYMISS = "Keymiss"
-THE_ORIGINAL = "original method"
 ALONE = "its model alone"  # the forward pass, without a server
 COLUMNS = ["who answers", "clients", "questions/s", "of original", "p50 ms", "p95 ms", "p99 ms", "F1"]
-
-Samples = Mapping[Key, Sequence[Answered]]
 
 
 def measure(
@@ -54,8 +52,10 @@ def measure(
     progress: Progress,
     files: Sequence[Path] = (),
     model: Sequence[str] = (),
+    peers: Sequence[Peer] = (),
 ) -> Report:
-    """`files` hold the questions, in SQuAD's format; `model` are options of `keymiss model store`."""
+    """`files` hold the questions, in SQuAD's format; `model` are options of `keymiss model store`; each of
+    `peers` is measured beside Keymiss after that."""
     items = workload.items(files, QUESTIONS if seconds >= FULL_SECONDS else QUICK_QUESTIONS)
     threads = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
@@ -85,15 +85,30 @@ def measure(
         variants[Key(ALONE, 1)] = partial(direct.forward, Asking(seconds))
         for clients in (1, MANY):
             variants[Key(THE_ORIGINAL, clients)] = partial(original.ask, Asking(seconds, clients))
-        progress.expect(len(variants) * rounds)
+        progress.expect(len(variants) * rounds + len(peers) * measurements(rounds))
         samples = interleave(variants, rounds, progress)
         conditions = conditions_of(deployment.client, MANY, rounds)
+        asks = partial(generator.ask, target), original.ask
+        beside: list[Beside] = []
+        for peer in peers:
+            try:
+                beside.append(
+                    measure_beside(peer, items, threads, generator, *asks, rounds, seconds, progress)
+                )
+            except PeerUnavailable as error:
+                progress.say(f"{peer.what} is left out: {error}")
+                conditions[f"without {peer.what}"] = str(error)
     conditions |= {"clients": "as shown, each asks as soon as it is answered", "answers": "never cached"}
     conditions |= {"questions": f"{len(items)} different ones", "model": f"{stored.tag} by {stored.backend}"}
     conditions |= {"threads of a forward pass": str(threads)}
     conditions |= {"allocator of models": "jemalloc" if find_jemalloc() else "the system's"}
     conditions["load generator"] = f"{100 * _generator_share(samples):.1f} % of the processors"
-    return _report(items, samples, answers, conditions)
+    report = _report(items, samples, answers, conditions)
+    for one in beside:
+        _add_peer(report, one, items)
+    if beside:
+        _add_half(report, f"{KEYMISS}, half load", [one.half[KEYMISS] for one in beside])
+    return report
 
 
 def _report(
@@ -105,10 +120,8 @@ def _report(
     golds = [item.golds for item in items]
     f1 = {name: score(given, golds)[1] for name, given in answers.items()}
     report = Report("qa", "Questions answered by a deployed model", COLUMNS, conditions)
-    for key, runs in samples.items():
-        latencies = [median(run.latency_ms(percent) for run in runs) for percent in (50, 95, 99)]
-        rate = median(run.rate for run in runs)
-        report.add(key.name, key.clients, rate, _of_original(samples, key), *latencies, f1.get(key.name))
+    for key in samples:
+        _add_row(report, key, samples, f1.get(key.name))
     speedup = _of_original(samples, Key(KEYMISS, MANY))
     f1_delta = f1[KEYMISS] - f1[THE_ORIGINAL]
     pairs = zip(samples[Key(KEYMISS, 1)], samples[Key(ALONE, 1)], strict=True)
@@ -132,6 +145,40 @@ def _report(
         ),
     ]
     return report
+
+
+def _add_peer(report: Report, beside: Beside, items: Sequence[workload.Item]) -> None:
+    """Its rows, and how Keymiss did beside it."""
+    name = beside.peer.what
+    f1 = score(beside.answers, [item.golds for item in items])[1]
+    for key in beside.rows:
+        _add_row(report, key, beside.closed, f1)
+    _add_half(report, f"{name}, half load", [beside.half[name]])
+    ratio = median_ratio(*([run.rate for run in beside.closed[Key(who, MANY)]] for who in (KEYMISS, name)))
+    p99_ms, theirs_ms = (beside.half[who].latency_ms(99) for who in (KEYMISS, name))
+    report.figures |= {
+        f"questions_of_{beside.peer.name}_at_{MANY}_clients": ratio,
+        f"p99_of_{beside.peer.name}_at_half_load": p99_ms / theirs_ms,
+    }
+    report.promises += [
+        Promise(f"{MANY} clients get more answers than of {name}, times", ratio, ratio > 1),
+        Promise(
+            f"at half of its own most the p99 is below that of {name}, share",
+            p99_ms / theirs_ms,
+            p99_ms < theirs_ms,
+        ),
+    ]
+
+
+def _add_half(report: Report, name: str, runs: Sequence[Answered]) -> None:
+    latencies = [median(run.latency_ms(percent) for run in runs) for percent in (50, 95, 99)]
+    report.add(name, None, median(run.rate for run in runs), None, *latencies, None)
+
+
+def _add_row(report: Report, key: Key, samples: Samples, f1: float | None) -> None:
+    runs = samples[key]
+    latencies = [median(run.latency_ms(percent) for run in runs) for percent in (50, 95, 99)]
+    report.add(*key, median(run.rate for run in runs), _of_original(samples, key), *latencies, f1)
 
 
 def _of_original(samples: Samples, key: Key) -> float:

@@ -39,7 +39,7 @@ def running_cluster(binary: str, shards: int, timeout_s: float = 60.0) -> Iterat
         layout = Layout(
             folder=Path(folder),
             server=binary,
-            port=_free_ports(2 * shards),
+            port=free_ports(2 * shards)[0],
             shards=shards,
             module=str(keymiss.module_path()),
             shared_models=False,  # none is asked for
@@ -51,23 +51,21 @@ def running_cluster(binary: str, shards: int, timeout_s: float = 60.0) -> Iterat
         yield [stack.enter_context(contextlib.closing(client)) for client in clients]
 
 
-def _free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody listens on."""
+def free_ports(count: int) -> range:
+    """So many ports in a row that nobody listens on."""
     while True:
         with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            first = int(stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
             with contextlib.suppress(OSError, OverflowError):
                 for port in range(first + 1, first + count):
                     stack.enter_context(socket.create_server(("127.0.0.1", port)))
-                return int(first)
+                return range(first, first + count)
 
 
 @contextlib.contextmanager
 def running(binary: str, module: bool, settings: Mapping[str, object] | None = None) -> Iterator[redis.Redis]:
     """A client of a new server, with the module or plain, that keeps nothing and is gone at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     lines: dict[str, object] = {"port": port, "bind": "127.0.0.1", "save": '""', "appendonly": "no"}
     if module:
         lines |= {"loadmodule": keymiss.module_path(), "keymiss.python": sys.executable}

@@ -158,8 +158,7 @@ def _model(backend: str | None, precision: str | None) -> list[str]:
 
 
 def _effort(quick: bool, seconds: float = SECONDS) -> tuple[int, float]:
-    return (WIDTH = 120  # of a table that is written to a file
-QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
+    return (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
 
 
 def _finish(report: Report, out: Path | None, as_json: bool = False) -> None:

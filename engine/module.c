@@ -11,6 +11,7 @@
 #include "hooks.h"
 #include "info.h"
 #include "jobs.h"
+#include "kept.h"
 #include "memory.h"
 #include "peers.h"
 #include "registrations.h"
@@ -115,9 +116,9 @@ static int create_commands(RedisModuleCtx *ctx) {
 }
 
 /* Parts that can be refused by the server, each with its line in the log. */
-static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, ai_options_init, create_commands,    ai_init,
-                                                    aliases_init,  role_init,       registrations_init, events_init,
-                                                    hooks_init,     peers_init,      rg_init};
+static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, ai_options_init, create_commands, ai_init,
+                                                    aliases_init,  role_init,       kept_init,       registrations_init,
+                                                    events_init,   hooks_init,      peers_init,      rg_init};
 
 static void use_server_memory(void) {
     memory.alloc = RedisModule_Alloc;

@@ -37,7 +37,7 @@ static bool accept(void *arg, const frame *f) {
         const char *verb;
         size_t job_at; /* which element names the job; 0: frames that never wait */
     } verbs[] = {{"CALL", 2}, {"DONE", 1}, {"RUN", 2}, {"MODEL", 2}, {"BEGIN", 2}, {"END", 1},
-                 {"HOOK", 0}, {"UNHOOK", 0}, {"SEND", 0}, {"READY", 0}, {"PONG", 0}, {"LOG", 0}, {"INFO", 0}};
+                 {"HOOK", 0}, {"UNHOOK", 0}, {"SEND", 0}, {"KEEP", 0}, {"READY", 0}, {"PONG", 0}, {"LOG", 0}, {"INFO", 0}};
     const wait *w = arg;
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         if (!slice_is(f->parts[0], verbs[i].verb)) continue;

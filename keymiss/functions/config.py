@@ -1,9 +1,12 @@
 """RG.CONFIGGET and RG.CONFIGSET: a few numbers that executions obey, and a dictionary for scripts.
 
-Names are case-sensitive, as they always were. What is set lasts until the worker ends.
+Names are case-sensitive, as they always were. What is set lasts until the server ends: the module keeps it
+for the next worker.
 """
 
 from __future__ import annotations
+
+import json
 
 from keymiss.functions.shard import Shard
 
@@ -17,6 +20,7 @@ _CHANGEABLE = {
 }
 _IN_DICTIONARY = ("PythonAttemptTraceback",)  # always answered as if it were only kept for scripts
 _SAVED = "+OK - value was saved in extra config dictionary"
+MAX_KEPT_BYTES = 1 << 20  # of all that is set; the module takes twice that
 
 
 class Config:
@@ -67,15 +71,28 @@ class Config:
         """Change a value; the status text, or an error as text that starts with a minus."""
         if name in self._fixed():
             return f"-(error) Config value {name} not modifiable at runtime"
-        if name not in self._numbers:
-            self._shard.config[name] = value
-            return _SAVED
-        try:
-            self._numbers[name] = int(value)
-            self._apply()
-        except ValueError:
-            return f"-(error) Failed parsing value {value!r} of {name}: a number is expected"
-        return _SAVED if name in _IN_DICTIONARY else "+OK"
+        numbers, texts = dict(self._numbers), dict(self._shard.config)
+        if name in numbers:
+            try:
+                numbers[name] = int(value)
+            except ValueError:
+                return f"-(error) Failed parsing value {value!r} of {name}: a number is expected"
+        else:
+            texts[name] = value
+        kept = json.dumps([numbers, texts], ensure_ascii=False).encode()
+        if len(kept) > MAX_KEPT_BYTES:
+            return f"-(error) {name} was not set: all that is set may have {MAX_KEPT_BYTES} bytes"
+        self._numbers, self._shard.config = numbers, texts
+        self._apply()
+        self._shard.channel.send(b"KEEP", kept)
+        return "+OK" if name in numbers and name not in _IN_DICTIONARY else _SAVED
+
+    def restore(self, kept: bytes) -> None:
+        """What the last worker had the module keep. ValueError where it is nothing that `set` gave."""
+        numbers, texts = json.loads(kept)
+        self._numbers |= {name: int(numbers[name]) for name in self._numbers if name in numbers}
+        self._shard.config = {str(name): str(value) for name, value in texts.items()}
+        self._apply()
 
     def _fixed(self) -> dict[str, int | str | list[str]]:
         return {

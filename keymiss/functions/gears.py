@@ -7,6 +7,7 @@ gets.
     UNREGISTRATION               forget(id)
     PEER                         receive(node, payload)
     SETTING                      changed(frame)
+    KEPT                         configure(blob)
 
 All on the loop's thread.
 """
@@ -56,6 +57,7 @@ class Gears:
         self.fire = self.registrations.fire
         self.receive = self.peers.receive
         self.changed = self.processes.changed
+        self.configure = self.config.restore
 
     def restore(self, name: str, blob: bytes) -> None:
         """REGISTRATION: a registration that the server has, or a record of requirements."""

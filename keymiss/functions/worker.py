@@ -36,6 +36,7 @@ class Services(Protocol):
     def forget(self, registration: str) -> object: ...  # UNREGISTRATION
     def receive(self, node: str, payload: bytes) -> object: ...  # PEER
     def changed(self, setting: Frame) -> object: ...  # SETTING
+    def configure(self, kept: bytes) -> object: ...  # KEPT
 
 
 class Worker(Serving):
@@ -50,6 +51,7 @@ class Worker(Serving):
             b"REGISTRATION": self._on_registration,
             b"UNREGISTRATION": lambda frame: self._alone(self._services.forget, frame[1].decode()),
             b"PEER": self._on_peer,
+            b"KEPT": lambda frame: self._alone(self._services.configure, frame[1]),
         }
         super().__init__(sock, loop, os.getpid(), verbs)
         self.shard.limits = self.limits

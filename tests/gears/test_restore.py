@@ -48,6 +48,33 @@ def test_on_registered_runs_again_in_the_next_worker(fresh_server: Server) -> No
         wait_until(lambda: client.get("registered") == b"2", 10.0, "it has run again")
 
 
+def test_what_was_configured_is_so_in_the_next_worker(client: redis.Redis, server: Server) -> None:
+    """Before anything runs there."""
+    register(
+        client, "seen = configGet('zz_own')\nGB('CommandReader').map(lambda x: seen).register(trigger='t')"
+    )
+    before = client.execute_command("RG.CONFIGGET", "MaxExecutions")
+    client.execute_command("RG.CONFIGSET", "MaxExecutions", 7, "zz_own", "gr\u00fcn", "zz_other", "text")
+    (refusal,) = client.execute_command("RG.CONFIGSET", "zz_other", "x" * (1 << 20))
+    assert "zz_other was not set" in str(refusal)
+    register(
+        client,
+        "def note(): execute('SET', 'at', configGet('zz_own'))\n"
+        "GB('CommandReader').register(trigger='t', onRegistered=note)",
+    )
+    client.delete("at")
+    for _ in range(2):  # what came back is kept for the one after, too
+        worker = server.wait_for_worker("functions")
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for_worker("functions", other_than=worker)
+        told = client.execute_command("RG.CONFIGGET", "MaxExecutions", "zz_own", "zz_other")
+        assert told == [7, "gr\u00fcn".encode(), b"text"]
+    wait_until(
+        lambda: client.get("at") == "gr\u00fcn".encode(), 10.0, "a function that was restored has seen it"
+    )
+    client.execute_command("RG.CONFIGSET", "MaxExecutions", *before)
+
+
 def test_an_id_is_not_given_twice_after_a_restart(fresh_server: Server) -> None:
     with fresh_server.client() as client:
         register(client, answering_misses("a"))

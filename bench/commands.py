@@ -9,7 +9,7 @@ from rich.console import Console
 
 from keymiss.cli.options import folder_option, port_option, where
 
-from . import ai, gears, miss, overhead, qa
+from . import ai, client_sweep, gears, gpu, miss, overhead, qa, redis_benchmark
 from .peers.servers import PEERS, Peer
 from .progress import progress
 from .question import deployed_question
@@ -17,6 +17,7 @@ from .report import Report
 
 ROUNDS, SECONDS = 7, 2.0
 MANY_ROWS_SECONDS = 1.25  # of benchmarks with so many rows that each has to be shorter
+SWEEP_ROUNDS = 3
 WIDTH = 120  # of a table that is written to a file
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
 
@@ -140,6 +141,72 @@ def qa_command(
             _chosen(peers, quick),
         )
     _finish(report, out, as_json)
+
+
+@bench.command("redis-benchmark")
+@_server
+@_quick
+@_out
+@_json
+@_questions
+@_backend
+@_precision
+def redis_benchmark_command(
+    server: str | None,
+    quick: bool,
+    out: Path | None,
+    as_json: bool,
+    files: tuple[Path, ...],
+    backend: str | None,
+    precision: str | None,
+) -> None:
+    """The original article's command: redis-benchmark on question keys that miss, and what AI.INFO counts."""
+    with progress() as shown:
+        model = _model(backend, precision)
+        report = redis_benchmark.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown, files, model)
+    _finish(report, out, as_json)
+
+
+@bench.command("client-sweep")
+@_server
+@_quick
+@_out
+@_json
+@_backend
+@_precision
+def client_sweep_command(
+    server: str | None,
+    quick: bool,
+    out: Path | None,
+    as_json: bool,
+    backend: str | None,
+    precision: str | None,
+) -> None:
+    """Runs of AI.MODELEXECUTE a second over BATCHSIZE and clients, as a table and a heat map."""
+    rounds, seconds = _effort(quick, MANY_ROWS_SECONDS)
+    with progress() as shown:
+        model = _model(backend, precision)
+        report = client_sweep.measure(server, min(rounds, SWEEP_ROUNDS), seconds, shown, model)
+    _finish(report, out, as_json)
+
+
+@bench.command("gpu")
+@_quick
+@_out
+@_json
+@click.option(
+    "--models",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of exported models, FORM/FILE, for a machine that cannot export them.",
+)
+def gpu_command(quick: bool, out: Path | None, as_json: bool, models: Path | None) -> None:
+    """The same model on GPU:0 and on the processor, through PyTorch and ONNX Runtime."""
+    rounds, seconds = _effort(quick, MANY_ROWS_SECONDS)
+    with progress() as shown:
+        report = gpu.measure(rounds, seconds, shown, models)
+    _finish(report, out, as_json)
+    if not any(row["device"] == gpu.GPU for row in report.rows):
+        click.echo(f"{gpu.GPU} was not measured: the conditions say why.", err=as_json)
 
 
 def _chosen(peers: str | None, quick: bool) -> list[Peer]:

@@ -91,13 +91,18 @@ def conditions_of(client: redis.Redis, clients: int, rounds: int) -> dict[str, s
     """What a reader must know to judge the numbers."""
     info = client.info("server")
     name = "valkey" if "valkey_version" in info else "redis"
+    version = info.get("valkey_version", info["redis_version"])
+    counted = {"clients": f"{clients} for rates, 1 for latencies"}
+    return {"server": f"{name} {version}"} | machine_conditions(rounds) | counted
+
+
+def machine_conditions(rounds: int) -> dict[str, str]:
+    """What a reader must know where there is no server."""
     return {
-        "server": f"{name} {info.get('valkey_version', info['redis_version'])}",
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "clients": f"{clients} for rates, 1 for latencies",
         "rounds": str(rounds),
     }
 

@@ -97,6 +97,8 @@ static const numeric_setting numbers[] = {
     /* Longer than any import but those of the largest libraries, on a slow machine; other coroutines wait meanwhile. */
     {"loop-timeout-ms", &settings.loop_timeout_ms, 10 * SECOND_MS, 100, DAY_MS, 0},
     {"models-threads", &settings.models_threads, 0, 0, 1024, 0},
+    /* 0: no limit. Most hosts have room for all their models, and a limit that is too low costs every run. */
+    {"models-memory", &settings.models_memory, 0, 0, 1024 * GIB, REDISMODULE_CONFIG_MEMORY},
     /* The original's: a reply's bulk string holds at most 512 MiB. */
     {"model-chunk-size", &settings.model_chunk_size, 535822336, 1, 511 * MIB, 0},
     /* Not used here: functions see every setting, and gears/answer.py obeys this one. 0 measures the model, not the cache. */

@@ -26,6 +26,7 @@ typedef struct settings_values {
     long long max_result_bytes;       /* of one reply of a function */
     long long loop_timeout_ms;        /* longest that a coroutine may compute without awaiting */
     long long models_threads;         /* 0: as many as cores */
+    long long models_memory;          /* bytes; 0: no limit */
     long long model_chunk_size;       /* bytes per element of AI.MODELGET's blob */
     long long answer_ttl_ms;          /* for functions: how long they cache an answer; 0: not at all */
 } settings_values;

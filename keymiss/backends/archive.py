@@ -10,7 +10,7 @@ import mmap
 import re
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from keymiss.errors import BackendError
@@ -84,9 +84,22 @@ def _no_archive(why: str, checkpoint: bool = False) -> BackendError:
     return BackendError(f"the blob is no TorchScript archive: {why}{hint}. torch.jit.save makes one")
 
 
-def map_weights(torch: Any, module: Any, path: Path) -> int:
+class MappedWeights(NamedTuple):
+    """Those of a module that live in its file's own pages."""
+
+    bytes: int
+    pages: mmap.mmap | None  # of the whole file; None where nothing is mapped
+
+    def let_go(self) -> None:
+        """Take the pages out of this process; they come again, from the page cache, as they are read. What
+        was written into them is lost."""
+        if self.pages is not None:
+            self.pages.madvise(mmap.MADV_DONTNEED)
+
+
+def map_weights(torch: Any, module: Any, path: Path) -> MappedWeights:
     """Let the parameters and buffers of `module`, just loaded from `path` to the CPU, live in the file's
-    own pages, so that processes which load the same file share one copy. Returns the bytes that are mapped.
+    own pages, so that processes which load the same file share one copy.
 
     torch.jit.load has no such option: it reads each storage into memory of its own. Storages are found
     again by size and content, which is certain and needs no second reader for the pickle. Pages are mapped
@@ -96,7 +109,7 @@ def map_weights(torch: Any, module: Any, path: Path) -> int:
             e for e in archive.infolist() if e.compress_type == ZIP_STORED and e.file_size >= mmap.PAGESIZE
         ]
         if not entries:
-            return 0
+            return MappedWeights(0, None)
         spans = [(data_offset(file, entry), entry.file_size) for entry in entries]
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # lives as long as a tensor made from it
     by_size: dict[int, list[Any]] = {}
@@ -122,7 +135,7 @@ def map_weights(torch: Any, module: Any, path: Path) -> int:
         replacement = torch.empty(0, dtype=tensor.dtype)
         replacement.set_(view, start // tensor.element_size(), tensor.size(), tensor.stride())
         tensor.data = replacement
-    return sum(len(view) for view in mapped.values())
+    return MappedWeights(sum(len(view) for view in mapped.values()), pages)
 
 
 def data_offset(file: Any, entry: ZipInfo) -> int:

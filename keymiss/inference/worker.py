@@ -80,13 +80,13 @@ class Worker:
             backends = Backends(self._threads)
             self._store, self._scripts = Store(backends, self._forget_quick), Scripts(backends)
             self.hang_timeout_s = hello.setting("hang-timeout-ms", HANG_TIMEOUT_MS) / 1000
-        self._keep_budget()
+        self.keep_budget()
 
     def _forget_quick(self) -> None:
         for channel in self.channels:
             channel.forget_quick()
 
-    def _keep_budget(self) -> None:
+    def keep_budget(self) -> None:
         """Of the shards that share this process, the one that allows the least memory for models counts."""
         if self._store is not None:
             told = [channel.models_memory for channel in self.channels]
@@ -151,7 +151,7 @@ class Worker:
 
     def watch(self) -> None:
         """Now and every second: send INFO where it has changed, and see that no device is stuck."""
-        self._keep_budget()
+        self.keep_budget()
         told = self.info()
         for channel in list(self.channels):
             channel.tell(told)
@@ -175,6 +175,7 @@ class ShardChannel:
             b"CANCEL": self._cancel,
             b"UNLOAD": self._unload,
             b"RESULT": self._result,
+            b"SETTING": self._setting,
         }
         self._channel = Channel(sock, worker.loop, handlers, worker.greet, self._ended)
         self._jobs = JobTable(self._channel, worker.loop)
@@ -223,6 +224,10 @@ class ShardChannel:
             raise ChannelError("malformed UNLOAD")
         self._quick.forget()
         self._worker.store.release(frame[1].decode("ascii", "replace"), self)
+
+    def _setting(self, frame: Frame) -> None:
+        self._channel.set(frame)
+        self._worker.keep_budget()
 
     def _result(self, frame: Frame) -> None:
         self._asker.answered(frame)
@@ -293,7 +298,8 @@ class ShardChannel:
 def _end(job: Job, answer: Answer) -> None:
     """Answer the job. For any thread."""
     with suppress(ChannelError):  # the shard is gone, and with it whoever waited
-        job.done(answer.reply, *answer.more)
+        if job.done(answer.reply, *answer.more):
+            job.on_cancel = None  # a cycle, which would keep its model and tensors until the next collection
 
 
 def _pairs(values: Mapping[str, str]) -> list[Part]:

@@ -119,10 +119,10 @@ class Part:
         if self.is_initiator:
             self.shard_ended(self.gears.shard.node, [])
             return
-        execution = self.execution
-        self.gears.in_background(partial(self._tell_end, list(execution.errors), dict(self._lost)))
-        execution.end(DONE)
+        told = list(self.execution.errors), dict(self._lost)
+        self.execution.end(DONE)  # before the initiator's ends
         self._stop()
+        self.gears.in_background(partial(self._tell_end, *told))
 
     def shard_ended(self, node: str, errors: list[str], lost: Mapping[str, str] = {}) -> None:
         """The initiator: a shard is done, having `lost` others, or given up.

@@ -121,6 +121,16 @@ class Spread:
             if name == "drop":
                 self._parts.pop(execution_id, None)
 
+    def of_others(self) -> list[Execution]:
+        """The executions that other shards started, as this one sees them."""
+        return [part.execution for part in list(self._parts.values()) if not part.is_initiator]
+
+    def forget(self, execution_id: str) -> None:
+        """Forget what this shard has of an execution that has ended; the loop's thread."""
+        part = self._parts.get(execution_id)
+        if part is not None and not part.execution.running:
+            del self._parts[execution_id]
+
     def execution(self, execution_id: str) -> Execution | None:
         """As this shard sees it, whichever started it; None where it takes no part, or has forgotten it."""
         part = self._parts.get(execution_id)

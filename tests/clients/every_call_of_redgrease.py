@@ -1,8 +1,9 @@
-"""Uses a server as people do by redgrease: its commands with what they parse, and its GearFunctions.
+"""Uses a server or a cluster as people do by redgrease: its commands and what they parse, its GearFunctions.
 
     python every_call_of_redgrease.py PORT
 
-The keys n:1 to n:6 are there, each the number in its name. Prints `whole` at the end.
+The port is that of the server or of a shard. The keys n:1 to n:6 are there, each the number in its name.
+Prints `whole` at the end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,27 @@ from redgrease import (
 ENDLESS = "import time\nGB('PythonReader').map(lambda x: time.sleep(60)).run(lambda: iter([1]))"
 
 
+SHARDS = 3
+
+
+def shards_of(client: Any) -> int:
+    """`RedisGears` gives a client of the cluster where there is one."""
+    return SHARDS if isinstance(client, redgrease.RedisCluster) else 1
+
+
+def here(name: str) -> str:
+    """In functions: a key of that name that belongs to the shard that they run on."""
+    return f"{name}{{{redgrease.hashtag()}}}"
+
+
+def noted(client: Any, name: str) -> list[str]:
+    """What functions put into the sets of that name, on all shards."""
+    members: list[str] = []
+    for key in client.scan_iter(f"{name}{{*}}"):
+        members += [member.decode() for member in client.smembers(key)]
+    return sorted(members)
+
+
 def added(held: int | None, number: int) -> int:
     return number + (held or 0)
 
@@ -41,8 +63,12 @@ def commands(client: RedisGears) -> None:
     assert gears.python_version()[:2] == sys.version_info[:2]
     assert gears.gears_version() == (1, 2, 13)
     assert gears.refreshcluster() is True
-    assert gears.infocluster() is None
-    assert gears.pystats().CurrAllocated > 0
+    if shards_of(client) > 1:
+        assert len(gears.infocluster().shards) == len(gears.pystats()) == SHARDS
+        assert all(used.CurrAllocated > 0 for used in gears.pystats().values())
+    else:
+        assert gears.infocluster() is None
+        assert gears.pystats().CurrAllocated > 0
     done = gears.pyexecute("GB('KeysReader').map(lambda x: x['key']).sort().run('n:*')")
     assert of(done) == [b"n:1", b"n:2", b"n:3", b"n:4", b"n:5", b"n:6"]
     failed = gears.pyexecute("GB('KeysReader').map(lambda x: 1 / 0).run('n:1')")
@@ -55,9 +81,12 @@ def executions(client: RedisGears) -> None:
     gears = client.gears
     name = gears.pyexecute("GB('KeysReader').count().run('n:*')", unblocking=True).value
     assert of(gears.getresultsblocking(name)) == of(gears.getresults(name)) == [b"6"]
-    (plan,) = gears.getexecution(name).values()
-    assert (plan.status.name, plan.results, plan.errors) == ("done", 1, [])
-    assert {step.type for step in plan.steps} >= {"map", "collect"}
+    plans = gears.getexecution(name).values()
+    assert len(plans) == shards_of(client)
+    assert sum(plan.results for plan in plans) == 1
+    for plan in plans:
+        assert (plan.status.name, plan.errors) == ("done", [])
+        assert {step.type for step in plan.steps} >= {"map", "collect"}
     assert str(name) in [str(execution.executionId) for execution in gears.dumpexecutions()]
     assert [
         e for e in gears.dumpexecutions(status="done", registered=False) if str(e.executionId) == str(name)
@@ -94,9 +123,9 @@ def operations(client: RedisGears) -> None:
     assert sorted(given(numbers)) == [1, 2, 3, 4, 5, 6]
     assert sorted(given(numbers.filter(lambda n: n % 2))) == [1, 3, 5]
     assert sorted(given(numbers.flatmap(lambda n: [n] * (n // 3)))) == [3, 4, 5, 6, 6]
-    assert sorted(given(numbers.foreach(lambda n: redgrease.cmd.sadd("seen", n)))) == [1, 2, 3, 4, 5, 6]
-    assert client.scard("seen") == 6
-    assert given(numbers.accumulate(added)) == [21]
+    assert sorted(given(numbers.foreach(lambda n: redgrease.cmd.sadd(here("seen"), n)))) == [1, 2, 3, 4, 5, 6]
+    assert noted(client, "seen") == ["1", "2", "3", "4", "5", "6"]
+    assert sum(given(numbers.accumulate(added))) == 21  # one for each shard that has some
     assert given(numbers.aggregate(0, added, added)) == [21]
     assert given(numbers.collect().sort().limit(2, 1)) == [2, 3]
     assert sorted(given(numbers.repartition(lambda n: n))) == [1, 2, 3, 4, 5, 6]
@@ -121,8 +150,9 @@ def readers(client: RedisGears) -> None:
     assert sorted(of(KeysReader("n:*").keys().run(on=client))) == names
     assert sorted(of(KeysReader().records(type="string").map(lambda r: r.key).run("n:*", on=client))) == names
     assert sorted(of(KeysOnlyReader("n:*").run(on=client))) == names
-    assert of(PythonReader().map(lambda n: n + 1).run(lambda: iter([1, 2]), on=client)) == [2, 3]
-    assert of(ShardsIDReader().run(on=client)) == ["1"]
+    counted = of(PythonReader().map(lambda n: n + 1).run(lambda: iter([1, 2]), on=client))
+    assert sorted(counted) == sorted([2, 3] * shards_of(client))  # it reads on each of them
+    assert len(of(ShardsIDReader().run(on=client))) == shards_of(client)
     client.xadd("s", {"field": "value"})
     assert of(StreamReader("s").values().run(on=client)) == [{"field": "value"}]
     assert of(StreamReader("s").keys().run(on=client)) == ["s"]
@@ -131,12 +161,13 @@ def readers(client: RedisGears) -> None:
 def what_functions_may_call(client: RedisGears) -> None:
     def calls(record: Any) -> list[Any]:
         with redgrease.atomic():
-            redgrease.cmd.set("x{%s}" % redgrease.hashtag(), 1)  # noqa: UP031
-            redgrease.execute("INCRBY", "x{%s}" % redgrease.hashtag(), 2)  # noqa: UP031
+            redgrease.cmd.set(here("x"), 1)
+            redgrease.execute("INCRBY", here("x"), 2)
         redgrease.log("from redgrease")
         redgrease.log("more", level=redgrease.LogLevel.Debug)
+        redgrease.execute("RG.CONFIGSET", "OfOurs", "told")  # on this shard
         told = [redgrease.configGet("OfOurs"), redgrease.gearsConfigGet("none", "default")]
-        return [redgrease.cmd.get("x{%s}" % redgrease.hashtag()), *told]  # noqa: UP031
+        return [redgrease.cmd.get(here("x")), *told]
 
     assert of(KeysReader("n:1").map(calls).run(on=client)) == ["3", "told", "default"]
 
@@ -146,24 +177,25 @@ def registrations(client: RedisGears) -> None:
     def shifted(*words: Any) -> list[int]:
         return [int(word) + 10 for word in words]
 
-    assert shifted(1, 2).value == [11, 12]
+    shards = shards_of(client)  # a command runs on all of them
+    assert shifted(1, 2).value == ([11, 12] if shards == 1 else [[11, 12]] * shards)
     CommandReader().apply(lambda a, b: a + b).register(trigger="joined", on=client)
-    assert of(client.gears.trigger("joined", "a", "b")) == ["ab"]
-    KeysReader().keys().foreach(lambda key: redgrease.cmd.sadd("events", key)).register(
+    assert of(client.gears.trigger("joined", "a", "b")) == ["ab"] * shards
+    KeysReader().keys().foreach(lambda key: redgrease.cmd.sadd(here("events"), key)).register(
         "e:*", on=client, mode=redgrease.TriggerMode.AsyncLocal, eventTypes=["set"], readValue=False
     )
     client.set("e:1", 1)
-    until(lambda: client.smembers("events") == {b"e:1"}, "the event was seen")
-    StreamReader().values().foreach(lambda value: redgrease.cmd.sadd("entries", value["n"])).register(
+    until(lambda: noted(client, "events") == ["e:1"], "the event was seen")
+    StreamReader().values().foreach(lambda value: redgrease.cmd.sadd(here("entries"), value["n"])).register(
         "in", on=client, batch=2, trimStream=True, onFailedPolicy=redgrease.FailurePolicy.Continue
     )
     for n in range(4):
         client.xadd("in", {"n": n})
-    until(lambda: client.scard("entries") == 4, "the entries were read")
+    until(lambda: noted(client, "entries") == ["0", "1", "2", "3"], "the entries were read")
     required = {entry.Name: entry for entry in client.gears.pydumpreqs(is_installed=True)}
     assert any(wheel.startswith("redgrease-0.3.30") for wheel in required["redgrease[runtime]"].Wheels)
     # By plain redis: redgrease does not know `lastRunDurationMS`, which RedisGears tells since 1.2.
-    plain = redis.Redis(port=client.connection_pool.connection_kwargs["port"])
+    plain = redis.Redis(port=int(sys.argv[1]))
     rows = plain.execute_command("RG.DUMPREGISTRATIONS")
     assert len(rows) == 4
     for row in rows:

@@ -40,11 +40,22 @@ def test_gearsclient_runs_whole_on_a_shard_of_a_cluster(cluster: Cluster) -> Non
     assert environments.run(python, GEARSCLIENT, one.master.port, one.hash_tag) == "whole\n"
 
 
-def test_redgrease_runs_whole(fresh_server: Server) -> None:
-    """It is installed on the shard: what it sends asks for it."""
-    with contextlib.closing(fresh_server.client()) as client:
-        client.mset({f"n:{n}": n for n in range(1, 7)})
-    assert environments.run(environments.of_redgrease(), REDGREASE, fresh_server.port) == "whole\n"
+def test_redgrease_runs_whole(
+    server_kind: str, make_server: Callable[..., Server], make_cluster: Callable[..., Cluster]
+) -> None:
+    """It is installed on the shards: what it sends asks for it. One kind is a single server, the other a
+    cluster: it takes a while.
+    """
+    if server_kind == "redis":
+        port = make_server().port
+        client: redis.Redis | redis.RedisCluster = redis.Redis(port=port)
+    else:
+        port = make_cluster().masters[1].port
+        client = redis.RedisCluster(host="127.0.0.1", port=port)
+    with contextlib.closing(client):
+        for n in range(1, 7):
+            client.set(f"n:{n}", n)
+    assert environments.run(environments.of_redgrease(), REDGREASE, port) == "whole\n"
 
 
 def _gears_cli(server: Server, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -201,6 +201,10 @@ def test_what_one_shard_started_can_be_asked_for_on_any(clients: list[redis.Redi
     assert second.execute_command("RG.GETRESULTSBLOCKING", name) == [[b"3"], []]
     assert third.execute_command("RG.GETRESULTS", name) == [[b"3"], []]
     assert len(second.execute_command("RG.GETEXECUTION", name)) == 3
+    for client in clients:
+        assert client.execute_command("RG.DUMPEXECUTIONS") == [
+            [b"executionId", name, b"status", b"done", b"registered", 0]
+        ]
     assert third.execute_command("RG.DROPEXECUTION", name) == b"OK"
     for client in clients:
         for command in ("RG.GETRESULTS", "RG.GETRESULTSBLOCKING", "RG.DROPEXECUTION"):

@@ -30,11 +30,11 @@ Act = Callable[["Gears", Execution], bytes | None]
 
 
 def dump(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
-    """RG.DUMPEXECUTIONS: the executions that are kept."""
+    """RG.DUMPEXECUTIONS: the executions that are kept, whichever shard started them."""
     return nested(
         [
             ["executionId", execution.id, "status", execution.status, "registered", int(execution.registered)]
-            for execution in gears.executions
+            for execution in [*gears.executions, *gears.spread.of_others()]
         ]
     )
 
@@ -117,6 +117,8 @@ def _do(gears: Gears, job: FunctionJob, act: str, argument: bytes) -> bytes | No
     if not elsewhere or job.in_multi or job.sync:  # while the server waits, no other shard can be asked
         reply = act_here(gears, act, name)
         return replies.error(STILL_RUNNING) if reply is None else reply
+    if act == "drop":
+        gears.spread.forget(name)
     _ask_holder(gears, job, act, name, holder, _FIRST_PAUSE_S)
     return None
 

@@ -50,9 +50,6 @@ def test_on_registered_runs_again_in_the_next_worker(fresh_server: Server) -> No
 
 def test_what_was_configured_is_so_in_the_next_worker(client: redis.Redis, server: Server) -> None:
     """Before anything runs there."""
-    register(
-        client, "seen = configGet('zz_own')\nGB('CommandReader').map(lambda x: seen).register(trigger='t')"
-    )
     before = client.execute_command("RG.CONFIGGET", "MaxExecutions")
     client.execute_command("RG.CONFIGSET", "MaxExecutions", 7, "zz_own", "gr\u00fcn", "zz_other", "text")
     (refusal,) = client.execute_command("RG.CONFIGSET", "zz_other", "x" * (1 << 20))

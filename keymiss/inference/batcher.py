@@ -42,6 +42,7 @@ _MAX_THREADS = 64  # of a device: one serves, the others are in scripts that wai
 _KEPT_SPARES = 2  # threads that wait for the next script to lend the device
 _MAX_LANES = 4  # passes at the same time: with more, each one takes too long
 _ALONE_AFTER = 2  # passes beside which nothing came: then one has all cores again
+_SHORT_S = 0.001  # what a pass costs that is not worth sharing for
 _QUICK_S = 0.0004  # what a pass of a quick model costs at most
 _WAITING = 0.1  # what a second costs in which a pass does not compute: it may have had to wait for a core
 LONGEST_S = 0.02  # that the loop's thread runs quick models, and handles nothing else meanwhile
@@ -263,7 +264,12 @@ class DeviceQueue:
         if not self._sharing or self._returning or not self._line:
             return None
         choice = self._line.choose(monotonic())[0]
-        return choice if choice is not None and choice.model.shares_device else None
+        return choice if choice is not None and self._can_share(choice) else None
+
+    def _can_share(self, choice: Choice) -> bool:
+        """Whether others may run beside it. Of short passes most is Python, which gains nothing by it."""
+        first = choice.requests[0]
+        return self._lanes > 1 and first.model.shares_device and self._costs.get(first.model_key) > _SHORT_S
 
     def _serve_batch(
         self, batch: Sequence[Request], clock: Callable[[], float] = thread_time, shares: bool = False
@@ -307,7 +313,7 @@ class DeviceQueue:
                 drains = self._loop_drains()
                 choice, wake_s = (None, NEVER) if drains else self._line.choose(monotonic())
                 if choice is not None:
-                    may_share = self._lanes > 1 and choice.model.shares_device
+                    may_share = self._can_share(choice)
                     if may_share or not self._beside:
                         batch = self._line.take(choice)
                         self._sharing = may_share and self._is_disturbed()

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from keymiss.backends import Model
 from keymiss.inference.costs import RowCosts
 from keymiss.inference.forward import joinable, likeness, rows_of
 from keymiss.inference.padding import axes_of, tokens_of
@@ -23,10 +22,6 @@ class Choice:
     """What would run next."""
 
     parts: list[tuple[Group[Request], Batch[Request]]]
-
-    @property
-    def model(self) -> Model:
-        return self.parts[0][1].jobs[0].model
 
     @property
     def requests(self) -> tuple[Request, ...]:

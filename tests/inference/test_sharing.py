@@ -12,6 +12,7 @@ from inference import small_models
 
 from keymiss.backends import Array, Backends, Device, Model
 from keymiss.channel import NEVER, Tensor
+from keymiss.inference import batcher
 from keymiss.inference.batcher import DeviceQueue
 from keymiss.inference.costs import RowCosts
 from keymiss.inference.policy import Rule
@@ -48,6 +49,12 @@ class Held(Model):
         with self._lock:
             self._now -= 1
         return list(tensors)
+
+
+@pytest.fixture(autouse=True)
+def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes of these tests compute nothing."""
+    monkeypatch.setattr(batcher, "_SHORT_S", 0.0)
 
 
 @pytest.fixture

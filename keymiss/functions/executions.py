@@ -20,12 +20,14 @@ from keymiss.channel import NEVER
 from keymiss.functions import replies
 from keymiss.functions.context import Context, current
 from keymiss.functions.drive import Drive, run_inline
+from keymiss.functions.durations import Durations, pipeline
 from keymiss.functions.errors import Aborted, error_text
 from keymiss.functions.plans import shown_plan
 from keymiss.functions.readers import Source
-from keymiss.functions.steps import Pipeline, Plan, local_steps
+from keymiss.functions.steps import Emit, Pipeline, Plan, local_steps
 
 if TYPE_CHECKING:
+    from keymiss.functions.config import Config
     from keymiss.functions.gears import Gears
 
 Waiter = Callable[["Execution"], object]
@@ -50,6 +52,7 @@ class Execution:
     errors: list[str] = field(default_factory=list)
     started: float = field(default_factory=monotonic)
     duration_s: float = 0.0
+    durations: Durations | None = None  # while ProfileExecutions is set
     context: Context | None = None
     shards_received: int = 0
     shards_completed: int = 0
@@ -89,6 +92,12 @@ class Execution:
             self.waiters.remove(waiter)
             waiter(self)
 
+    def pipeline(self, steps: Plan, emit: Emit, config: Config) -> Pipeline:
+        """What passes its records through some of its steps."""
+        if config.profiles and self.durations is None:
+            self.durations = Durations()
+        return pipeline(steps, emit, self.errors, config.tracebacks, self.durations)
+
     def cancel(self, why: str = ABORTED_TEXT) -> None:
         """Stop it where it is; its results so far are kept."""
         if self.running:
@@ -108,14 +117,9 @@ class Execution:
             *("status", self.status),
             *("shards_received", self.shards_received, "shards_completed", self.shards_completed),
             *("results", -1 if self.running else len(self.results), "errors", list(self.errors)),
-            *(
-                "total_duration",
-                int(self.duration_s * 1000),
-                "read_duration",
-                0,
-                "steps",
-                shown_plan(self.plan),
-            ),
+            *("total_duration", int(self.duration_s * 1000)),
+            *("read_duration", int(self.durations.read_s * 1000) if self.durations is not None else 0),
+            *("steps", shown_plan(self.plan, self.durations)),
         ]
         return ["shard_id", node, "execution_plan", plan]
 
@@ -228,8 +232,8 @@ class Executions:
         steps = local_steps(execution.plan)
         put = execution.results.append
         if inline:
-            pipeline = Pipeline(steps, put, execution.errors, self._gears.config.tracebacks)
-            work = pipeline.read(source.records(self._gears.shard.execute))
+            own = execution.pipeline(steps, put, self._gears.config)
+            work = own.read(source.records(self._gears.shard.execute))
         else:
             work = self._gears.processes.read(execution, steps, source, put)
 

@@ -23,7 +23,7 @@ from keymiss.functions.errors import Aborted, error_text
 from keymiss.functions.executions import DONE, Execution
 from keymiss.functions.readers import Source
 from keymiss.functions.shuffles import Inbox, Outbox
-from keymiss.functions.steps import Emit, Kind, Pipeline, Waiting, stages_of
+from keymiss.functions.steps import Emit, Kind, Waiting, stages_of
 from keymiss.hashtags import SLOTS, slot_of
 
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ class Part:
         """Run all stages, each on what the one before sends it. The loop's thread."""
         self._tick()
         for at, stage in enumerate(self._stages):
-            errors = self.execution.errors
             emit = self._result if stage.shuffle is None else self._sender(at + 1, stage.shuffle)
             if at:
-                pipeline = Pipeline(stage.steps, emit, errors, self.gears.config.tracebacks)
+                pipeline = self.execution.pipeline(stage.steps, emit, self.gears.config)
                 work = self._inboxes[at].read(pipeline)
             else:
                 work = self.gears.processes.read(self.execution, stage.steps, source, emit)

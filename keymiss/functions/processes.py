@@ -31,6 +31,7 @@ from keymiss.channel import Channel, Frame, number
 from keymiss.errors import ChannelError, GearsError, KeymissError
 from keymiss.functions import blobs, replies
 from keymiss.functions.context import NOBODY, Context, current
+from keymiss.functions.durations import Durations
 from keymiss.functions.executions import Execution
 from keymiss.functions.pool import Pool
 from keymiss.functions.readers import Source
@@ -60,6 +61,7 @@ class _Stage:
         self.number = 0
         self.ended = False
         self.overridden: bytes | None = None
+        self.durations: list[float] = []
         self._came: deque[list[Any]] = deque()
         self._errors: list[str] = []
         self._arrival: asyncio.Future[None] | None = None
@@ -116,7 +118,7 @@ class Processes:
         assert context is not None
         order = self._order(execution, context, steps, source) if execution.apart and self.wanted else None
         if order is None:
-            pipeline = Pipeline(steps, emit, execution.errors, gears.config.tracebacks)
+            pipeline = execution.pipeline(steps, emit, gears.config)
             yield from pipeline.read(source.records(gears.shard.execute))
             return
         job = context.job
@@ -134,6 +136,9 @@ class Processes:
                 if errors is None:
                     gears.shard.call_soon(self._tell_read, stage)
             execution.errors += errors
+            if stage.durations:
+                execution.durations = execution.durations or Durations()
+                execution.durations.add_told(stage.durations, steps)
             if job is not None and job.overridden is None:
                 job.overridden = stage.overridden
         finally:
@@ -158,6 +163,7 @@ class Processes:
                 context.command,
                 dict(self.gears.shard.config),
                 self.gears.config.tracebacks,
+                self.gears.config.profiles,
             )
         )
 
@@ -273,15 +279,16 @@ class _Process:
             stage.take(pickle.loads(frame[2]))
 
     def _on_done(self, frame: Frame) -> None:
-        """DONE <id> +OK <errors> <overridden>, or an error in the place of +OK."""
+        """DONE <id> +OK <errors> <overridden> <durations>, or an error in the place of +OK."""
         stage = self.stages.get(number(frame[1]))
         if stage is None:
             return
         self._remove(stage)
-        if len(frame) < 5:
+        if len(frame) < 6:
             stage.end([frame[2][1:].decode("utf-8", "replace").strip()])
             return
         stage.overridden = frame[4] or None
+        stage.durations = pickle.loads(frame[5])
         stage.end(pickle.loads(frame[3]))
 
     # What functions ask of the server

@@ -3,9 +3,10 @@
     JOB <id> COMMAND 0 0 "" STAGE <order>     run these steps on what this source reads
     RECORDS <id> <records>                    what has come out so far
     READ <id>                                 the worker has read one of these messages
-    DONE <id> +OK <errors> <overridden>       that was all
+    DONE <id> +OK <errors> <overridden> <durations>   that was all
 
-`<order>`, `<records>` and `<errors>` are pickles. `<overridden>` is what override_reply gave, a RESP2 value.
+All but the numbers are pickles. `<overridden>` is what override_reply gave, a RESP2 value; `<durations>` what
+Durations.told gives, nothing where it was not asked for.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from keymiss.functions.answers import Pending
 from keymiss.functions.builder import Run
 from keymiss.functions.context import Context
 from keymiss.functions.drive import Drive
+from keymiss.functions.durations import Durations, pipeline
 from keymiss.functions.environments import Environment
 from keymiss.functions.errors import Aborted, error_text
 from keymiss.functions.executions import ABORTED_TEXT
@@ -41,7 +43,7 @@ from keymiss.functions.registering import Registering
 from keymiss.functions.runtime import script_globals
 from keymiss.functions.serving import Serving
 from keymiss.functions.shard import Shard
-from keymiss.functions.steps import Pipeline, Plan
+from keymiss.functions.steps import Plan
 
 CHUNK_RECORDS = 500
 UNDER_WAY = 4  # messages that wait to be read
@@ -60,6 +62,7 @@ class Order:
     command: list[bytes] | None
     config: dict[str, str]
     tracebacks: bool
+    timed: bool
 
 
 class Opaque:
@@ -139,7 +142,10 @@ class Stages(Serving):
         errors: list[str] = []
         outbox = self._outboxes[job.id] = _Outbox(self.shard, job)
         context = Context(job, session=session, command=order.command, async_allowed=True)
-        work = Pipeline(steps, outbox.put, errors, order.tracebacks).read(source.records(self.shard.execute))
+        durations = Durations() if order.timed else None
+        work = pipeline(steps, outbox.put, errors, order.tracebacks, durations).read(
+            source.records(self.shard.execute)
+        )
 
         def ended(error: BaseException | None) -> None:
             if isinstance(error, Aborted):
@@ -148,7 +154,8 @@ class Stages(Serving):
                 errors.append(error_text(error))
             outbox.flush()
             del self._outboxes[job.id]
-            job.done(replies.OK, pickle.dumps(errors), job.overridden or b"")
+            times = [] if durations is None else durations.told(steps)
+            job.done(replies.OK, pickle.dumps(errors), job.overridden or b"", pickle.dumps(times))
 
         Drive(self.shard, work, context, ended).start()
 

@@ -129,3 +129,45 @@ def test_more_coroutines_than_threads_wait_together(client: redis.Redis, server:
     for thread in threads:
         thread.join()
     assert answers == [[b"now"]] * clients
+
+
+SLEEPING = """
+import asyncio, time
+def read():
+    for n in range(2):
+        time.sleep(0.02)
+        yield n
+def plain(x):
+    time.sleep(0.04)
+    return x
+async def waiting(x):
+    await asyncio.sleep(0.05)
+    return x
+GB('PythonReader').map(plain).map(waiting).map(lambda x: x).run(read)
+"""
+
+
+def durations(client: redis.Redis, script: str) -> tuple[int, list[int]]:
+    """Of the reader and of the callbacks of a script's execution, first to last, in ms."""
+    execution = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
+    _, errors = client.execute_command("RG.GETRESULTSBLOCKING", execution)
+    assert errors == []
+    ((_, _, _, plan),) = client.execute_command("RG.GETEXECUTION", execution, "SHARD")
+    told = dict(zip(plan[::2], plan[1::2], strict=True))
+    client.execute_command("RG.DROPEXECUTION", execution)
+    steps = [step[3] for step in reversed(told[b"steps"]) if b"Callback" in step[5]]
+    assert told[b"total_duration"] >= 220 and len(told[b"steps"]) == len(steps) + 2
+    return told[b"read_duration"], steps
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_execution_tells_how_long_its_steps_took(client: redis.Redis, processes: int) -> None:
+    client.config_set("keymiss.functions-processes", processes)
+    assert durations(client, SLEEPING) == (0, [0, 0, 0, 0]), "it costs time: only where it was asked for"
+    client.execute_command("RG.CONFIGSET", "ProfileExecutions", 1)
+    try:
+        read, (plain, waiting, at_once, _) = durations(client, SLEEPING)
+    finally:
+        client.execute_command("RG.CONFIGSET", "ProfileExecutions", 0)
+    assert (read >= 40, plain >= 80, waiting >= 100) == (True, True, True)
+    assert at_once < plain

@@ -20,6 +20,7 @@ enum { ARGV_ON_STACK = 32 };
 
 typedef struct running_call {
     asker from;
+    job_id job;    /* 0: of none */
     bool deferred; /* its RESULT comes later: see calls_defer */
     struct running_call *outer;
 } running_call;
@@ -100,6 +101,7 @@ static const char *refusal(RedisModuleCtx *ctx, const slice *parts, size_t count
 
 typedef struct call {
     asker from;
+    job_id job;
     RedisModuleString *user_name; /* NULL: nothing is denied */
     RedisModuleUser *user;        /* of that name */
     bool no_writes;
@@ -110,7 +112,7 @@ typedef struct call {
 
 /* Gives the reply, unless that comes later. */
 static void call_server(RedisModuleCtx *ctx, const call *c, const char *name, RedisModuleString **argv, size_t argc) {
-    running_call now = {.from = c->from, .outer = running};
+    running_call now = {.from = c->from, .job = c->job, .outer = running};
     running = &now;
     bool read_only = c->no_writes || (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY);
     char format[8];
@@ -171,6 +173,7 @@ static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
         asker_result_error(c.from, error);
     } else {
         RedisModule_SelectDb(ctx, facts.db);
+        c.job = job;
         c.user_name = facts.user;
         c.no_writes = facts.no_writes;
         /* What RG.PYEXECUTE runs is hooked like clients, and its parts on other shards (no job) fire functions; what an event
@@ -250,6 +253,10 @@ bool calls_current(asker *out) {
     if (!running || running->deferred || running->from.role == WORKER_MODELS) return false;
     *out = running->from;
     return true;
+}
+
+job_id calls_current_job(void) {
+    return running ? running->job : 0;
 }
 
 bool calls_of(worker_role role) {

@@ -27,6 +27,8 @@ void calls_on_run(run_handler handler);
  * with calls_defer and answers it later, and the RESULT waits until then. */
 bool calls_current(asker *out);
 void calls_defer(void);
+/* The job whose CALL is being run, the innermost; 0: none, or one of no job. */
+job_id calls_current_job(void);
 /* Is a CALL of this worker being run, be it with others inside? */
 bool calls_of(worker_role role);
 

@@ -14,6 +14,7 @@
  * 6. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
 #include "events.h"
 
+#include "calls.h"
 #include "forward.h"
 #include "info.h"
 #include "job_flags.h"
@@ -119,6 +120,7 @@ static event *event_new(registration *r, snapshot *s, bool miss) {
     e->registration = registration_hold(r);
     e->key = RedisModule_HoldString(NULL, s->key);
     e->db = RedisModule_GetSelectedDb(s->ctx);
+    e->cause = calls_current_job();
     e->is_miss = miss;
     frame_init(&e->record);
     frame_add(&e->record, key, key_len);
@@ -165,7 +167,7 @@ job_id event_submit(const event *e, const event_job *job, const char **error) {
     frame_writer *body = &request.body;
     frame_init(body);
     frame_add_number(body, e->db);
-    job_flags_add(body, job->context_flags, job->sync, job->command);
+    job_flags_add(body, job->context_flags, job->sync, job->kind == JOB_EVENT ? e->cause : job->command);
     frame_add(body, r->id.data, r->id.len);
     frame_append(body, &e->record);
     frame_add_number(body, job->argc);

@@ -13,6 +13,7 @@ typedef struct event {
     registration *registration; /* held */
     RedisModuleString *key;     /* held */
     int db;
+    job_id cause;        /* the job whose command made it happen; 0: a client's, or that of no job */
     bool is_miss;        /* keymiss */
     frame_writer record; /* <key> <event> <type> <value>, as they were when it happened */
     struct event *next;

@@ -5,9 +5,9 @@
 #include "redis_api.h"
 #include "resp.h"
 
-/* Adds the element. context_flags: of RedisModule_GetContextFlags; sync: the main thread will wait for the job; command: a
- * number for the command that fired this job and others, 0 where it fired no other. */
-void job_flags_add(frame_writer *w, int context_flags, bool sync, unsigned long long command);
+/* Adds the element. context_flags: of RedisModule_GetContextFlags; sync: the main thread will wait for the job; number: of
+ * the command that fired this job and others, for an EVENT of the job that caused it; 0: there is none. */
+void job_flags_add(frame_writer *w, int context_flags, bool sync, unsigned long long number);
 
 /* Whether a client in this context has to be answered at once: inside MULTI, a script, or where blocking is denied. */
 bool job_flags_deny_blocking(int context_flags);

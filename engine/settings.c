@@ -96,6 +96,8 @@ static const numeric_setting numbers[] = {
     {"max-result-bytes", &settings.max_result_bytes, 512 * MIB, 1 * KIB, 2 * GIB - 1, REDISMODULE_CONFIG_MEMORY},
     /* Longer than any import but those of the largest libraries, on a slow machine; other coroutines wait meanwhile. */
     {"loop-timeout-ms", &settings.loop_timeout_ms, 10 * SECOND_MS, 100, DAY_MS, 0},
+    /* A function may go on by writing its key again; one that never stops is found out within a second or so. */
+    {"max-refires", &settings.max_refires, 1000, 0, 1 << 30, 0},
     {"models-threads", &settings.models_threads, 0, 0, 1024, 0},
     /* 0: no limit. Most hosts have room for all their models, and a limit that is too low costs every run. */
     {"models-memory", &settings.models_memory, 0, 0, 1024 * GIB, REDISMODULE_CONFIG_MEMORY},

@@ -24,6 +24,7 @@ typedef struct settings_values {
     long long functions_children;     /* processes that functions may have started at a time */
     long long functions_output;       /* bytes that functions may print and log in a second */
     long long max_result_bytes;       /* of one reply of a function */
+    long long max_refires;            /* how often in a row a function's own writes may fire it for a key; 0: any number */
     long long loop_timeout_ms;        /* longest that a coroutine may compute without awaiting */
     long long models_threads;         /* 0: as many as cores */
     long long models_memory;          /* bytes; 0: no limit */

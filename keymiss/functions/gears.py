@@ -26,6 +26,7 @@ from keymiss.functions.ledger import Ledger
 from keymiss.functions.peers import Peers
 from keymiss.functions.pool import Pool
 from keymiss.functions.processes import Processes
+from keymiss.functions.refires import Refires
 from keymiss.functions.registrations import Registrations
 from keymiss.functions.requirements import RECORD, Requirements
 from keymiss.functions.sessions import Sessions
@@ -54,7 +55,7 @@ class Gears:
         self.agreement = Agreement(self)
         self.spread = Spread(self)
         self.run = Commands(self).run
-        self.fire = self.registrations.fire
+        self.fire = Refires(self).fire
         self.receive = self.peers.receive
         self.changed = self.processes.changed
         self.configure = self.config.restore

@@ -27,7 +27,7 @@ from keymiss.functions.pool import interruptible, shielded
 
 COMMAND, MISS, EVENT, HOOKED = b"COMMAND", b"MISS", b"EVENT", b"HOOKED"
 
-_FLAGS, _ARGV = 5, 6  # 4 is the database, which the server knows; COMMAND: argv follows the flags
+_DATABASE, _FLAGS, _ARGV = 4, 5, 6  # COMMAND: argv follows the flags
 _REGISTRATION, _KEY, _EVENT, _TYPE, _VALUE, _EVENT_ARGV = 6, 7, 8, 9, 10, 12
 _HOOKED_ARGV = 7
 DEFAULT_MAX_RESULT_BYTES = 512 << 20
@@ -80,8 +80,26 @@ class FunctionJob(Job):
         return b"r" in self.flags
 
     @property
+    def database(self) -> int:
+        """Where its commands are run."""
+        return 0 if self.kind == EVENT else number(self.parts[_DATABASE])
+
+    @property
     def command(self) -> int:
         """A number that is the same for all jobs which one command fired; 0 where it fired no other."""
+        return 0 if self.kind == EVENT else self._number()
+
+    @property
+    def cause(self) -> int:
+        """Of an EVENT: the id of the job whose command made it happen; 0 where none did."""
+        return self._number() if self.kind == EVENT else 0
+
+    @property
+    def cause_runs(self) -> bool:
+        """That job has not ended."""
+        return self.cause in self._table.waiting
+
+    def _number(self) -> int:
         digits = self.flags.lstrip(b"smrt")
         return number(digits) if digits else 0
 

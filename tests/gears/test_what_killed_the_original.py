@@ -121,6 +121,8 @@ def test_a_reader_without_end_is_aborted(client: redis.Redis) -> None:
 
 
 def test_a_function_that_fires_itself(client: redis.Redis) -> None:
+    """Where that is not bounded (test_refires.py)."""
+    client.config_set("keymiss.max-refires", 0)
     register(
         client,
         "GB().foreach(lambda r: execute('INCR', r['key'])).register('k*', mode='async_local')",

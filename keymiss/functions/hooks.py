@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keymiss.errors import GearsError
+from keymiss.errors import GearsError, GearsFlatError
 from keymiss.functions import replies
 from keymiss.functions.context import Context, current
 from keymiss.functions.executions import Execution, result_reply
 from keymiss.functions.job import FunctionJob
+from keymiss.functions.moving import moving_slot
 from keymiss.functions.readers import RecordsSource
+from keymiss.functions.records import NOT_LOCAL
 from keymiss.functions.registering import HookArguments
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
     from keymiss.functions.registrations import Registration
 
+# As the server says of commands that need more of a moving slot: clients of clusters try again by themselves.
+TRY_AGAIN = "TRYAGAIN the function that takes over this command cannot reach its keys while their slot moves"
 ONE_RESULT = "Command hook must return exactly one result"
 
 
@@ -49,6 +53,8 @@ class CallNext:
             except GearsError as error:
                 if str(error).startswith("ERR wrong number of arguments"):
                     raise GearsError("Invalid argument") from None
+                if NOT_LOCAL in str(error) and moving_slot(self._gears.shard, arguments) is not None:
+                    raise GearsFlatError(TRY_AGAIN) from None
                 raise
         context = Context(
             self._job,

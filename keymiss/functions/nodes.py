@@ -19,6 +19,7 @@ class Node:
     failed: bool
     connected: bool
     slots: Ranges  # those that it serves, moving ones among them until they have moved
+    moving: frozenset[int]  # those that are on their way from it or to it; told of myself only
 
 
 def parse_nodes(text: str) -> list[Node]:
@@ -37,9 +38,12 @@ def _node(
     host, _, port = address.partition("@")[0].rpartition(":")
     words = flags.split(",")
     mine = "myself" in words
-    ranges = sorted(_range(part) for part in slots if not part.startswith("["))  # [: on its way
+    ranges = sorted(_range(part) for part in slots if not part.startswith("["))
+    moving = frozenset(int(part[1:].partition("-")[0]) for part in slots if part.startswith("["))
     connected = mine or link == "connected"
-    return Node(name, host, int(port), mine, "master" in words, "fail" in words, connected, tuple(ranges))
+    return Node(
+        name, host, int(port), mine, "master" in words, "fail" in words, connected, tuple(ranges), moving
+    )
 
 
 def _range(part: str) -> tuple[int, int]:

@@ -14,11 +14,10 @@ from typing import Any, Protocol
 
 from keymiss.errors import GearsError, GearsFlatError
 from keymiss.functions.context import shard
-from keymiss.functions.records import Commands, KeysRead, key_record, stream_record
+from keymiss.functions.records import NOT_LOCAL, Commands, KeysRead, key_record, stream_record
 
 _GLOB = frozenset("*?[\\")
 _SCAN_COUNT = 1000
-NOT_LOCAL = "access a non local key"  # what the server says of keys that another shard serves
 _READ_AHEAD = 100  # keys whose values are read together
 
 
@@ -43,8 +42,17 @@ class KeysSource:
     def records(self, call: Commands) -> Iterator[Any]:
         read = KeysRead(shard().execute_all, self.key_types, self.read_value)
         if self.no_scan:
-            yield from read([self.pattern]) if self.read_value else [key_record(self.pattern)]
-            return
+            if exists(call, self.pattern) is not None:  # the shard that serves it reads it, missing or not
+                yield from read([self.pattern]) if self.read_value else [key_record(self.pattern)]
+        else:
+            yield from self._scanned(call, read)
+        if read.moving:
+            raise GearsFlatError(
+                f"ERR {len(read.moving)} keys, {read.moving[0]!r} among them, were not read: their slots "
+                "are on the way from one shard to another"
+            )
+
+    def _scanned(self, call: Commands, read: KeysRead) -> Iterator[Any]:
         keys = scan(call, self.pattern, _SCAN_COUNT)
         if not self.read_value and not self.key_types:
             yield from map(key_record, keys)
@@ -117,13 +125,13 @@ def scan(call: Commands, pattern: str, count: int, type_: str | None = None) -> 
             return
 
 
-def exists(call: Commands, key: str) -> bool:
-    """Whether this shard has the key: no where another one serves its slot."""
+def exists(call: Commands, key: str) -> bool | None:
+    """Whether this shard has the key; None where another one serves it."""
     try:
         return bool(call("EXISTS", key))
     except GearsError as error:
         if NOT_LOCAL in str(error):
-            return False
+            return None
         raise
 
 

@@ -17,6 +17,8 @@ from keymiss.functions.replies import from_resp, text
 Commands = Callable[..., Any]  # runs one command in the shard, as execute() does
 ManyCommands = Callable[[Sequence[Sequence[Any]]], list[Any]]  # Shard.execute_all
 
+NOT_LOCAL = "access a non local key"  # what the server says of keys that another shard serves
+
 _TYPES = {
     "string": "string",
     "list": "list",
@@ -27,6 +29,7 @@ _TYPES = {
     "none": "empty",
     "empty": "empty",
 }
+_MOVING = object()  # in the place of a reply
 _READS: dict[str, tuple[str | int, ...]] = {
     "string": ("GET",),
     "list": ("LRANGE", 0, -1),
@@ -60,9 +63,13 @@ def event_record(event: str, key: bytes, type_: str, value: bytes, read_value: b
 
 
 class KeysRead:
-    """Reads keys into records, many at once, without those whose type is none of `types` (empty: all)."""
+    """Reads keys into records, many at once, without those whose type is none of `types` (empty: all).
+
+    `moving`: the keys that cannot be read, since their slots are on their way from or to this shard.
+    """
 
     def __init__(self, call_all: ManyCommands, types: tuple[str, ...] = (), read_value: bool = True) -> None:
+        self.moving: list[str | bytearray] = []
         self._call_all = call_all
         self._types = types
         self._read_value = read_value
@@ -81,14 +88,16 @@ class KeysRead:
         wanted = [
             (key, _TYPES.get(name, "module"))
             for key, name in zip(keys, names, strict=True)
-            if not self._types or name in self._types or _TYPES.get(name, "module") in self._types
+            if name is not _MOVING
+            and (not self._types or name in self._types or _TYPES.get(name, "module") in self._types)
         ]
         if not self._read_value:
             return [key_record(key) for key, _ in wanted]
         self._only_strings = not self._types and all(kind == "string" for _, kind in wanted)
         reads = [(_READS[kind][0], key, *_READS[kind][1:]) for key, kind in wanted if kind in _READS]
         values = iter(self._replies(reads))
-        return [_record(key, kind, next(values) if kind in _READS else None) for key, kind in wanted]
+        found = [(key, kind, next(values) if kind in _READS else None) for key, kind in wanted]
+        return [_record(*one) for one in found if one[2] is not _MOVING]
 
     def _replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """All replies. An error's command is run once more: by itself its reply may not be too large."""
@@ -97,7 +106,10 @@ class KeysRead:
             if isinstance(reply, GearsError):
                 (replies[at],) = self._call_all([commands[at]])
                 if isinstance(replies[at], GearsError):
-                    raise replies[at]
+                    if NOT_LOCAL not in str(replies[at]):
+                        raise replies[at]
+                    self.moving.append(commands[at][1])
+                    replies[at] = _MOVING
         return replies
 
 

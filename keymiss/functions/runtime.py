@@ -27,6 +27,7 @@ from keymiss.functions.futures import (
     setFutureException,
     setFutureResults,
 )
+from keymiss.functions.moving import explained
 
 LOG_LEVELS = ("debug", "verbose", "notice", "warning")
 SETTINGS_PREFIX = "keymiss."
@@ -34,7 +35,11 @@ SETTINGS_PREFIX = "keymiss."
 
 def execute(*argv: Any) -> Any:
     """Run a command in this shard. Its reply as Python (see replies.py); GearsError where it is an error."""
-    return context.shard().execute(*_checked(argv)) if argv else []
+    shard = context.shard()
+    try:
+        return shard.execute(*_checked(argv)) if argv else []
+    except GearsError as error:
+        raise explained(shard, error, argv) from None
 
 
 def _checked(argv: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -21,8 +21,8 @@ from keymiss.errors import GearsError, KeymissError
 from keymiss.functions.context import Context, current
 from keymiss.functions.executions import DONE, Execution
 from keymiss.functions.job import FunctionJob
-from keymiss.functions.readers import NOT_LOCAL, RecordsSource, scan
-from keymiss.functions.records import stream_record
+from keymiss.functions.readers import RecordsSource, scan
+from keymiss.functions.records import NOT_LOCAL, stream_record
 from keymiss.functions.registering import StreamArguments
 from keymiss.functions.replies import text
 

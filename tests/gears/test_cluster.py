@@ -52,6 +52,22 @@ def test_records_go_to_the_shard_that_owns_their_key(cluster: Cluster) -> None:
         assert [everyone.get(f"word:{n}") for n in (0, 1, 299)] == [b"3", b"3", b"3"]
 
 
+def test_a_reader_of_one_key_reads_on_the_shard_that_serves_it_alone(
+    cluster: Cluster, clients: list[redis.Redis]
+) -> None:
+    with contextlib.closing(cluster.client()) as everyone:
+        everyone.set("one", 1)
+    for client in clients:
+        for options, shown in (
+            ("noScan=True", "{'event': None, 'key': '%s', 'type': '%s', 'value': %s}"),
+            ("noScan=True, readValue=False", "{'event': None, 'key': '%s'}"),
+        ):
+            for key, kind, value in (("one", "string", "'1'"), ("none", "empty", "None")):
+                told = shown % ((key, kind, value) if "type" in shown else key)
+                script = f"GB().run('{key}', {options})"
+                assert client.execute_command("RG.PYEXECUTE", script) == [[told.encode()], []]
+
+
 def test_more_records_than_fit_one_message_arrive_whole(cluster: Cluster) -> None:
     with cluster.masters[0].client() as client:
         script = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -70,17 +71,45 @@ def test_results_larger_than_a_chunk_of_the_bus_come_back_whole(cluster: Cluster
         assert ([len(r) for r in results], errors) == ([3000000] * 3, [])
 
 
-def test_a_replica_answers_reads_that_miss_where_clients_allow_it(
-    make_cluster: object,
+SYNC = """
+GB().foreach(lambda r: override_reply('sync answer')).register(
+    's:*', commands=['get'], eventTypes=['keymiss'], mode='sync')
+GB().foreach(lambda r: execute('HSET', r['key'], 'seen', 1)).register('e:*', eventTypes=['hset'], mode='sync')
+GB('CommandReader').map(lambda words: call_next(*words[1:]) + ' hooked').register(
+    hook='hget', keyprefix='e:', mode='sync')
+"""
+
+
+def test_sync_functions_run_where_the_key_is(cluster: Cluster) -> None:
+    register_on = cluster.masters[2]
+    with contextlib.closing(register_on.client()) as client:
+        register(client, SYNC)
+    for shard in cluster.shards:
+        missing, written = f"s:{{{shard.hash_tag}}}", f"e:{{{shard.hash_tag}}}"
+        wrong = next(s for s in cluster.shards if s is not shard)
+        with contextlib.closing(wrong.master.client()) as client:
+            for words in (("GET", missing), ("HSET", written, "a", 1), ("HGET", written, "a")):
+                with pytest.raises(MovedError):
+                    client.execute_command(*words)
+        with contextlib.closing(shard.master.client()) as client:
+            assert client.get(missing) == b"sync answer"
+            assert client.hset(written, "a", 1) == 1
+            assert client.hgetall(written) == {b"a": b"1", b"seen": b"1"}
+            assert client.hget(written, "a") == b"1 hooked"
+
+
+def test_a_replica_answers_reads_that_miss_where_clients_allow_it_and_all_as_a_master(
+    make_cluster: Callable[..., Cluster],
 ) -> None:
-    cluster: Cluster = make_cluster(shards=3, replicas=1)  # type: ignore[operator]
+    cluster = make_cluster(shards=3, replicas=1)
     with contextlib.closing(cluster.masters[0].client()) as client:
         register(client, answering_misses("m:"))
+        register(client, SYNC)
     shard = cluster.shard_of("m:1")
     (replica,) = shard.replicas
     with contextlib.closing(replica.client()) as client:
         wait_until(
-            lambda: int(client.info("keymiss")["keymiss_registrations"]) == 1, 20.0, "the replica has it"
+            lambda: int(client.info("keymiss")["keymiss_registrations"]) == 4, 20.0, "the replica has them"
         )
         with pytest.raises(MovedError):
             client.get("m:1")
@@ -91,6 +120,14 @@ def test_a_replica_answers_reads_that_miss_where_clients_allow_it(
                 assert connection.read_response() == reply
         finally:
             client.connection_pool.release(connection)
+        shard.master.kill()
+        client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        tag = f"{{{shard.hash_tag}}}"
+        assert client.get(f"m:{tag}") == f"answer for m:{tag}".encode()
+        assert client.get(f"s:{tag}") == b"sync answer"
+        assert client.hset(f"e:{tag}", "a", 1) == 1
+        assert client.hgetall(f"e:{tag}") == {b"a": b"1", b"seen": b"1"}
+        assert client.hget(f"e:{tag}", "a") == b"1 hooked"
 
 
 def test_a_node_that_is_gone_is_an_error_not_a_wait(make_cluster: object) -> None:

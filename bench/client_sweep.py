@@ -49,9 +49,11 @@ class Grid(Report):
         image = axes.imshow(rates, cmap=self._colours, aspect="auto")
         axes.set_xticks(range(len(columns)), [column.split()[0] for column in columns])
         axes.set_yticks(range(len(rates)), [str(row[ROW]) for row in self.rows])
+        bright = (image.norm.vmin + image.norm.vmax) / 2
         for y, row in enumerate(rates):
             for x, rate in enumerate(row):
-                axes.text(x, y, f"{rate:,.0f}", ha="center", va="center", color="white")
+                colour = "black" if rate > bright else "white"
+                axes.text(x, y, f"{rate:,.0f}", ha="center", va="center", color=colour)
         figure.colorbar(image, label="runs a second")
         figure.savefig(path, dpi=150)
         return True

@@ -34,7 +34,8 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
         if not complete.exists():
             shutil.rmtree(folder, ignore_errors=True)  # what an earlier, broken attempt left
             venv.create(folder, with_pip=False, symlinks=True)
-            _install(folder / "bin" / "python", requirements)
+            if requirements:
+                _install(folder / "bin" / "python", requirements)
             complete.write_text(wanted)
     return folder / "bin" / "python"
 
@@ -45,10 +46,19 @@ def own_environment() -> dict[str, str]:
 
 
 def _install(python: Path, requirements: Sequence[str]) -> None:
+    """PyTorch first and alone, from an index of its own where TORCH_INDEX names one, as bootstrap.sh does."""
+    index = os.environ.get("TORCH_INDEX")
+    torch = [one for one in requirements if one.partition("=")[0] == "torch"]
+    if index and torch:
+        _pip(python, "--index-url", index, *torch)
+    _pip(python, *requirements)
+
+
+def _pip(python: Path, *wanted: str) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install"]
     try:
         done = subprocess.run(
-            [*pip, "--quiet", *requirements],
+            [*pip, "--quiet", *wanted],
             capture_output=True,
             text=True,
             timeout=INSTALL_DEADLINE_S,

@@ -41,7 +41,7 @@ def hosted(peer: Peer, items: Sequence[Item], threads: int) -> Iterator[Target]:
     python = environment(peer.environment, peer.requirements)
     with tempfile.TemporaryDirectory(prefix="keymiss-") as scratch:
         (port,) = free_ports(1)
-        command = [python, peer.file, "--model", _model(peer), "--tokenizer", export().tokenizer]
+        command = [python, peer.program, "--model", _model(peer), "--tokenizer", export().tokenizer]
         command += [
             "--port",
             str(port),

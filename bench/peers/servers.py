@@ -15,16 +15,12 @@ class Peer:
 
     name: str  # as --peers takes it
     what: str
-    program: str
+    program: Path
     environment: str
     requirements: tuple[str, ...]
     path: str = "/"
     form: str = "huggingface"  # or onnx
     dtype: str = "float32"
-
-    @property
-    def file(self) -> Path:
-        return HERE / f"{self.program}.py"
 
 
 _TRANSFORMERS = ("transformers", (TORCH, "transformers>=4.57,<5", "starlette>=0.40,<2", "uvicorn>=0.34,<1"))
@@ -44,9 +40,9 @@ _ONNX = (
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("transformers", "transformers pipeline", "with_transformers", *_TRANSFORMERS),
-        Peer("ray-serve", "Ray Serve", "with_ray", *_RAY),
-        Peer("litserve", "LitServe", "with_litserve", *_LITSERVE, path="/predict"),
-        Peer("onnx-fastapi", "ONNX Runtime and FastAPI", "with_fastapi", *_ONNX, form="onnx"),
+        Peer("transformers", "transformers pipeline", HERE / "with_transformers.py", *_TRANSFORMERS),
+        Peer("ray-serve", "Ray Serve", HERE / "with_ray.py", *_RAY),
+        Peer("litserve", "LitServe", HERE / "with_litserve.py", *_LITSERVE, path="/predict"),
+        Peer("onnx-fastapi", "ONNX Runtime and FastAPI", HERE / "with_fastapi.py", *_ONNX, form="onnx"),
     )
 }

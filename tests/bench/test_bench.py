@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from keymiss_deploy.bench.rounds import interleave, median_ratio, percentile
+from support.benchmarks import Run, run_quickly
 from support.server import KINDS, available_kinds
-
-TIMEOUT_S = 180.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a benchmark printed, what it showed of its progress, and what it wrote."""
-
-    printed: str
-    shown: str
-    result: dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=["overhead", "miss"])
@@ -30,15 +15,7 @@ def run(request: pytest.FixtureRequest, server_kind: str, tmp_path_factory: pyte
     """One quick run of each benchmark on each server, looked at by several tests."""
     name, folder = request.param, tmp_path_factory.mktemp("bench")
     more = ["--dir", str(folder / "no-cluster"), "--port", "1"] if name == "miss" else []
-    return _run(name, server_kind, folder, *more)
-
-
-def _run(name: str, server_kind: str, folder: Path, *more: str) -> Run:
-    command = [str(Path(sys.executable).with_name("keymiss")), "bench", name, "--quick"]
-    command += ["--server", KINDS[server_kind], "--out", str(folder), *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Run(done.stdout, done.stderr, json.loads((folder / f"{name}.json").read_text()))
+    return run_quickly(name, folder, "--server", KINDS[server_kind], *more)
 
 
 def test_every_row_is_measured_and_every_promise_is_judged(run: Run) -> None:
@@ -66,7 +43,7 @@ def test_the_conditions_are_stated(run: Run, server_kind: str) -> None:
 @pytest.mark.slow
 def test_tensors_and_models_are_measured_beside_strings_and_direct_calls(tmp_path: Path) -> None:
     """On one server only: models take their time."""
-    run = _run("ai", available_kinds()[0], tmp_path)
+    run = run_quickly("ai", tmp_path, "--server", KINDS[available_kinds()[0]])
     rows = {(row["request"], row["clients"]): row for row in run.result["rows"]}
     assert all(value > 0 for row in rows.values() for value in list(row.values())[1:])
     for plain, measured in (
@@ -85,7 +62,7 @@ def test_tensors_and_models_are_measured_beside_strings_and_direct_calls(tmp_pat
 @pytest.mark.slow
 def test_functions_are_measured_beside_set_and_over_one_shard_and_three(tmp_path: Path) -> None:
     """On one server only: the cluster takes its time."""
-    run = _run("gears", available_kinds()[0], tmp_path)
+    run = run_quickly("gears", tmp_path, "--server", KINDS[available_kinds()[0]])
     rows = {(row["what"], row["clients"]): row for row in run.result["rows"]}
     assert all(row["per second"] > 0 for row in rows.values())
     for clients in (1, 50):

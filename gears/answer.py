@@ -1,7 +1,11 @@
-"""Answer a question that is a key: GET bertqa{tag}_<article>:{tag}:<number>_<question>.
+"""Answer a question that is a key: GET bertqa{tag}_<article>:{tag}:<number>_<question>. Or one question about
+many paragraphs of a shard: RG.TRIGGER ask <question> <article>[:<number>]...
 
 The answer is the best span of the paragraph, word for word, or an empty string where the model finds none.
 It is cached for `keymiss.answer-ttl-ms` milliseconds; 0 caches nothing, which is what one measures with.
+
+`ask` gives a row for each paragraph, [<article>:<number>, answer, score, margin] (see keymiss.qa.Answer), or
+[<article>:<number>, error]. The answers are the same as one by one, and are cached under the same keys.
 """
 
 import asyncio
@@ -10,11 +14,23 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import redisAI
-from redisgears import GB, configGet, execute, executeAsync, log, override_reply
+from redisgears import GB, configGet, database, execute, executeAsync, hashtag, log, override_reply
 
-from keymiss.keys import Paragraph, model_key, parse_question_key
-from keymiss.qa import Pieces, QuestionTooLong, Window, answer_of
-from keymiss.qa.deployed import NoTokenizer, deployed_encoder, text_of
+from keymiss.keys import (
+    Paragraph,
+    model_key,
+    parse_paragraph_name,
+    parse_question_key,
+    score_key,
+    sentences_key,
+)
+from keymiss.qa import NO_ANSWER, Answer, Pieces, Window, answer_of
+from keymiss.qa.deployed import Known, NoTokenizer, Paragraphs, deployed_encoder, text_of
+
+MAX_ASKED = 512  # paragraphs in one `ask`
+
+paragraphs = Paragraphs()
+in_flight: dict[tuple[int, str], asyncio.Future[Answer]] = {}  # by database and question key
 
 
 class Unanswerable(Exception):
@@ -24,37 +40,115 @@ class Unanswerable(Exception):
 async def answer(record: dict[str, Any]) -> None:
     """Answer the client that waits for the missing key, with an error where there is no answering it."""
     try:
-        paragraph, question = parse_question_key(text_of(record["key"]))
-        if not question.strip():
-            raise Unanswerable("the question is empty")
+        key = text_of(record["key"])
+        paragraph, question = parse_question_key(key)
+        found = (await find_once(key, paragraph, question)).shown.encode()
+        cache(key, found)
+        override_reply(found)  # bytes: a str that begins with a minus sign would be an error
+    except Exception as error:
+        override_reply(error_reply(error))
+
+
+async def ask(words: list[str | bytearray]) -> list[list[Any]]:
+    """Ask one question of many paragraphs at once, so that the model can run them in batches."""
+    _, question, *names = [text_of(word) for word in words] if len(words) > 1 else ["", ""]
+    try:
+        asked = await paragraphs_named(names)
+    except ValueError as error:
+        raise Unanswerable(f"ERR {error}") from None
+    keys = [paragraph.question_key(question) for paragraph in asked]
+    kept = await executeAsync("MGET", *keys, *map(score_key, keys))
+    texts, scores = kept[: len(keys)], kept[len(keys) :]
+    rows = map(row, asked, keys, [question] * len(keys), texts, scores)
+    return list(await asyncio.gather(*rows))
+
+
+async def paragraphs_named(names: Sequence[str]) -> list[Paragraph]:
+    """Each once. An article without a number stands for all of its paragraphs."""
+    found: dict[Paragraph, None] = {}
+    for name in names:
+        article, number = parse_paragraph_name(name)
+        numbers = [number] if number else await executeAsync("HKEYS", sentences_key(article, hashtag()))
+        for number in sorted(map(text_of, numbers), key=lambda text: (len(text), text)) or [""]:
+            found[Paragraph(article, hashtag(), number)] = None
+    if not found:
+        raise ValueError("name what to ask about: <question> <article>[:<number>]...")
+    if len(found) > MAX_ASKED:
+        raise ValueError(
+            f"ERR {len(found)} paragraphs are too many for one question: ask {MAX_ASKED} at once"
+        )
+    return list(found)
+
+
+async def row(paragraph: Paragraph, key: str, question: str, text: Any, score: Any) -> list[Any]:
+    """The row of a paragraph, whose answer may have been kept."""
+    name = f"{paragraph.article}:{paragraph.number}"
+    if text is not None and score is not None:
+        return [name, text_of(text).encode(), *map(float, text_of(score).split())]
+    try:
+        found = await find_once(key, paragraph, question)
+    except Exception as error:
+        return [name, error_reply(error)]
+    cache(key, found.shown.encode())
+    cache(score_key(key), f"{found.score!r} {found.margin!r}".encode())
+    return [name, found.shown.encode(), found.score, found.margin]
+
+
+def error_reply(error: Exception) -> str:
+    """What the client is told."""
+    if isinstance(error, (ValueError, NoTokenizer, Unanswerable)):
+        return f"-ERR {error}"
+    if "non local key" in str(error):
+        return "-ERR a replica of a cluster lets functions read nothing: ask its master"
+    return f"-{error}"  # of a command or of the model: it starts with a code of its own
+
+
+async def find_once(key: str, paragraph: Paragraph, question: str) -> Answer:
+    """As `find`; who asks the same meanwhile gets the same answer, be it by a GET or among others."""
+    if not question.strip():
+        raise Unanswerable("the question is empty")
+    flight = database(), key
+    while flight in in_flight:
+        other = in_flight[flight]
+        await asyncio.wait((other,))
+        if not other.cancelled():
+            return other.result()
+    mine = in_flight[flight] = asyncio.get_running_loop().create_future()
+    try:
         found = await find(paragraph, question)
-        cache(record["key"], found)
-        override_reply(found)
-    except (ValueError, QuestionTooLong, NoTokenizer, Unanswerable) as error:
-        override_reply(f"-ERR {error}")
-    except Exception as error:  # of a command or of the model: it starts with a code of its own
-        if "non local key" in str(error):
-            error = Exception("ERR a replica of a cluster lets functions read nothing: ask its master")
-        override_reply(f"-{error}")
+        mine.set_result(found)
+        return found
+    except Exception as error:
+        mine.set_exception(error)
+        mine.exception()  # it is raised here as well: nobody need join
+        raise
+    finally:
+        del in_flight[flight]
+        mine.cancel()  # where it is not done: the next one asks for itself
 
 
-async def find(paragraph: Paragraph, question: str) -> str:
-    """Ask the model: once, or where the paragraph is too long for that, about each window of it."""
+async def find(paragraph: Paragraph, question: str) -> Answer:
+    """The best answer of the paragraph.
+
+    One that was asked before is taken to be as it was: the shard is asked for its text while the model works,
+    and the model once more where that is another one."""
     encoder = deployed_encoder(execute, paragraph.tag)
-    text_asked = executeAsync("HGET", paragraph.hash_key, paragraph.number)
-    tokens_asked = redisAI.getTensorFromKeyAsync(paragraph.tokens_key)
-    await asyncio.sleep(0)  # both are on their way while the question is encoded
     ids = encoder.question(question)
-    text = await read_text(paragraph, text_asked)
-    pieces = await read_pieces(tokens_asked) or encoder.pieces(text)
-    if not pieces:
-        return ""
-    windows = list(encoder.windows(ids, pieces))
-    outputs = await asyncio.gather(*(run_model(paragraph.tag, window) for window in windows))
-    best = answer_of(
-        text, pieces, [(window, *logits) for window, logits in zip(windows, outputs, strict=True)]
-    )
-    return best.text if best.margin > 0 else ""
+    text_asked = executeAsync("HGET", paragraph.hash_key, paragraph.number)
+    known = paragraphs.get(paragraph, encoder)
+    if known is None:
+        tokens_asked = redisAI.getTensorFromKeyAsync(paragraph.tokens_key)
+        text = await read_text(paragraph, text_asked)
+        pieces = await read_pieces(tokens_asked) or encoder.pieces(text)
+    else:
+        found = await ask_model(paragraph.tag, ids, known)
+        text = await read_text(paragraph, text_asked)
+        if text == known.text:
+            return found
+        pieces = encoder.pieces(text)
+    known = Known(encoder, text, pieces)
+    paragraphs.put(paragraph, known)
+    return await ask_model(paragraph.tag, ids, known)
 
 
 async def read_text(paragraph: Paragraph, asked: Awaitable[Any]) -> str:
@@ -75,8 +169,21 @@ async def read_pieces(asked: Awaitable[Any]) -> Pieces | None:
         return None
 
 
-async def run_model(tag: str, window: Window) -> tuple[Sequence[float], Sequence[float]]:
-    """The start and end logits of the window's tokens."""
+async def ask_model(tag: str, question: Sequence[int], known: Known) -> Answer:
+    """Ask once, or where the paragraph is too long for that, about each window of it."""
+    if not known.pieces:
+        return NO_ANSWER
+    windows = list(known.encoder.windows(question, known.pieces))
+    runs = [start_model(tag, window) for window in windows]
+    outputs = []
+    for window, run in zip(windows, runs, strict=True):
+        starts, ends = await run
+        outputs.append((window, logits(starts), logits(ends)))
+    return answer_of(known.text, known.pieces, outputs)
+
+
+def start_model(tag: str, window: Window) -> Awaitable[Any]:
+    """Have the model work; to be awaited for the start and end logits of the window's tokens."""
     try:
         runner = redisAI.createModelRunner(model_key(tag))
     except Exception:
@@ -86,21 +193,26 @@ async def run_model(tag: str, window: Window) -> tuple[Sequence[float], Sequence
         redisAI.modelRunnerAddInput(runner, name, redisAI.createTensorFromBlob("INT64", shape, blob))
     for name in ("start_logits", "end_logits"):
         redisAI.modelRunnerAddOutput(runner, name)
-    start, end = await redisAI.modelRunnerRunAsync(runner)
-    return array("f", redisAI.tensorGetDataAsBlob(start)), array("f", redisAI.tensorGetDataAsBlob(end))
+    run: Awaitable[Any] = redisAI.modelRunnerRunAsync(runner)
+    return run
 
 
-def cache(key: str, found: str) -> None:
-    """Keep the answer. Where that cannot be, on a replica or where memory is full, it is still given."""
+def logits(tensor: Any) -> array[float]:
+    return array("f", redisAI.tensorGetDataAsBlob(tensor))
+
+
+def cache(key: str, found: bytes) -> None:
+    """Keep the answer: before it is given, but without waiting. Where that cannot be, on a replica or where
+    memory is full, it is still given."""
     ttl_ms = int(configGet("keymiss.answer-ttl-ms"))
-    if ttl_ms == 0:
-        return
-    try:
-        execute("SET", key, found, "PX", ttl_ms)
-    except Exception as error:
-        log(f"{key!r} is not cached: {error}", level="verbose")
+    if ttl_ms:
+        kept = executeAsync("SET", key, found, "PX", ttl_ms)
+        kept.if_failed(lambda error: log(f"{key!r} is not cached: {error}", level="verbose"))
 
 
 GB(desc="answer questions").foreach(answer).register(
     prefix="bertqa*", commands=["get"], eventTypes=["keymiss"], mode="async_local", singleFlight=True
+)
+GB("CommandReader", desc="ask one question of many paragraphs").map(ask).register(
+    trigger="ask", mode="async_local", convertToStr=False
 )

@@ -4,6 +4,7 @@
     tokenized:bert:qa:<article>:{tag}:<number>     tensor, the text's tokens
     processed_docs_stage3_tokenized{tag}           set of the tensors' keys
     bertqa{tag}_<article>:{tag}:<number>_<question>     answered when missing; then the cached answer
+    score:bertqa{tag}_...                          "<score> <margin>" of that answer, where many were asked
     bert-qa{tag}                                   the model
     tokenizer:bert-qa{tag}                         hash: json, the model's tokenizer, and digest, of that
     samples:qa:{tag}                               hash, <article> -> a question key that has an answer
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 SENTENCES_PREFIX = "sentence:"
 TOKENS_PREFIX = "tokenized:bert:qa:"
 QUESTION_PREFIX = "bertqa"
+SCORE_PREFIX = "score:"
 QUESTION_FORM = "bertqa{tag}_<article>:{tag}:<number>_<question>"
 
 _QUESTION = re.compile(r"bertqa\{([^{}]+)\}_([^{}]+):\{\1\}:([0-9]+)_(.*)", re.DOTALL)
@@ -50,6 +52,10 @@ class Paragraph:
 
     def question_key(self, question: str) -> str:
         return f"{QUESTION_PREFIX}{{{self.tag}}}_{self.name}_{question}"
+
+
+def score_key(question_key: str) -> str:
+    return f"{SCORE_PREFIX}{question_key}"
 
 
 def sentences_key(article: str, tag: str) -> str:
@@ -83,6 +89,18 @@ def parse_sentences_key(key: str) -> tuple[str, str]:
     if not (key.startswith(SENTENCES_PREFIX) and article and colon and tag[:1] == "{" and tag[-1:] == "}"):
         raise ValueError(f"{key!r} is not of the form sentence:<article>:{{tag}}")
     return article, tag[1:-1]
+
+
+def parse_paragraph_name(name: str) -> tuple[str, str]:
+    """The article and the number in `<article>:<number>`; the number is "" where there is none.
+
+    ValueError where that cannot be an article."""
+    article, _, number = name.rpartition(":")
+    if not (article and number.isascii() and number.isdecimal()):
+        article, number = name, ""
+    if not article or _UNFIT.search(article):
+        raise ValueError(f"{name!r} is no <article> or <article>:<number>")
+    return article, number
 
 
 def parse_question_key(key: str) -> tuple[Paragraph, str]:

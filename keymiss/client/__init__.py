@@ -1,11 +1,12 @@
-"""Talking to a running Keymiss from outside: AI.* with numpy arrays, functions, where it is, which shards it
-has.
+"""Talking to a running Keymiss from outside: AI.* with numpy arrays, functions, questions, where it is, which
+shards it has.
 
-    from keymiss.client import AI, AsyncAI, AsyncGears, Gears
+    from keymiss.client import AI, QA, AsyncAI, AsyncGears, AsyncQA, Gears
 
     ai = AI(redis.Redis())                  # or AI(redis.RedisCluster(...))
     ai = AsyncAI(redis.asyncio.Redis())     # or AsyncAI(redis.asyncio.RedisCluster(...))
     gears = Gears(redis.Redis())            # and so on
+    qa = QA(redis.Redis())
 
 docs/client.md has examples.
 """
@@ -13,6 +14,7 @@ docs/client.md has examples.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .asking import Answers, ParagraphAnswer
 from .registrations import Registration, read_registrations
 from .shards import Shard, connect, read_shards, shard_of, text_of
 from .where import STATE_FILE, Address, find_server
@@ -23,20 +25,25 @@ if TYPE_CHECKING:
     from .dag import Dag
     from .gears import AsyncBuilder, AsyncExecution, AsyncGears, Builder, Execution, Gears
     from .pipelines import AsyncPipeline, Pipeline
+    from .qa import QA, AsyncQA
 
 __all__ = [
     "AI",
+    "QA",
     "STATE_FILE",
     "Address",
+    "Answers",
     "AsyncAI",
     "AsyncBuilder",
     "AsyncExecution",
     "AsyncGears",
     "AsyncPipeline",
+    "AsyncQA",
     "Builder",
     "Dag",
     "Execution",
     "Gears",
+    "ParagraphAnswer",
     "Pipeline",
     "Registration",
     "Results",
@@ -57,11 +64,13 @@ _NEED_NUMPY = {
     "AsyncExecution": "gears",
     "AsyncGears": "gears",
     "AsyncPipeline": "pipelines",
+    "AsyncQA": "qa",
     "Builder": "gears",
     "Dag": "dag",
     "Execution": "gears",
     "Gears": "gears",
     "Pipeline": "pipelines",
+    "QA": "qa",
     "Results": "builders",
     "Session": "builders",
 }

@@ -8,18 +8,17 @@ from itertools import islice
 
 import redis
 
-from ..keys import QUESTION_PREFIX, TOKENS_PREFIX, processed_key
+from ..keys import QUESTION_PREFIX, SCORE_PREFIX, TOKENS_PREFIX, processed_key
 
 SCAN_KEYS = 1000  # looked at in one step, and removed at once
 _GLOB = str.maketrans({letter: f"\\{letter}" for letter in "*?[]\\"})
 
 
 def forget_answers(client: redis.Redis, tag: str, articles: Collection[str] | None = None) -> None:
-    """Drop the cached answers of the shard of `tag`, or only those about these articles; one walk over its
-    keys."""
-    start = f"{QUESTION_PREFIX}{{{tag}}}_"
-    starts = [start] if articles is None else [f"{start}{article}:{{{tag}}}:" for article in articles]
-    _forget(client, start, tuple(text.encode() for text in starts))
+    """Drop the cached answers of the shard of `tag` with their scores, or only those about these articles."""
+    for start in (f"{QUESTION_PREFIX}{{{tag}}}_", f"{SCORE_PREFIX}{QUESTION_PREFIX}{{{tag}}}_"):
+        starts = [start] if articles is None else [f"{start}{article}:{{{tag}}}:" for article in articles]
+        _forget(client, start, tuple(text.encode() for text in starts))
 
 
 def forget_tokens(client: redis.Redis, tag: str) -> None:

@@ -48,6 +48,18 @@ class Pending(Generic[T_co]):
         frame = yield from self._answer.__await__()
         return self._convert(frame)
 
+    def if_failed(self, tell: Callable[[GearsError], object]) -> None:
+        """Call `tell` with the error, should it be one, of an answer that nobody awaits. The loop's thread
+        only."""
+
+        def look(answer: asyncio.Future[Frame]) -> None:
+            try:
+                self._convert(answer.result())
+            except GearsError as error:
+                tell(error)
+
+        self._answer.add_done_callback(look)
+
     def then(self, convert: Callable[[T_co], T]) -> Pending[T]:
         """The same answer, converted further."""
         return Pending(self._answer, lambda frame: convert(self._convert(frame)))

@@ -164,6 +164,12 @@ def command() -> list[bytes]:
     return argv
 
 
+def database() -> int:
+    """The number of the database in which this function's commands are run."""
+    job = current.get().job
+    return 0 if job is None or job.finished else job.database
+
+
 def call_next(*args: Any) -> Any:
     """Run the command that this hook replaced, with other arguments. GearsError outside of a hook."""
     run = current.get().call_next

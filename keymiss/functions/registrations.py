@@ -145,7 +145,7 @@ class Registration:
         started = perf_counter()
         self._running.add(context)
         self._gears.shard.spawn(
-            coroutine, context, lambda task: self._miss_ended(job, context, started, task)
+            _answering(job, coroutine), context, lambda task: self._miss_ended(job, context, started, task)
         )
         return True
 
@@ -153,10 +153,7 @@ class Registration:
         self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]
     ) -> None:
         self._running.discard(context)
-        stopped = None if task.cancelled() else task.exception()
-        if isinstance(stopped, Aborted):  # by its own limit: its caller is told, unlike of other errors
-            job.fail(f"ERR {stopped}")
-        job.done(job.overridden or b"")
+        job.done(job.overridden or b"")  # of one that was cancelled before it began
         if task.cancelled():
             note = _Note(self, self._gears.executions.next_number(), ABORTED, None, "execution was aborted")
         else:
@@ -398,6 +395,20 @@ class Registrations:
             for run in list(registration.last):
                 if run.id == name:
                     registration.last.remove(run)
+
+
+async def _answering(job: FunctionJob, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Answer the job where the coroutine ends: what is called when a task is done is so a turn later."""
+    try:
+        result = await coroutine
+    except Aborted as stopped:  # by its own limit: its caller is told, unlike of other errors
+        job.fail(f"ERR {stopped}")
+        raise
+    except BaseException:
+        job.done(job.overridden or b"")
+        raise
+    job.done(job.overridden or b"")
+    return result
 
 
 @dataclass(eq=False, slots=True)

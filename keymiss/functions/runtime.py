@@ -223,6 +223,7 @@ _REDISGEARS: dict[str, Any] = {
     "GearsFlatError": GearsFlatError,
     "atomicCtx": atomic,
     "config_get": configGet,
+    "database": context.database,
     "executeCommand": execute,
     "flatError": flat_error,
     "gearsCtx": GearsBuilder,

@@ -51,7 +51,7 @@ from keymiss.functions.context import NOBODY, Context, current
 from keymiss.functions.limits import Limits
 from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, shielded
-from keymiss.functions.tasks import guarded, start_now
+from keymiss.functions.tasks import PromptFuture, guarded, start_now
 from keymiss.hashtags import hash_tag_of
 
 T = TypeVar("T")
@@ -341,11 +341,15 @@ class Shard:
                 then(task)
             return task
         context.add_running(task)
-        task.add_done_callback(context.running.discard)
         self._suspended.add(task)
-        task.add_done_callback(self._suspended.discard)
-        if then is not None:
-            task.add_done_callback(then)
+
+        def ended(task: asyncio.Task[T]) -> None:
+            context.running.discard(task)
+            self._suspended.discard(task)
+            if then is not None:
+                then(task)
+
+        task.add_done_callback(ended)
         return task
 
     def in_pool(self, function: Callable[[], object], context: Context) -> Ticket:
@@ -435,10 +439,9 @@ class Shard:
 
     def _ask_async(self, verb: bytes, *parts: Part) -> asyncio.Future[Frame]:
         sequence = next(self._numbers)
-        future: asyncio.Future[Frame] = self.loop.create_future()
-        answer = Answer(lambda: _resolve(future, answer.frame or []))
+        future: PromptFuture[Frame] = PromptFuture(self.loop)
+        answer = Answer(lambda: future.settle(answer.frame or [], now=not self.channel.nesting))
         self._asked[sequence] = answer
-        future.add_done_callback(lambda _: self._asked.pop(sequence, None))
         with shielded():
             self._send(verb, (sequence, parts))
         return future
@@ -510,8 +513,3 @@ class Shard:
         if job is not None and not job.finished and job.deadline != NEVER:
             return job.deadline
         return deadline_after_ms(self.setting("job-timeout-ms", DEFAULT_JOB_TIMEOUT_MS))
-
-
-def _resolve(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)

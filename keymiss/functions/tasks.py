@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextvars import Context as Variables
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -40,3 +41,52 @@ def start_now(
         return task
     finally:
         current.reset(token)
+
+
+class PromptFuture(asyncio.Future[T]):
+    """A future that can run at once whoever waits for it, not in the loop's next turn: a coroutine on a miss
+    is woken twice, and a turn takes as long as what it does then. The loop's thread only.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._waiters: list[tuple[Callable[[PromptFuture[T]], object], Variables | None]] = []
+
+    def add_done_callback(
+        self, fn: Callable[[PromptFuture[T]], object], /, *, context: Variables | None = None
+    ) -> None:
+        if self.done():
+            super().add_done_callback(fn, context=context)
+        else:
+            self._waiters.append((fn, context))
+
+    def remove_done_callback(self, fn: Callable[[PromptFuture[T]], object], /) -> int:
+        left = [waiter for waiter in self._waiters if waiter[0] != fn]
+        removed = len(self._waiters) - len(left)
+        self._waiters = left
+        return removed + super().remove_done_callback(fn)
+
+    def cancel(self, msg: Any = None) -> bool:
+        cancelled = super().cancel(msg)
+        self._wake()
+        return cancelled
+
+    def settle(self, result: T, now: bool) -> None:
+        """Set the result, unless there is one; `now`: this is between two tasks, whoever waits may run."""
+        if self.done():
+            return
+        self.set_result(result)
+        if not now or asyncio.current_task(self.get_loop()) is not None:
+            self._wake()
+            return
+        waiters, self._waiters = self._waiters, []
+        for fn, context in waiters:
+            if context is None:
+                fn(self)
+            else:
+                context.run(fn, self)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for fn, context in waiters:
+            self.get_loop().call_soon(fn, self, context=context)

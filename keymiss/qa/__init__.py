@@ -6,6 +6,6 @@ a shard start fast.
 """
 
 from keymiss.qa.encode import Encoder, Pieces, QuestionTooLong, Window
-from keymiss.qa.spans import Answer, answer_of, best_span
+from keymiss.qa.spans import NO_ANSWER, Answer, answer_of, best_span
 
-__all__ = ["Answer", "Encoder", "Pieces", "QuestionTooLong", "Window", "answer_of", "best_span"]
+__all__ = ["NO_ANSWER", "Answer", "Encoder", "Pieces", "QuestionTooLong", "Window", "answer_of", "best_span"]

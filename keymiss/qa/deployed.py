@@ -1,21 +1,23 @@
-"""The tokenizer that stands beside the model of a shard, as an encoder. For functions in the functions
-worker.
+"""What functions keep in the functions worker between two questions: the tokenizer that stands beside the
+model of a shard, as an encoder, and the word pieces of the paragraphs that were asked last.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
-from keymiss.keys import tokenizer_key
-from keymiss.qa.encode import Encoder
+from keymiss.keys import Paragraph, tokenizer_key
+from keymiss.qa.encode import Encoder, Pieces
 
 Execute = Callable[..., Any]  # the name `execute` of functions
 
 FRESH_S = 1.0  # how long a digest is taken for the one that is stored
+MAX_CHARACTERS = 8 << 20  # of the paragraphs whose word pieces are kept, which take some five times as much
 
 _fresh: dict[str, tuple[float, Encoder]] = {}  # by hash tag: until when, and the encoder
 _encoders: dict[str, Encoder] = {}  # by digest
@@ -34,6 +36,46 @@ def deployed_encoder(execute: Execute, tag: str) -> Encoder:
         encoder = _read(execute, tag)
         _fresh[tag] = (monotonic() + FRESH_S, encoder)
     return encoder
+
+
+class Known(NamedTuple):
+    """A text, and its word pieces by an encoder."""
+
+    encoder: Encoder
+    text: str
+    pieces: Pieces
+
+
+class Paragraphs:
+    """The paragraphs that were asked last, as they were then.
+
+    A guess: whoever uses one must compare its text with the one that is stored."""
+
+    def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
+        self._known: OrderedDict[Paragraph, Known] = OrderedDict()
+        self._characters = 0
+        self._max_characters = max_characters
+
+    def get(self, paragraph: Paragraph, encoder: Encoder) -> Known | None:
+        """What is known of it, by this encoder."""
+        known = self._known.get(paragraph)
+        if known is None or known.encoder is not encoder:
+            return None
+        self._known.move_to_end(paragraph)
+        return known
+
+    def put(self, paragraph: Paragraph, known: Known) -> None:
+        """Keep it, and forget those that were not asked for the longest time."""
+        self.forget(paragraph)
+        self._known[paragraph] = known
+        self._characters += len(known.text)
+        while self._characters > self._max_characters:
+            self.forget(next(iter(self._known)))
+
+    def forget(self, paragraph: Paragraph) -> None:
+        gone = self._known.pop(paragraph, None)
+        if gone is not None:
+            self._characters -= len(gone.text)
 
 
 def text_of(value: str | bytearray) -> str:

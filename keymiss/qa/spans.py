@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from keymiss.qa.encode import Pieces, Window
 
@@ -23,6 +24,14 @@ class Answer:
     score: float
     margin: float
 
+    @property
+    def shown(self) -> str:
+        """What whoever asked gets: the text, or nothing where the model sees no answer."""
+        return self.text if self.margin > 0 else ""
+
+
+NO_ANSWER = Answer("", 0, 0, 0.0, 0.0)  # of a text without words
+
 
 def best_span(
     starts: Sequence[float],
@@ -32,13 +41,23 @@ def best_span(
     max_pieces: int = MAX_ANSWER_PIECES,
 ) -> tuple[int, int, float]:
     """The span with the highest starts[i] + ends[j] where first <= i <= j < first + count and j - i <
-    max_pieces: i, j and the score. ValueError where count is 0. One pass: the best start for each end is at
-    the head of a falling queue."""
+    max_pieces: i, j and the score; of several the one that ends, then the one that starts first. ValueError
+    where count is 0.
+
+    Where the highest start and the highest end make a span there is no better one, which is so for most
+    questions that have an answer. Else one pass: the best start for each end is at the head of a falling
+    queue."""
     if count <= 0:
         raise ValueError("a paragraph without word pieces has no span")
+    last = first + count
+    highest_start, highest_end = max(starts[first:last]), max(ends[first:last])
+    if not isnan(highest_start + highest_end):
+        i, j = starts.index(highest_start, first), ends.index(highest_end, first)
+        if i <= j < i + max_pieces:
+            return i, j, highest_start + highest_end
     candidates: deque[int] = deque()  # positions whose starts fall from left to right
     best = (first, first, float("-inf"))
-    for j in range(first, first + count):
+    for j in range(first, last):
         score = starts[j]
         while candidates and starts[candidates[-1]] < score:
             candidates.pop()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +15,30 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 from support.command_line import CommandLine, command_line
 from support.paths import REPOSITORY
 from support.processes import runs
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
-from keymiss.client import Shard, connect, read_registrations, read_shards, shard_of, text_of
+from keymiss.client import (
+    QA,
+    Answers,
+    AsyncQA,
+    Shard,
+    connect,
+    read_registrations,
+    read_shards,
+    shard_of,
+    text_of,
+)
 from keymiss.hashtags import slot_of
 from keymiss.keys import Paragraph, model_key, processed_key
 from keymiss.qa.metric import f1
 
 CORPUS = REPOSITORY / "corpus"
+STORE = ("model", "store", "--backend", "openvino", "--precision", "bf16")
 RECOVERY_DEADLINE_S = 60.0
 LEAST_F1 = 0.8  # on the sample corpus's own questions; 0.9 when this was written
 
@@ -63,7 +77,7 @@ class Deployment:
 def deployment(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with command_line(server_kind, tmp_path_factory.mktemp("deployment")) as keymiss:
         keymiss.up("--shards", "2", "--replicas", "1")
-        keymiss("model", "store")
+        keymiss(*STORE)
         keymiss("load", CORPUS)
         keymiss("deploy")
         with closing(connect("127.0.0.1", keymiss.port)) as client:
@@ -97,7 +111,93 @@ def test_a_miss_is_one_inference_however_often_the_functions_were_deployed(deplo
     deployment.ask("measles", 3, "How many inferences does this cost?")
     assert deployment.model_calls("measles") == before + 1
     sessions = [function["session"] for function in deployment.keymiss.status()["functions"]]
-    assert sorted(sessions) == ["keymiss-answer", "keymiss-tokenise"]
+    assert sorted(sessions) == ["keymiss-answer", "keymiss-answer", "keymiss-tokenise"]
+
+
+def test_a_paragraph_that_was_asked_before_is_answered_as_it_is_now(deployment: Deployment) -> None:
+    paragraph = deployment.paragraph("changing", 1)
+    with closing(deployment.client("changing")) as client:
+        for city in ("Genoa", "Venice", "Genoa"):
+            client.hset(paragraph.hash_key, "1", f"The first ship of that year arrived in {city}.")
+            assert city in deployment.ask("changing", 1, f"Where did the first ship arrive? ({city})")
+            client.delete(paragraph.question_key(f"Where did the first ship arrive? ({city})"))
+        client.delete(paragraph.hash_key)
+    with pytest.raises(redis.ResponseError, match="no article"):
+        deployment.ask("changing", 1, "And where now?")
+
+
+ASKED = ["hiv:2", "nothing:7", "measles", "hiv:999"]
+
+
+def test_many_paragraphs_are_answered_as_one_by_one_and_errors_spoil_none(deployment: Deployment) -> None:
+    question = "Which cells does it infect first?"
+    with closing(redis.RedisCluster("127.0.0.1", deployment.keymiss.port)) as cluster:
+        with closing(deployment.client("measles")) as client:
+            count = client.hlen(deployment.paragraph("measles", 1).hash_key)
+        one_by_one = {
+            f"{article}:{number}": deployment.ask(article, number, question)
+            for article, number in [("hiv", 2), *(("measles", n) for n in range(1, count + 1))]
+        }
+        answers = QA(cluster).ask(question, ASKED)
+        assert {one.paragraph: one.text for one in answers.paragraphs if one.error is None} == one_by_one
+        assert [one.paragraph for one in answers.paragraphs] == [
+            *("hiv:2", "nothing:7"),
+            *(f"measles:{n}" for n in range(1, count + 1)),
+            "hiv:999",
+        ]
+        assert all(bool(one.text) == (one.margin > 0) for one in answers.paragraphs)
+        assert [one.paragraph for one in answers.errors] == ["nothing:7", "hiv:999"]
+        assert answers.best is None or answers.best.margin == max(one.margin for one in answers.paragraphs)
+        before = deployment.model_calls("measles"), deployment.model_calls("hiv")
+        assert QA(cluster).ask(question, ASKED) == answers
+        assert (deployment.model_calls("measles"), deployment.model_calls("hiv")) == before
+
+
+def test_those_who_ask_the_same_of_many_at_once_are_answered_by_one_inference(deployment: Deployment) -> None:
+    def ask(_: int) -> Answers:
+        with closing(redis.RedisCluster("127.0.0.1", deployment.keymiss.port)) as cluster:
+            return QA(cluster).ask("Who asks this at once?", ["rabies:2"])
+
+    before = deployment.model_calls("rabies")
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(ask, range(4))
+    assert all(other == first for other in others)
+    assert deployment.model_calls("rabies") == before + 1
+    assert deployment.ask("rabies", 2, "Who asks this at once?") == first.paragraphs[0].text
+    assert deployment.model_calls("rabies") == before + 1
+
+
+async def ask_many_by_asyncio(port: int, question: str) -> Answers:
+    async with redis.asyncio.RedisCluster("127.0.0.1", port) as cluster:
+        return await AsyncQA(cluster).ask(question, ASKED)
+
+
+def test_an_asyncio_client_asks_many_as_well(deployment: Deployment) -> None:
+    answers = asyncio.run(ask_many_by_asyncio(deployment.keymiss.port, "How long is it contagious?"))
+    with closing(redis.RedisCluster("127.0.0.1", deployment.keymiss.port)) as cluster:
+        assert QA(cluster).ask("How long is it contagious?", ASKED) == answers
+
+
+def test_too_many_paragraphs_and_names_of_none_are_refused(deployment: Deployment) -> None:
+    with closing(redis.RedisCluster("127.0.0.1", deployment.keymiss.port)) as cluster:
+        with pytest.raises(redis.ResponseError, match="513 paragraphs are too many for one question"):
+            QA(cluster).ask("Why?", [f"hiv:{n}" for n in range(513)])
+        for names, complaint in (["two words"], "'two words' is no <article>"), ([], "no paragraph is named"):
+            with pytest.raises(ValueError, match=complaint):
+                QA(cluster).ask("Why?", names)
+    with (
+        closing(deployment.client("hiv")) as client,
+        pytest.raises(redis.ResponseError, match="name what to ask about"),
+    ):
+        client.execute_command("RG.TRIGGER", "ask", "Why?")
+
+
+def test_the_command_line_asks_many_articles_and_shows_the_best_answer(deployment: Deployment) -> None:
+    shown = deployment.keymiss("ask", "Who invented PCR?", "--of", "p*", "--of", "hiv:999").splitlines()
+    assert shown[0] == "Kary Mullis"
+    assert any(line.startswith("hiv:999: no paragraph 999") for line in shown)
+    assert "no article is named q*" in deployment.keymiss("ask", "Who?", "--of", "q*", status=1)
+    assert "no paragraph could be asked" in deployment.keymiss("ask", "Who?", "--of", "hiv:999", status=1)
 
 
 def test_a_question_without_an_answer_gives_an_empty_string(deployment: Deployment) -> None:
@@ -139,7 +239,7 @@ def test_a_missing_model_is_named_and_stored_again(deployment: Deployment) -> No
     with pytest.raises(redis.ResponseError) as error:
         deployment.ask("polio", 2, "Is there a model?")
     assert f"no model bert-qa{{{tag}}}: store one with `keymiss model store`" in str(error.value)
-    deployment.keymiss("model", "store")
+    deployment.keymiss(*STORE)
     deployment.keymiss("deploy")
     assert isinstance(deployment.ask("polio", 2, "Is there a model?"), str)
 
@@ -200,10 +300,16 @@ def test_a_replica_outside_a_cluster_answers_and_leaves_the_cache_to_its_master(
     key = Paragraph("hiv", "06S", "2").question_key("What does the replica say?")
     with closing(replica.client()) as client:
         wait_until(
-            lambda: len(read_registrations(client)) == 2, RECOVERY_DEADLINE_S, "the functions are there, too"
+            lambda: len(read_registrations(client)) == 3, RECOVERY_DEADLINE_S, "the functions are there, too"
         )
-        assert client.get(key) is not None
+        answer = client.get(key)
+        assert answer is not None
         assert client.exists(key) == 0
+        on_replica = QA(client).ask("What does the replica say?", ["hiv:2", "nothing"])
+    with closing(primary.client()) as client:
+        assert QA(client).ask("What does the replica say?", ["hiv:2", "nothing"]) == on_replica
+    assert on_replica.paragraphs[0].text == text_of(answer)
+    assert len(on_replica.errors) == 1
 
 
 def test_the_shared_models_worker_is_started_again(deployment: Deployment) -> None:

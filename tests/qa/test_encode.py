@@ -28,6 +28,7 @@ VOCABULARY = {
 
 def tokenizer(max_tokens: int | None = None) -> Tokenizer:
     made = Tokenizer(models.WordPiece(VOCABULARY, unk_token="[UNK]"))
+    made.add_special_tokens(["[SEP]"])
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     if max_tokens is not None:
@@ -79,6 +80,23 @@ def test_the_models_limit_is_the_tokenizers_truncation() -> None:
 def test_a_question_over_the_limit_is_refused() -> None:
     with pytest.raises(QuestionTooLong, match="65 word pieces, at most 64"):
         Encoder(tokenizer()).question("who " * 65)
+
+
+@given(
+    st.lists(st.sampled_from(["it", "who?", "Ž\u0301", "[SEP]", "\x1c", "\u3000", "病", " ", ""]) | st.text())
+)
+def test_a_question_has_the_pieces_that_the_tokenizer_gives_it(words: list[str]) -> None:
+    text = " ".join(words)
+    encoder = Encoder(tokenizer(), max_question_tokens=400)
+    whole = tokenizer().encode(text, add_special_tokens=False).ids
+    assert [encoder.question(text) for _ in range(2)] == [whole] * 2
+
+
+def test_a_tokenizer_that_joins_words_is_given_the_whole_question() -> None:
+    joins = tokenizer()
+    joins.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("|")
+    joins.add_tokens(["it spreads"])
+    assert Encoder(joins).question("it spreads") == joins.encode("it spreads").ids
 
 
 def test_a_tokenizer_of_another_family_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,20 @@ def test_no_valid_span_scores_higher(pairs: list[tuple[int, int]], first: int, l
     assert score == starts[i] + ends[j]
     places = range(first, first + len(pairs))
     assert score == max(starts[a] + ends[b] for a in places for b in places if a <= b < a + longest)
+
+
+@given(logits, st.integers(1, 45))
+def test_of_several_best_spans_the_first_is_taken(pairs: list[tuple[int, int]], longest: int) -> None:
+    starts, ends = ([float(pair[side]) for pair in pairs] for side in (0, 1))
+    i, j, score = best_span(starts, ends, 0, len(pairs), longest)
+    places = range(len(pairs))
+    alike = [(b, a) for a in places for b in places if a <= b < a + longest and starts[a] + ends[b] == score]
+    assert (j, i) == min(alike)
+
+
+def test_a_model_that_gives_no_numbers_sees_no_answer() -> None:
+    nothing = [nan] * 6
+    assert not answer_of(TEXT, PIECES, [(window(0, 2), nothing, nothing)]).margin > 0
 
 
 def test_a_paragraph_without_pieces_has_no_span() -> None:

@@ -155,7 +155,12 @@ virtual_environment() {
 }
 
 pip_install() {
-    .venv/bin/python -m pip install --disable-pip-version-check --no-input "$@"
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input --no-compile "$@"
+}
+
+# pip would compile one module after the other. Some packages bring templates that are no Python: no failure.
+compile_packages() {
+    .venv/bin/python -m compileall -q -j 0 -x '/tests?/' .venv/lib/python3*/site-packages || true
 }
 
 # PyTorch first and alone: it may come from an index of its own, and what needs it then finds it installed.
@@ -167,6 +172,7 @@ install_torch() {
 install_keymiss() {
     pip_install -e ".[onnx,export${1:-}]"
     keymiss down
+    compile_packages
 }
 
 keymiss() {
@@ -239,17 +245,25 @@ main() {
 
 tests() {
     STEPS=5
+    unset PYTHONDONTWRITEBYTECODE # tests start hundreds of workers, which would compile their modules each time
+    step "What the tests need: valkey, clang, cmake" test_packages
+    sanitized_engine >"$STATE/sanitized.log" 2>&1 & # beside pip, which keeps one core busy
     set_up ,test
-    step "What the tests need: valkey, clang" test_packages
+    wait
     # Two processes a core, since many tests wait; what shares a server stays together (tests/support/scheduling.py).
     exec .venv/bin/python -m pytest -n "$((2 * $(nproc)))" --dist loadscope "$@"
+}
+
+# Tests build it where this has not, and say why it fails.
+sanitized_engine() {
+    PYTHONPATH=tests "$PYTHON" -c 'from support import sanitized; sanitized.build()'
 }
 
 test_packages() {
     valkey
     command -v apt-get >/dev/null || return 0
     local package wanted=()
-    for package in redis-server clang; do is_installed "$package" || wanted+=("$package"); done
+    for package in redis-server clang cmake ninja-build; do is_installed "$package" || wanted+=("$package"); done
     if ((${#wanted[@]})); then
         apt_update_once
         apt_install "${wanted[@]}"

@@ -131,7 +131,17 @@ bool registration_wants_event(const registration *r, const char *event, size_t l
     return r->kind == REGISTRATION_KEYS;
 }
 
+static bool is_of_a_module(const char *type) {
+    static const char *const own[] = {"string", "list", "hash", "set", "zset", "stream", "empty"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (strcmp(type, own[i]) == 0) return false;
+    }
+    return true;
+}
+
 bool registration_wants_type(const registration *r, const char *type) {
-    if (r->types.count > 0) return names_have(&r->types, type, strlen(type));
+    if (r->types.count > 0) {
+        return names_have(&r->types, type, strlen(type)) || (is_of_a_module(type) && names_have(&r->types, "module", 6));
+    }
     return r->kind != REGISTRATION_STREAM || strcmp(type, "stream") == 0;
 }

@@ -57,7 +57,8 @@ bool names_have(const names *list, const char *text, size_t len);
 /* Whether the kind and the events listed ask for this event. None listed: all events, for a stream those that add to it. */
 bool registration_wants_event(const registration *r, const char *event, size_t len);
 
-/* `type` as TYPE says, "empty" where there is no key. None listed: all types, for a stream only stream. */
+/* `type` as TYPE says, "empty" where there is no key. "module" lists all types of modules. None listed: all types, for a
+ * stream only stream. */
 bool registration_wants_type(const registration *r, const char *type);
 
 #endif

@@ -41,6 +41,14 @@ static void test_a_whole_registration(void) {
     registration_release(r);
 }
 
+static void test_module_lists_the_types_of_all_modules(void) {
+    const char *error;
+    registration *r = PARSE(&error, "a", "", "keys", "sync", "", "*", "0", "1", "module", "0");
+    check(r && registration_wants_type(r, "AI_TENSOR") && registration_wants_type(r, "ReJSON-RL"), "any module's");
+    check(r && !registration_wants_type(r, "string") && !registration_wants_type(r, "empty"), "no other");
+    registration_release(r);
+}
+
 static void test_nothing_listed_means_all(void) {
     const char *error;
     registration *r = PARSE(&error, "a", "", "keys", "sync", "", "*", "0", "0", "0");
@@ -100,6 +108,7 @@ static void test_commands_come_and_go_with_their_registrations(void) {
 
 int main(void) {
     test_a_whole_registration();
+    test_module_lists_the_types_of_all_modules();
     test_nothing_listed_means_all();
     test_malformed_ones_are_refused();
     test_commands_come_and_go_with_their_registrations();

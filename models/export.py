@@ -42,7 +42,7 @@ def export(name: str = DEFAULT, form: str = REFERENCE.name, cache: Path | None =
     cache = cache or cache_folder()
     folder = cache / slug_of(name) / form
     if not folder.is_dir():
-        with _alone(folder.parent):
+        with alone(folder.parent):
             _make(name, form, cache, folder)
     return Exported(folder)
 
@@ -66,7 +66,7 @@ def _in_process(function: Callable[..., None], *arguments: object) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Until it ends, no other process is in such a block for this folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

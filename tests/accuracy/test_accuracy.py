@@ -73,7 +73,7 @@ def deployment(
     model_format = request.param or FORMAT_ON[server_kind]
     with command_line(server_kind, tmp_path_factory.mktemp("accuracy")) as keymiss:
         keymiss.up("--shards", "3")
-        keymiss("model", "store", "--backend", model_format)
+        keymiss("model", "store", "--backend", model_format, "--precision", "fp32")
         with connect("127.0.0.1", keymiss.port) as client:
             shards = read_shards(client)
         _load(shards)

@@ -53,7 +53,7 @@ def deployment(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> It
     with command_line(server_kind, tmp_path_factory.mktemp("chaos")) as keymiss:
         settings = ("--set", f"keymiss.job-timeout-ms={JOB_TIMEOUT_MS}", "--set", "cluster-node-timeout=2000")
         keymiss.up("--shards", "3", "--replicas", "1", *settings)
-        keymiss("model", "store")
+        keymiss("model", "store", "--backend", "torch", "--precision", "fp32")
         keymiss("load", REPOSITORY / "corpus")
         keymiss("deploy")
         yield Deployment(keymiss, keymiss.status()["sample_key"])

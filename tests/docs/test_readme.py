@@ -23,7 +23,7 @@ def deployed(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """What bootstrap.sh leaves behind: shards, model, sample corpus, functions."""
     with command_line(server_kind, tmp_path_factory.mktemp("deployed")) as keymiss:
         keymiss.up()
-        keymiss("model", "store")
+        keymiss("model", "store", "--backend", "torch", "--precision", "fp32")
         keymiss("load", str(REPOSITORY / "corpus"))
         keymiss("deploy")
         yield keymiss

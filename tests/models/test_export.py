@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from keymiss_deploy.models.checking import check
 from keymiss_deploy.models.deriving import derive
 from keymiss_deploy.models.export import Exported, export
@@ -19,13 +18,8 @@ from keymiss_deploy.models.forms import FORMS
 from keymiss_deploy.models.logits import INPUTS, OUTPUTS, load_logits, pad
 from keymiss_deploy.models.source import DEFAULT, ExportError, ModelUnavailable, cache_folder, load_eager
 from keymiss_deploy.models.tracing import LogitsModule, eager_logits, make
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import (
-    BertConfig,
-    BertForQuestionAnswering,
-    DistilBertConfig,
-    DistilBertForQuestionAnswering,
-)
+from support.tiny_models import BERT, DISTILBERT, tiny, word_pieces
+from transformers import BertForQuestionAnswering, DistilBertForQuestionAnswering
 
 from keymiss.backends import Backends, Device
 from keymiss.qa import Encoder
@@ -94,27 +88,6 @@ def test_what_was_exported_is_found_without_torch(exported: Exported, form: str)
         "export(form=sys.argv[1]); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, form], timeout=60, check=True)
-
-
-def word_pieces(special: Sequence[str]) -> Tokenizer:
-    vocabulary = ["[PAD]", "[UNK]", *special, "who", "measles", "is", "?", "."]
-    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(vocabulary)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer
-
-
-def tiny(folder: Path, model: torch.nn.Module, special: Sequence[str] = ("[CLS]", "[SEP]")) -> str:
-    """A model of random weights with a small vocabulary, as a Hugging Face folder."""
-    model.save_pretrained(folder)  # type: ignore[operator]
-    word_pieces(special).save(str(folder / "tokenizer.json"))
-    return str(folder)
-
-
-BERT = BertConfig(
-    vocab_size=4000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-)
-DISTILBERT = DistilBertConfig(vocab_size=4000, dim=32, n_layers=2, n_heads=2, hidden_dim=64)
 
 
 def test_a_checkpoint_of_ones_own_is_exported(form: str, tmp_path: Path) -> None:

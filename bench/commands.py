@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -9,7 +11,7 @@ from rich.console import Console
 
 from keymiss.cli.options import folder_option, port_option, where
 
-from . import ai, client_sweep, gears, gpu, miss, overhead, qa, redis_benchmark
+from . import ai, client_sweep, gears, gpu, loading, many_models, memory, miss, overhead, qa, redis_benchmark
 from .peers.servers import PEERS, Peer
 from .progress import progress
 from .question import deployed_question
@@ -17,7 +19,7 @@ from .report import Report
 
 ROUNDS, SECONDS = 7, 2.0
 MANY_ROWS_SECONDS = 1.25  # of benchmarks with so many rows that each has to be shorter
-SWEEP_ROUNDS = 3
+SWEEP_ROUNDS = LOAD_ROUNDS = 3
 WIDTH = 120  # of a table that is written to a file
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
 
@@ -54,6 +56,7 @@ _peers = click.option(
 @click.group()
 def bench() -> None:
     """Measure what the README claims, with a plain server beside it in the same run."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers are ended then, too
 
 
 @bench.command("overhead")
@@ -187,6 +190,43 @@ def client_sweep_command(
     with progress() as shown:
         model = _model(backend, precision)
         report = client_sweep.measure(server, min(rounds, SWEEP_ROUNDS), seconds, shown, model)
+    _finish(report, out, as_json)
+
+
+@bench.command("memory")
+@_server
+@_quick
+@_out
+@_json
+def memory_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
+    """What the shards of a host that hold the same model take of its memory."""
+    with progress() as shown:
+        report = memory.measure(server, quick, shown)
+    _finish(report, out, as_json)
+
+
+@bench.command("load")
+@_server
+@_quick
+@_out
+@_json
+def load_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
+    """How long it takes until a stored model answers, new or there already, and how long others wait."""
+    with progress() as shown:
+        report = loading.measure(server, quick, QUICK_ROUNDS if quick else LOAD_ROUNDS, shown)
+    _finish(report, out, as_json)
+
+
+@bench.command("many-models")
+@_server
+@_quick
+@_out
+@_json
+def many_models_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
+    """Twelve models, asked for unevenly at random, in less memory than they need, beside all of them in
+    memory and beside loading the one that is asked for."""
+    with progress() as shown:
+        report = many_models.measure(server, quick, shown)
     _finish(report, out, as_json)
 
 

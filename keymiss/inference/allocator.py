@@ -12,6 +12,8 @@ import sysconfig
 from pathlib import Path
 
 SWITCH = "KEYMISS_JEMALLOC"  # environment: 0 switches it off; set here to "on" once tried
+_OPTIONS = "MALLOC_CONF"  # environment, as jemalloc reads it
+_GIVE_BACK = "background_thread:true"  # what was freed, when it idles: a model's copy while it was loaded
 _FOLDERS = ("/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib")
 _NAME = "libjemalloc.so.2"
 
@@ -43,12 +45,15 @@ def restart_with_jemalloc() -> None:
         ):  # second time here: what this process starts itself is to run as it likes
             del os.environ[SWITCH]
             os.environ.pop("LD_PRELOAD", None)
+            if os.environ.get(_OPTIONS) == _GIVE_BACK:
+                del os.environ[_OPTIONS]
         return
     library = find_jemalloc()
     if library is None or in_use():
         return
     preload = f"{library}:{os.environ['LD_PRELOAD']}" if os.environ.get("LD_PRELOAD") else str(library)
     try:
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, "LD_PRELOAD": preload, SWITCH: "on"})
+        told = {_OPTIONS: _GIVE_BACK, **os.environ, "LD_PRELOAD": preload, SWITCH: "on"}
+        os.execve(sys.executable, sys.orig_argv, told)
     except OSError:
         return  # as well without

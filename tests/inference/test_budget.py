@@ -104,8 +104,7 @@ def limited(_limited: Limited) -> Limited:
 def scaled(tmp_path: Path) -> Callable[..., list[StoredModel]]:
     """scaled(1, 2): models with these factors, which no other test has."""
     return lambda *factors, kind=Scaled: [
-        StoredModel(small_models.write(kind(float(factor)), tmp_path / f"{factor}.pt"))
-        for factor in factors
+        StoredModel(small_models.write(kind(float(factor)), tmp_path / f"{factor}.pt")) for factor in factors
     ]
 
 

@@ -43,13 +43,13 @@ class Grid(Report):
         except ImportError:
             return False
         columns = self.columns[1:]
-        rates = [[row[column] for column in columns] for row in self.rows]
+        rates = [[float(row[column] or 0) for column in columns] for row in self.rows]
         figure = Figure(figsize=(1.1 * len(columns) + 2, 0.7 * len(rates) + 1.8), layout="constrained")
         axes = figure.add_subplot(title=self.title, xlabel="clients", ylabel=ROW)
         image = axes.imshow(rates, cmap=self._colours, aspect="auto")
         axes.set_xticks(range(len(columns)), [column.split()[0] for column in columns])
         axes.set_yticks(range(len(rates)), [str(row[ROW]) for row in self.rows])
-        bright = (image.norm.vmin + image.norm.vmax) / 2
+        bright = (min(map(min, rates)) + max(map(max, rates))) / 2
         for y, row in enumerate(rates):
             for x, rate in enumerate(row):
                 colour = "black" if rate > bright else "white"

@@ -50,8 +50,7 @@ def measure(server: str | None, quick: bool, rounds: int, progress: Progress) ->
             for step in STEPS:
                 report.add(subject.name, step, *map(median, zip(*samples[step], strict=True)))
             report.conditions[subject.name] = subject.what
-    slowest = max(row["stored ms"] for row in report.rows if row["stored"] in ALREADY_THERE)
-    assert isinstance(slowest, float)
+    slowest = max(float(row["stored ms"] or 0) for row in report.rows if row["stored"] in ALREADY_THERE)
     text = f"a model that is there already is stored in at most {AT_MOST_MS:.0f} ms"
     report.promises.append(Promise(text, slowest, slowest <= AT_MOST_MS))
     return report

@@ -78,8 +78,8 @@ class Latencies(Report):
         for way in dict.fromkeys(row["way"] for row in self.rows):
             rows = [row for row in self.rows if row["way"] == way and row["p99 ms"] is not None]
             axes.plot(
-                [row["requests/s"] for row in rows],
-                [row["p99 ms"] for row in rows],
+                [float(row["requests/s"] or 0) for row in rows],
+                [float(row["p99 ms"] or 0) for row in rows],
                 marker="o",
                 label=str(way),
             )
@@ -221,7 +221,7 @@ def _loading(models: Sequence[Subject]) -> Way:
 
     def ask(model: int) -> None:
         with one, torch.inference_mode():
-            module: Any = torch.jit.load(str(models[model].file))  # type: ignore[no-untyped-call]
+            module: Any = torch.jit.load(str(models[model].file))
             module(*inputs)
 
     size = models[0].file.stat().st_size

@@ -27,9 +27,11 @@ from .deployment import deployed
 from .generator import generating
 from .load import Key
 from .peers.environments import PeerUnavailable
+from .peers.hosting import huggingface_folder
 from .peers.servers import Peer
 from .progress import Progress
 from .report import Promise, Report, conditions_of
+from .roofline import PRECISIONS, multiplying, operations
 from .rounds import interleave, median_ratio
 from .servers import find_server
 
@@ -78,6 +80,8 @@ def measure(
             KEYMISS: generator.ask_once(target, MANY).answers,
             THE_ORIGINAL: original.ask_once().answers,
         }
+        multiply = stack.enter_context(multiplying(threads))
+        peaks = [multiply({"seconds": seconds / 4})]
         direct.forward(Asking(seconds))  # warm, as the others are
         variants: dict[Key, Callable[[], Answered]] = {}
         for clients in CLIENTS:
@@ -87,6 +91,7 @@ def measure(
             variants[Key(THE_ORIGINAL, clients)] = partial(original.ask, Asking(seconds, clients))
         progress.expect(len(variants) * rounds + len(peers) * measurements(rounds))
         samples = interleave(variants, rounds, progress)
+        peaks.append(multiply({"seconds": seconds / 4}))
         conditions = conditions_of(deployment.client, MANY, rounds)
         asks = partial(generator.ask, target), original.ask
         beside: list[Beside] = []
@@ -104,6 +109,8 @@ def measure(
     conditions |= {"allocator of models": "jemalloc" if find_jemalloc() else "the system's"}
     conditions["load generator"] = f"{100 * _generator_share(samples):.1f} % of the processors"
     report = _report(items, samples, answers, conditions)
+    config = huggingface_folder() / "config.json"
+    _add_roofline(report, samples, peaks, operations(items, exported.tokenizer, config))
     for one in beside:
         _add_peer(report, one, items)
     if beside:
@@ -145,6 +152,23 @@ def _report(
         ),
     ]
     return report
+
+
+def _add_roofline(
+    report: Report, samples: Samples, peaks: Sequence[Mapping[str, float | None]], gop_of_a_question: float
+) -> None:
+    """What the matrix products of the answers come to a second at saturation, of the most there can be."""
+    rates = {key: median(run.rate for run in runs) for key, runs in samples.items() if key.name == KEYMISS}
+    reached = max(rates.values()) * gop_of_a_question
+    report.figures["gop_a_second_at_saturation"] = reached
+    shares = []
+    for precision in PRECISIONS:
+        measured = [peak[precision] for peak in peaks]
+        most = max((value for value in measured if value is not None), default=None)
+        if most is not None:
+            report.figures[f"peak_gop_a_second_{precision}"] = most
+            shares.append(f"{100 * reached / most:.0f} % of {most:.0f} in {precision}")
+    report.conditions["matrix products"] = f"{reached:.0f} GOP/s at saturation: {', '.join(shares)}"
 
 
 def _add_peer(report: Report, beside: Beside, items: Sequence[workload.Item]) -> None:

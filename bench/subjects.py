@@ -67,7 +67,7 @@ def bert_base(file: Path, tokens: int) -> Subject:
     import torch
     from transformers import BertConfig, BertForQuestionAnswering
 
-    class Logits(torch.nn.Module):
+    class Logits(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = BertForQuestionAnswering(BertConfig())
@@ -85,7 +85,7 @@ def small(file: Path, tokens: int, seed: int = 0) -> Subject:
     """A model of 4 MB that takes and gives what BERT models do, its weights random, written to `file`."""
     import torch
 
-    class Small(torch.nn.Module):
+    class Small(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.words = torch.nn.Embedding(4000, 256)

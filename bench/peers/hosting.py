@@ -73,6 +73,11 @@ def hosted(peer: Peer, items: Sequence[Item], threads: int) -> Iterator[Target]:
 def _model(peer: Peer) -> Path:
     if peer.form == "onnx":
         return Path(export(form="onnx").model("onnx"))
+    return huggingface_folder()
+
+
+def huggingface_folder() -> Path:
+    """The default model as transformers reads it."""
     return Path(default_model(cache_folder() / slug_of(DEFAULT) / "huggingface"))
 
 

@@ -14,7 +14,7 @@ Servers of a replicated pair or of a cluster share one models worker, as `keymis
 those of `make_server` start their own, unless told `settings=host_models`: for a test that needs a new server
 but not a new models worker, which would import torch again.
 
-The unit that pytest-xdist hands out is a file on one kind of server; files with a slow test go first.
+The unit that pytest-xdist hands out is a file on one kind of server; the longest go first.
 
 `KEYMISS_SERVERS=redis` narrows the servers, `KEYMISS_SO` names the module, `KEYMISS_TEST_PORTS=25000-25999`
 the ports; `KEYMISS_TEST_SETTINGS=keymiss.functions-processes=2` gives all servers a setting.
@@ -35,6 +35,7 @@ import redis
 from redis.exceptions import ResponseError
 from support.cluster import Cluster
 from support.models_worker import ModelsWorker
+from support.order import place
 from support.server import Server, available_kinds, wait_for_replica
 from support.waiting import wait_until
 
@@ -166,14 +167,16 @@ class _Lender:
 
     def _start(self) -> None:
         self.server = self._make(settings=self._settings)
-        with contextlib.closing(self.server.client(decode_responses=True)) as client:
+        self._client = self.server.client(decode_responses=True)  # kept, but it connects anew for each test
+        with contextlib.closing(self._client) as client:
             self._first_settings = _settings(client)
 
     def lend(self) -> Server:
         if not self._is_usable():
+            self._client.close()
             self.server.close()
             self._start()
-        with contextlib.closing(self.server.client(decode_responses=True)) as client:
+        with contextlib.closing(self._client) as client:
             now = _settings(client)
             for name, value in self._first_settings.items():
                 if now.get(name) != value:
@@ -184,11 +187,10 @@ class _Lender:
     def _is_usable(self) -> bool:
         """False where a test brought the server down, left it hanging or had packages installed: the next one
         gets a new one."""
-        with contextlib.closing(self.server.client(socket_timeout=5.0)) as client:
-            try:
-                return bool(client.ping()) and client.execute_command("RG.PYDUMPREQS") == []
-            except redis.RedisError:
-                return False
+        try:
+            return bool(self._client.ping()) and self._client.execute_command("RG.PYDUMPREQS") == []
+        except redis.RedisError:
+            return False
 
 
 def _settings(client: redis.Redis) -> dict[str, str]:
@@ -258,9 +260,9 @@ def cluster(server_kind: str, _shared: _Shared, host_models: dict[str, object]) 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a slow test first: nothing long is left to a single process at the end."""
+    """The longest files first, then others with a slow test."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: place(item.path, item.path in slow))
 
 
 @pytest.hookimpl(optionalhook=True)

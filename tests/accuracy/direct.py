@@ -24,6 +24,7 @@ Logits = npt.NDArray[np.float32]
 
 @cache
 def _model() -> tuple[Any, Any]:
+    torch.set_num_threads(1)  # several wait for each other by spinning, on cores that other tests want
     model, tokenizer = load_eager(DEFAULT, cache_folder())
     max_tokens = tokenizer.truncation["max_length"]  # what the model takes
     tokenizer.enable_truncation(max_tokens, stride=OVERLAP_TOKENS, strategy="only_second")

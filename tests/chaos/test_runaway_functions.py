@@ -21,8 +21,8 @@ SERVED_WITHIN_S = 10.0  # a plain command beside a runaway, on a machine where t
 
 @pytest.fixture
 def neighbours(server: Server) -> Iterator[Load]:
-    """Other clients at work all the time: their commands are answered, each soon."""
-    with Load(server.client, lambda client, n: client.set(f"n{n % 8}", n), clients=2) as load:
+    """Other clients that ask all the time, but do not take a core: their commands are answered, each soon."""
+    with Load(server.client, lambda client, n: client.set(f"n{n % 8}", n), 2, pause_s=0.005) as load:
         load.wait_for_replies(2)
         yield load
         load.wait_for_replies(20)

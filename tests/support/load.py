@@ -26,7 +26,8 @@ class Asked:
 
 
 class Load:
-    """While the `with` block runs, `clients` threads call `ask(client, n)` over and over, n counting them.
+    """While the `with` block runs, `clients` threads call `ask(client, n)` over and over, n counting them,
+    each `pause_s` after its last reply.
 
     Each thread has a client from `connect(socket_timeout=...)`, which connects again after an error. Leaving
     the block waits for requests under way; a client that hangs ends by its socket timeout (`timeout_s`), with
@@ -39,8 +40,9 @@ class Load:
         ask: Callable[[redis.Redis, int], Any],
         clients: int = 8,
         timeout_s: float = 30.0,
+        pause_s: float = 0.0,
     ) -> None:
-        self._connect, self._ask, self._timeout_s = connect, ask, timeout_s
+        self._connect, self._ask, self._timeout_s, self._pause_s = connect, ask, timeout_s, pause_s
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
@@ -90,3 +92,5 @@ class Load:
                 except redis.RedisError as raised:
                     error = raised
                 self.asked.append(Asked(reply, error, time.monotonic() - started))
+                if self._pause_s:
+                    self._stop.wait(self._pause_s)

@@ -36,10 +36,10 @@ from .subjects import Subject, minilm, perturbed, small
 MODELS, IN_MEMORY, MEAN = 12, 4, 3.0  # models; how many fit; mean of the distribution that chooses
 TOKENS = 64
 SENDERS = 32
-SECONDS, QUICK_SECONDS = 10.0, 0.5
+SECONDS, QUICK_SECONDS = 5.0, 0.5
 TOLD_DEADLINE_S = 5.0
-OVERTIME_S = 10.0  # what is not answered so long behind the last request is not waited for
-LOADS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1)  # of what can be answered with all models in memory
+OVERTIME_S = 5.0  # what is not answered so long behind the last request is not waited for
+LOADS = (0.1, 0.3, 0.6, 0.9)  # of what can be answered with all models in memory
 QUICK_LOADS = (0.1, 0.5)
 P99_AT_MOST = 2.0
 RESIDENT, BUDGET, LOADED = "all in memory", f"room for {IN_MEMORY}", "loaded for each request"

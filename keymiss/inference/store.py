@@ -50,13 +50,13 @@ class Counts(NamedTuple):
 
 
 class Store:
-    """Loaded models by identity. `on_drop` is called when one is dropped that might be in use."""
+    """Loaded models by identity. `on_put_out` is called when one was put out: who kept it asks again."""
 
-    def __init__(self, backends: Backends, on_drop: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, backends: Backends, on_put_out: Callable[[], object] = lambda: None) -> None:
         self.backends = backends
         self.budget = 0  # bytes for the weights of all models; 0: as many as there are
         self.counts = Counts()
-        self._on_drop = on_drop
+        self._on_put_out = on_put_out
         self._resident = Residency[Identity]()
         self._dropped: set[Identity] = set()  # for the budget's sake, and held still
         self._room = asyncio.Lock()  # one load after the other where there is a budget
@@ -108,7 +108,7 @@ class Store:
                 del self._models[identity]
                 if identity in self._owners:
                     self._dropped.add(identity)
-                self._on_drop()
+            self._on_put_out()
 
     async def load(self, identity: Identity, path: Path, owner: Hashable) -> Model:
         """The model, loaded from `path` if it is not yet, held for `owner`. BackendError where it cannot be

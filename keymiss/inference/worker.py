@@ -190,7 +190,7 @@ class ShardChannel:
         return self._channel.hello.setting("models-memory", 0)
 
     def forget_quick(self) -> None:
-        """A model may have been dropped."""
+        """A model was put out."""
         self._quick.forget()
 
     def tell(self, info: list[Part]) -> None:

@@ -22,6 +22,7 @@ from .forms import FORMS
 
 CHUNK_BYTES = 512 << 20  # of one argument: what a server takes (proto-max-bulk-len)
 DEADLINE_S = 600.0  # for one shard: a large model has to be sent, written and loaded
+BATCHSIZE = 16  # questions that wait run together; larger batches are no cheaper for each
 _DIGEST_CHARACTERS = 16  # of the SHA-256 in the tag
 
 
@@ -51,20 +52,23 @@ def store(
         with closing(shard.connect(DEADLINE_S)) as client:
             key = model_key(shard.hash_tag)
             new_tokenizer = _store_tokenizer(client, tokenizer_key(shard.hash_tag), exported.tokenizer)
-            new_model = not _holds(client, key, (backend, device, tag))
+            new_model = not _holds(client, key, (backend, device, tag, BATCHSIZE))
             if new_model:
-                _store_model(client, (key, backend, device, "TAG", tag), file, digest)
+                _store_model(
+                    client, (key, backend, device, "TAG", tag, "BATCHSIZE", str(BATCHSIZE)), file, digest
+                )
             yield Stored(shard, key, new_model or new_tokenizer)
 
 
-def _holds(client: redis.Redis, key: str, wanted: tuple[str, str, str]) -> bool:
-    """Whether the key holds a model of this backend, device and tag."""
+def _holds(client: redis.Redis, key: str, wanted: tuple[str, str, str, int]) -> bool:
+    """Whether the key holds a model of this backend, device, tag and batch size."""
     try:
         reply = client.execute_command("AI.MODELGET", key, "META")
     except redis.ResponseError:
         return False  # there is none, or something else that AI.MODELSTORE will refuse to overwrite
     meta = dict(zip(reply[::2], reply[1::2], strict=True))
-    return tuple(meta[field].decode() for field in (b"backend", b"device", b"tag")) == wanted
+    named = [meta[field].decode() for field in (b"backend", b"device", b"tag")]
+    return (*named, meta[b"batchsize"]) == wanted
 
 
 def _store_model(client: redis.Redis, options: tuple[str, ...], file: Path, digest: str) -> None:

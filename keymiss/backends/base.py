@@ -58,6 +58,8 @@ class Model(ABC):
 
     shares_device: bool = False  # passes on several threads at once are right, and gain from it
 
+    length_step: int = 1  # sequences are best filled up to multiples of it: each new length costs extra
+
     def take_threads(self, threads: int) -> None:  # noqa: B027  # most have nothing to do
         """Passes that the calling thread runs are to use so many cores from now on."""
 

@@ -148,6 +148,7 @@ class OpenVinoBackend(Backend):
 class OpenVinoModel(Model):
     """A compiled model. `compile_shared` compiles it for passes that share the device."""
 
+    length_step = 8
     mapped_bytes = 0  # of a zip the weights are mapped, and the first pass copies most in an order of its own
 
     def __init__(

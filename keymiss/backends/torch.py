@@ -80,6 +80,11 @@ class TorchModel(Model):
         self.weight_bytes = sum(t.untyped_storage().nbytes() for t in weights.values())
         self._mapped = map_weights(torch, module, path) if self._on_cpu else MappedWeights(0, None)
         self.mapped_bytes = self._mapped.bytes
+        # In these precisions it makes code for each shape, and keeps it.
+        if self._on_cpu and any(
+            tensor.dtype in (torch.bfloat16, torch.float16) for tensor in weights.values()
+        ):
+            self.length_step = 8
         self.shares_device = self._on_cpu and not _CHANGES_ITSELF.search(str(module.inlined_graph))
         self.can_let_go = self.shares_device and self.mapped_bytes >= _MOSTLY * self.weight_bytes > 0
 

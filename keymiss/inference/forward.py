@@ -34,26 +34,28 @@ def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[lis
     sequences that can be filled up. ModelError fails all of them."""
     arrays = [[to_array(tensor) for tensor in tensors] for tensors in requests]
     lengths = [tokens_of(model, tensors) for tensors in requests]
-    longest = max(lengths)
-    if len(arrays) == 1:
-        outputs = run_model(model, arrays[0])
-        if longest:
-            axes_of(model).learn(longest, outputs)
-        return [[to_tensor(output) for output in outputs]]
-    fills = min(lengths) < longest
-    if fills:
-        arrays = [[filled(array, longest) for array in one] for one in arrays]
-    outputs = run_model(model, [np.concatenate(column) for column in zip(*arrays, strict=True)])
-    parts = _split(outputs, [rows_of(tensors) for tensors in requests])
-    if fills:
-        axes = axes_of(model)
+    axes = axes_of(model) if max(lengths) else None
+    width = axes.width(max(lengths), model.length_step) if axes else 0
+    fills = min(lengths) < width
+    outputs = run_model(
+        model, [_joined(column, width if fills else 0) for column in zip(*arrays, strict=True)]
+    )
+    parts = [outputs] if len(arrays) == 1 else _split(outputs, [rows_of(tensors) for tensors in requests])
+    if axes and fills:
         parts = [
             [axes.cut(n, part, tokens) for n, part in enumerate(one)]
             for one, tokens in zip(parts, lengths, strict=True)
         ]
-    elif longest:
-        axes_of(model).learn(longest, outputs)
+    elif axes:
+        axes.learn(width, outputs)
     return [[to_tensor(part) for part in one] for one in parts]
+
+
+def _joined(arrays: Sequence[Array], width: int) -> Array:
+    """One input of all requests; `width`: sequences to be filled up to so many tokens, 0: as they are."""
+    if width:
+        return filled(arrays, width)
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def run_model(model: Model, arrays: Sequence[Array]) -> list[Array]:

@@ -29,9 +29,14 @@ def tokens_of(model: Model, tensors: Sequence[Tensor]) -> int:
     return shape[1] if alike else 0
 
 
-def filled(array: Array, tokens: int) -> Array:
-    """Its sequences with zeros behind them, up to so many tokens."""
-    return np.pad(array, ((0, 0), (0, tokens - array.shape[1])))
+def filled(arrays: Sequence[Array], tokens: int) -> Array:
+    """All of their sequences, with zeros behind them up to so many tokens."""
+    rows = np.zeros((sum(map(len, arrays)), tokens), arrays[0].dtype)
+    first = 0
+    for array in arrays:
+        rows[first : first + len(array), : array.shape[1]] = array
+        first += len(array)
+    return rows
 
 
 class Axes:
@@ -40,10 +45,12 @@ class Axes:
     def __init__(self) -> None:
         self._seen: int | None = None  # a length
         self._axes: tuple[tuple[int, ...], ...] = ()  # as they follow from it
+        self._longest = 0  # that has run without filling
         self.known = False
 
     def learn(self, tokens: int, outputs: Sequence[Array]) -> None:
         """A pass over sequences of this length, without filling, gave these outputs."""
+        self._longest = max(self._longest, tokens)
         if self.known or tokens == self._seen:
             return
         axes = tuple(
@@ -58,6 +65,13 @@ class Axes:
             for now, before in zip(axes, self._axes, strict=True)
         )
         self.known = True
+
+    def width(self, tokens: int, step: int) -> int:
+        """How many tokens to run sequences of that length as: a multiple of `step`, since runtimes make code
+        for each length. Not more than have run before: a model has a longest sequence that it takes."""
+        if not self.known:
+            return tokens
+        return max(tokens, min(-(-tokens // step) * step, self._longest))
 
     def cut(self, output: int, array: Array, tokens: int) -> Array:
         """What is left of the values of this output where the filling is cut off."""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from inference.shard import Ran, Shard, StoredModel, floats
 
+from keymiss.backends import Array, Model
 from keymiss.channel import Tensor
+from keymiss.inference.forward import run_together
 from keymiss.inference.padding import Axes
 
 Make = Callable[..., StoredModel]
@@ -96,6 +98,33 @@ def test_models_without_a_mask_run_with_their_likes_only(shard: Shard, model: Ma
     assert ran[2].outputs[1].values == [1.0]
 
 
+class Widths(Model):
+    """Gives its sequences back, and keeps how wide they were."""
+
+    inputs, outputs = ("input_ids", "attention_mask"), ("",)
+    weight_bytes = mapped_bytes = 0
+    length_step = 8
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
+        self.seen.append(tensors[0].shape[1])
+        return [tensors[0] * tensors[1]]
+
+
+def test_a_model_for_which_new_lengths_cost_runs_few() -> None:
+    model = Widths()
+    for length in (30, 9, 10, 13, 3):
+        row = list(range(1, length + 1))
+        ((output,),) = run_together(model, [_inputs(row)])
+        assert output.values == row
+    assert model.seen == [30, 9, 16, 16, 8]
+    rows = [[7] * 11, [8] * 5]
+    assert [output.values for (output,) in run_together(model, [_inputs(row) for row in rows])] == rows
+    assert model.seen[-1] == 16
+
+
 class TestAxes:
     """Which dimensions follow the tokens, learnt from passes."""
 
@@ -112,6 +141,14 @@ class TestAxes:
         assert axes.known
         assert axes.cut(0, np.zeros((1, 9, 8)), 7).shape == (1, 7, 8)
         assert axes.cut(1, np.zeros(1), 7).shape == (1,)
+
+    def test_lengths_are_rounded_up_but_never_beyond_what_the_model_has_taken(self) -> None:
+        axes = Axes()
+        for tokens, width in ((5, 5), (21, 21)):
+            assert axes.width(tokens, 8) == width
+            axes.learn(tokens, [np.zeros((1, tokens))])
+        assert [axes.width(tokens, 8) for tokens in (3, 8, 9, 17, 22)] == [8, 8, 16, 21, 22]
+        assert axes.width(3, 1) == 3
 
     def test_the_samples_are_never_taken_for_tokens(self) -> None:
         axes = Axes()

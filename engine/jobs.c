@@ -194,9 +194,10 @@ static long long left_ms(const job *j) {
     return now < j->deadline_us ? (long long)((j->deadline_us - now + 999) / 1000) : 1;
 }
 
-/* JOB <id> <kind> <deadline_ms> and the body. False: the worker takes no more now. */
+/* JOB <id> <kind> <deadline_ms> and the body. False: the worker takes no more now. One that does not read is sent nothing:
+ * what it has not been sent can be refused, or given to the next one. */
 static bool send_job(job *j) {
-    channel *c = worker_channel(j->role);
+    channel *c = worker_reads(j->role) ? worker_channel(j->role) : NULL;
     if (!c) return false;
     frame_writer head;
     frame_init(&head);
@@ -329,6 +330,16 @@ static void give_up(RedisModuleCtx *ctx, job *j, const char *error) {
     fail(ctx, j, error);
 }
 
+void jobs_fail_unread(RedisModuleCtx *ctx, worker_role role, uint64_t waited_us, const char *error) {
+    uint64_t now = RedisModule_MonotonicMicroseconds();
+    job *j = jobs.queued[role].first;
+    while (j) {
+        job_id next = j->next ? j->next->id : 0;
+        if (j->kind != JOB_EVENT && now - j->submitted_us > waited_us) fail(ctx, j, error);
+        j = next ? table_find(next) : NULL; /* whoever was called back may have ended it */
+    }
+}
+
 void jobs_fail_waited(RedisModuleCtx *ctx, worker_role role, unsigned long long wait) {
     job *j = jobs.sent[role].first;
     while (j) {
@@ -371,6 +382,10 @@ bool job_find(job_id id, job_facts *out) {
 
 bool jobs_queued(worker_role role) {
     return jobs.queued[role].first != NULL;
+}
+
+bool jobs_at_work(worker_role role) {
+    return jobs.sent[role].first != NULL;
 }
 
 /* DONE <id> <reply> ... */

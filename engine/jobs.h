@@ -72,10 +72,13 @@ typedef struct job_facts {
 } job_facts;
 bool job_find(job_id id, job_facts *out);      /* false if there is no such job any more */
 bool jobs_queued(worker_role role);            /* any that wait for their worker? */
+bool jobs_at_work(worker_role role);           /* any that were sent to it? */
 void jobs_send_queued(worker_role role);       /* to a worker that is ready or has room again */
 /* The channel is gone: what may be repeated waits for the next worker, the rest ends. */
 void jobs_worker_ended(RedisModuleCtx *ctx, worker_role role, const char *why);
 void jobs_fail_queued(RedisModuleCtx *ctx, worker_role role, const char *why); /* no worker can be started */
+/* The worker reads nothing: end the jobs that somebody has waited for so long; they were not sent, so nothing of them is done. */
+void jobs_fail_unread(RedisModuleCtx *ctx, worker_role role, uint64_t waited_us, const char *error);
 /* This worker is gone while a wait needs it: end the jobs of that wait. */
 void jobs_fail_waited(RedisModuleCtx *ctx, worker_role role, unsigned long long wait);
 

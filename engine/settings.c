@@ -78,6 +78,8 @@ static const numeric_setting numbers[] = {
     {"execution-timeout-ms", &settings.execution_timeout_ms, 3600 * SECOND_MS, 1, 30 * DAY_MS, 0},
     /* Its I/O loop answers a PING at once; a worker that stops for longer swaps, or is stuck. */
     {"hang-timeout-ms", &settings.hang_timeout_ms, 30 * SECOND_MS, 100, DAY_MS, 0},
+    /* Longer than a large sort or dump holds the interpreter; a client that is told can try again, or do without. */
+    {"busy-timeout-ms", &settings.busy_timeout_ms, 5 * SECOND_MS, 0, DAY_MS, 0},
     {"restart-backoff-ms", &settings.restart_backoff_ms, 100, 1, 10 * SECOND_MS, 0},
     /* As many as clients can plausibly wait (maxclients is 10,000) with room for events. */
     {"max-jobs", &settings.max_jobs, 65536, 1, 16 << 20, 0},

@@ -14,6 +14,7 @@ typedef struct settings_values {
     long long sync_timeout_ms;        /* longest that the main thread waits for a job */
     long long execution_timeout_ms;   /* of an RG execution */
     long long hang_timeout_ms;        /* a worker silent for so long is killed */
+    long long busy_timeout_ms;        /* longest that a job waits for a worker that reads nothing; 0: to its deadline */
     long long restart_backoff_ms;     /* first pause before a restart; doubles */
     long long max_jobs;               /* at work and waiting, both workers */
     long long max_channel_bytes;      /* waiting to be sent on one channel */

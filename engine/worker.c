@@ -25,6 +25,7 @@ enum {
     START_PATIENCE_MS = 2000,    /* jobs wait so long for a worker that fails to start, then fail with it */
     CONNECT_PATIENCE_MS = 8000,  /* for one that is not there to connect to: whoever keeps it may be starting it again */
     GOOD_RUN_MS = 10000,         /* a worker that was ready for so long starts again with the first back-off */
+    SILENT_MS = 1000,            /* with functions at work: after so long they may hold the interpreter */
     WATCH_MAX_MS = 1000,         /* PING and the deadlines of a worker are looked at so often, at least */
     END_GRACE_MS = 2000,         /* from the end of its channel until a worker is killed */
     REAP_MS = 100,
@@ -204,18 +205,36 @@ static void start_watch(worker *w) {
     start_timer(w, watch_ms < WATCH_MAX_MS ? watch_ms : WATCH_MAX_MS, on_watch);
 }
 
+/* A function holds the interpreter, or the loop of its worker: whoever waits to be read has waited for long. */
+static void fail_unread(RedisModuleCtx *ctx, void *arg) {
+    worker *w = arg;
+    if (w->state != WORKER_READY || !w->ping_us) return; /* not any more */
+    char error[160];
+    snprintf(error, sizeof(error),
+             "BUSY the %s worker has read nothing for %lld ms (keymiss.busy-timeout-ms): a function lets no other run",
+             w->name, settings.busy_timeout_ms);
+    jobs_fail_unread(ctx, w->role, (uint64_t)settings.busy_timeout_ms * 1000, error);
+}
+
+/* Models are loaded and run without the interpreter, and what takes long there is no failure. */
+static bool may_be_held(const worker *w) {
+    return w->role == WORKER_FUNCTIONS && settings.busy_timeout_ms > 0;
+}
+
 static void on_watch(RedisModuleCtx *ctx, void *arg) {
     (void)ctx;
     worker *w = arg;
     w->timed = false;
     uint64_t now = now_us(), heard = channel_heard_us(w->channel);
-    uint64_t hang_us = (uint64_t)settings.hang_timeout_ms * 1000;
+    uint64_t hang_us = (uint64_t)settings.hang_timeout_ms * 1000, silent_us = hang_us / 4;
+    if (may_be_held(w) && jobs_at_work(w->role) && silent_us > SILENT_MS * 1000) silent_us = SILENT_MS * 1000;
     if (w->state == WORKER_STARTING && now - w->state_us > (uint64_t)START_TIMEOUT_MS * 1000) {
         worker_fail(w->role, "it did not say READY in time");
     } else if (w->state == WORKER_READY && w->ping_us) {
         uint64_t since = heard > w->ping_us ? heard : w->ping_us;
         if (now - since > hang_us) worker_fail(w->role, "it hung (keymiss.hang-timeout-ms)");
-    } else if (w->state == WORKER_READY && now - heard > hang_us / 4) {
+        else if (may_be_held(w) && now - w->ping_us > (uint64_t)settings.busy_timeout_ms * 1000) unit_add(fail_unread, w);
+    } else if (w->state == WORKER_READY && now - heard > silent_us) {
         if (channel_send_slices(w->channel, &(slice){"PING", 4}, 1, true)) w->ping_us = now;
     }
     start_watch(w);
@@ -301,6 +320,7 @@ static void on_pong(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     (void)ctx;
     (void)f;
     workers[role].ping_us = 0;
+    jobs_send_queued(role);
 }
 
 /* LOG <level> <text> */
@@ -344,6 +364,10 @@ void worker_need_now(worker_role role) {
 
 void worker_keep(worker_role role, bool keep) {
     workers[role].keep = keep;
+}
+
+bool worker_reads(worker_role role) {
+    return worker_ready(role) && !workers[role].ping_us;
 }
 
 bool worker_ready(worker_role role) {

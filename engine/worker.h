@@ -29,6 +29,7 @@ bool worker_ready(worker_role role);
 unsigned worker_generation(worker_role role);  /* of the channel open now; 0 when there is none */
 
 channel *worker_channel(worker_role role);     /* of a worker that is ready; else NULL */
+bool worker_reads(worker_role role);            /* it is ready, and has answered when it was last asked for a sign of life */
 channel *worker_open_channel(worker_role role); /* also of one that is starting */
 /* Send a frame to the worker if it is ready. False if it is not, or too much waits to be sent to it. */
 bool worker_send(worker_role role, const frame_writer *f);

@@ -6,11 +6,15 @@ off: its handler runs on the loop's thread, the main one, whatever that does (in
 in a sleep, in a regular expression), sees whose code that is, and raises Aborted there if it is a function's.
 Where a function is inside our own code (it waits for the server, or writes to it) it is interrupted
 afterwards. One that catches Aborted is interrupted again.
+
+Where a call of C does not let go of the interpreter no handler runs. What all threads do then is written to
+the log, by a thread of C: the module will end this process (keymiss.hang-timeout-ms), and this tells why.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 from pathlib import Path
 from types import FrameType
@@ -18,13 +22,16 @@ from types import FrameType
 from keymiss.functions.errors import Aborted
 from keymiss.functions.readers import PythonSource
 from keymiss.functions.steps import Pipeline
-from keymiss.functions.tasks import guarded
+from keymiss.functions.tasks import answering, guarded
 
 BEAT_S = 0.5
 AGAIN_S = 0.1
+SHOW_AFTER_S = 1.0  # when an alarm should have been handled
 DEFAULT_LOOP_TIMEOUT_MS = 10_000
 # The functions of ours that call functions of users.
-_CALLERS = frozenset(function.__code__ for function in (Pipeline._call, PythonSource.records, guarded))
+_CALLERS = frozenset(
+    function.__code__ for function in (Pipeline._call, PythonSource.records, guarded, answering)
+)
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
@@ -34,6 +41,7 @@ class Holding:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._limit_s = DEFAULT_LOOP_TIMEOUT_MS / 1000
+        self.show_on: int | None = None  # the descriptor of the log
         signal.signal(signal.SIGALRM, self._on_alarm)
         self._beat()
 
@@ -48,7 +56,10 @@ class Holding:
         self._put_off()
 
     def _put_off(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, self._limit_s + BEAT_S)
+        alarm_s = self._limit_s + BEAT_S
+        signal.setitimer(signal.ITIMER_REAL, alarm_s)
+        if self.show_on is not None:
+            faulthandler.dump_traceback_later(alarm_s + SHOW_AFTER_S, file=self.show_on)
 
     def _beat(self) -> None:
         self._put_off()

@@ -19,7 +19,7 @@ from keymiss.errors import KeymissError
 from keymiss.functions import replies
 from keymiss.functions.builder import to_str
 from keymiss.functions.context import Context
-from keymiss.functions.errors import Aborted, flat_text
+from keymiss.functions.errors import flat_text
 from keymiss.functions.executions import ABORTED, DONE, Execution, result_reply
 from keymiss.functions.hooks import CallNext, hook_reply
 from keymiss.functions.job import EVENT, HOOKED, FunctionJob
@@ -35,6 +35,7 @@ from keymiss.functions.registering import (
 from keymiss.functions.sessions import Session
 from keymiss.functions.steps import Kind, Plan, local_steps
 from keymiss.functions.streams import StreamConsumer
+from keymiss.functions.tasks import answering
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
@@ -145,7 +146,7 @@ class Registration:
         started = perf_counter()
         self._running.add(context)
         self._gears.shard.spawn(
-            _answering(job, coroutine), context, lambda task: self._miss_ended(job, context, started, task)
+            answering(job, coroutine), context, lambda task: self._miss_ended(job, context, started, task)
         )
         return True
 
@@ -395,20 +396,6 @@ class Registrations:
             for run in list(registration.last):
                 if run.id == name:
                     registration.last.remove(run)
-
-
-async def _answering(job: FunctionJob, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Answer the job where the coroutine ends: what is called when a task is done is so a turn later."""
-    try:
-        result = await coroutine
-    except Aborted as stopped:  # by its own limit: its caller is told, unlike of other errors
-        job.fail(f"ERR {stopped}")
-        raise
-    except BaseException:
-        job.done(job.overridden or b"")
-        raise
-    job.done(job.overridden or b"")
-    return result
 
 
 @dataclass(eq=False, slots=True)

@@ -50,7 +50,7 @@ class Serving(ABC):
         self.jobs: JobTable
         self.shard: Shard
         self._loop = loop
-        self._holding = Holding(loop)
+        self.holding = Holding(loop)
         self._later: deque[Callable[[], object]] = deque()  # came while this thread waited for an answer
         handlers = {
             b"SETTING": self.on_setting,
@@ -95,7 +95,7 @@ class Serving(ABC):
         hello, shard = self.channel.hello, self.shard
         shard.pool.size = max(1, hello.setting("functions-threads", DEFAULT_THREADS))
         shard.allowance.per_s = hello.setting("functions-output", DEFAULT_BYTES)
-        self._holding.limit_s = hello.setting("loop-timeout-ms", DEFAULT_LOOP_TIMEOUT_MS) / 1000
+        self.holding.limit_s = hello.setting("loop-timeout-ms", DEFAULT_LOOP_TIMEOUT_MS) / 1000
         self.limits.follow(hello)
 
     def _on_end(self, reason: Exception | None) -> None:
@@ -174,6 +174,7 @@ def main(
     asyncio.set_event_loop(loop)
     serving = make(sock, loop)
     serving.shard.allowance = output.allowance
+    serving.holding.show_on = output.stderr
     serving.ended.add_done_callback(lambda _: loop.stop())
     while not serving.ended.done():
         try:

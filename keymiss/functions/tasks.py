@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context as Variables
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from keymiss.errors import GearsError
 from keymiss.functions.context import Context, current
+from keymiss.functions.errors import Aborted
+
+if TYPE_CHECKING:
+    from keymiss.functions.job import FunctionJob
 
 T = TypeVar("T")
 
@@ -21,6 +25,20 @@ async def guarded(coroutine: Coroutine[Any, Any, T]) -> T:
         return await coroutine
     except (SystemExit, KeyboardInterrupt) as end:
         raise GearsError(f"a function cannot end its process: {end!r}") from None
+
+
+async def answering(job: FunctionJob, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Answer the job where the coroutine ends: what is called when a task is done is so a turn later."""
+    try:
+        result = await coroutine
+    except Aborted as stopped:  # by its own limit: its caller is told, unlike of other errors
+        job.fail(f"ERR {stopped}")
+        raise
+    except BaseException:
+        job.done(job.overridden or b"")
+        raise
+    job.done(job.overridden or b"")
+    return result
 
 
 def start_now(

@@ -1,5 +1,5 @@
-"""Models stored by the digest of bytes that the host has; so are replicas and the append-only file told of bytes
-that they have."""
+"""Models stored by the digest of bytes that the host has; so are replicas and the append-only file told of
+bytes that they have."""
 
 from __future__ import annotations
 

@@ -37,6 +37,11 @@ class Unanswerable(Exception):
     """Why there is no answer, for the client."""
 
 
+class NoModel(Unanswerable):
+    def __init__(self, tag: str) -> None:
+        super().__init__(f"no model {model_key(tag)}: store one with `keymiss model store`")
+
+
 async def answer(record: dict[str, Any]) -> None:
     """Answer the client that waits for the missing key, with an error where there is no answering it."""
     try:
@@ -177,7 +182,12 @@ async def ask_model(tag: str, question: Sequence[int], known: Known) -> Answer:
     runs = [start_model(tag, window) for window in windows]
     outputs = []
     for window, run in zip(windows, runs, strict=True):
-        starts, ends = await run
+        try:
+            starts, ends = await run
+        except Exception as error:
+            if "model key is empty" in str(error):  # it was deleted a moment ago
+                raise NoModel(tag) from None
+            raise
         outputs.append((window, logits(starts), logits(ends)))
     return answer_of(known.text, known.pieces, outputs)
 
@@ -187,7 +197,7 @@ def start_model(tag: str, window: Window) -> Awaitable[Any]:
     try:
         runner = redisAI.createModelRunner(model_key(tag))
     except Exception:
-        raise Unanswerable(f"no model {model_key(tag)}: store one with `keymiss model store`") from None
+        raise NoModel(tag) from None
     shape = (1, len(window.input_ids))
     for name, blob in zip(("input_ids", "attention_mask", "token_type_ids"), window.blobs(), strict=True):
         redisAI.modelRunnerAddInput(runner, name, redisAI.createTensorFromBlob("INT64", shape, blob))

@@ -99,10 +99,12 @@ class Line:
         self._shares.charge(first.model_key, used_s * share)
         lengths = [(tokens_of(one.model, one.tensors), rows_of(one.tensors)) for one in batch]
         tokens = sum(tokens * rows for tokens, rows in lengths)
-        rows = sum(rows for _, rows in lengths)
+        if not tokens:
+            return
+        rows, longest = sum(rows for _, rows in lengths), max(tokens for tokens, _ in lengths)
         self.tokens += tokens
-        self.padding += rows * max(tokens for tokens, _ in lengths) - tokens
-        if tokens and first.rule.batchsize:
+        self.padding += rows * axes_of(first.model).width(longest, first.model.length_step) - tokens
+        if first.rule.batchsize:
             if len(self._row_costs) >= _MAX_KNOWN:
                 self._row_costs.clear()
             costs = self._row_costs.setdefault(first.model_key, RowCosts())

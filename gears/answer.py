@@ -112,13 +112,14 @@ async def find_once(key: str, paragraph: Paragraph, question: str) -> Answer:
     """As `find`; who asks the same meanwhile gets the same answer, be it by a GET or among others."""
     if not question.strip():
         raise Unanswerable("the question is empty")
+    flights = in_flight  # a function that is loaded meanwhile brings another dict
     flight = database(), key
-    while flight in in_flight:
-        other = in_flight[flight]
+    while flight in flights:
+        other = flights[flight]
         await asyncio.wait((other,))
         if not other.cancelled():
             return other.result()
-    mine = in_flight[flight] = asyncio.get_running_loop().create_future()
+    mine = flights[flight] = asyncio.get_running_loop().create_future()
     try:
         found = await find(paragraph, question)
         mine.set_result(found)
@@ -128,7 +129,7 @@ async def find_once(key: str, paragraph: Paragraph, question: str) -> Answer:
         mine.exception()  # it is raised here as well: nobody need join
         raise
     finally:
-        del in_flight[flight]
+        del flights[flight]
         mine.cancel()  # where it is not done: the next one asks for itself
 
 

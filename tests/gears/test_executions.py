@@ -20,13 +20,15 @@ def statuses(client: redis.Redis) -> dict[bytes, bytes]:
 
 def test_misses_are_answered_while_a_batch_reads_every_key(client: redis.Redis, server: Server) -> None:
     register(client, answering_misses("q"))
-    client.mset({f"key:{n}": "value" for n in range(30_000)})
-    started = client.execute_command("RG.PYEXECUTE", "GB().count().run('key:*')", "UNBLOCKING")
+    client.mset({f"key:{n}": "value" for n in range(5_000)})
+    pause = "import time\ndef pause(record):\n    time.sleep(0.0001)\n    return record\n"
+    script = f"{pause}GB().map(pause).count().run('key:*')"
+    started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")
     answered = 0
     while statuses(client).get(started) == b"running":
         assert client.get(f"q{answered}") == f"answer for q{answered}".encode()
         answered += 1
-    assert client.execute_command("RG.GETRESULTS", started) == [[b"30000"], []]
+    assert client.execute_command("RG.GETRESULTS", started) == [[b"5000"], []]
     assert answered > 10
 
 

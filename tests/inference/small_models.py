@@ -58,8 +58,8 @@ class Positive(nn.Module):
 
 
 class Steps(nn.Module):
-    """As many steps as the sum of its input says: about 200,000 a second. It writes into tensors, so nothing runs
-    beside it."""
+    """As many steps as the sum of its input says: about 200,000 a second. It writes into tensors, so that
+    nothing runs beside it."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.zeros([1])

@@ -267,9 +267,14 @@ class DeviceQueue:
         return choice if choice is not None and self._can_share(choice) else None
 
     def _can_share(self, choice: Choice) -> bool:
-        """Whether others may run beside it. Of short passes most is Python, which gains nothing by it."""
+        """Whether others may run beside it. Of short passes most is Python, which gains nothing by it. What a
+        client has batched by BATCHSIZE runs by itself, as ever: so that what comes meanwhile is joined."""
         first = choice.requests[0]
-        return self._lanes > 1 and first.model.shares_device and self._costs.get(first.model_key) > _SHORT_S
+        if self._lanes == 1 or not first.model.shares_device:
+            return False
+        if first.rule.batchsize and not choice.joins_lengths:
+            return False
+        return self._costs.get(first.model_key) > _SHORT_S
 
     def _serve_batch(
         self, batch: Sequence[Request], clock: Callable[[], float] = thread_time, shares: bool = False

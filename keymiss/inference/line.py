@@ -24,6 +24,11 @@ class Choice:
     parts: list[tuple[Group[Request], Batch[Request]]]
 
     @property
+    def joins_lengths(self) -> bool:
+        """Whether these are sequences that others of about the same length may be joined with."""
+        return self.parts[0][0].tokens > 0
+
+    @property
     def requests(self) -> tuple[Request, ...]:
         return tuple(request for _, batch in self.parts for request in batch.jobs)
 

@@ -18,6 +18,7 @@ from keymiss.inference.costs import RowCosts
 from keymiss.inference.policy import Rule
 from keymiss.inference.request import Outcome, Request
 
+ALONE = Rule()
 ONE = Tensor.from_values("FLOAT", (1, 1), [1.0])
 DEADLINE_S = 20.0
 MOMENT_S = 0.1  # for what must not happen
@@ -62,9 +63,9 @@ def queue() -> DeviceQueue:
     return DeviceQueue("CPU", threads=2)
 
 
-def _submit(queue: DeviceQueue, model: Model) -> SimpleQueue[Outcome]:
+def _submit(queue: DeviceQueue, model: Model, rule: Rule = ALONE) -> SimpleQueue[Outcome]:
     outcome: SimpleQueue[Outcome] = SimpleQueue()
-    queue.submit(Request(model, model, Rule(batchsize=1), [ONE], NEVER, outcome.put, lambda: False))
+    queue.submit(Request(model, model, rule, [ONE], NEVER, outcome.put, lambda: False, asks=True))
     return outcome
 
 
@@ -143,6 +144,21 @@ def test_a_model_that_cannot_share_never_runs_beside_another(queue: DeviceQueue)
         assert alone.began.get(timeout=DEADLINE_S) == (1, 2)
         alone.go.release()
     assert _ended(*first, *others)
+
+
+def test_a_batch_runs_by_itself_so_that_what_comes_meanwhile_is_joined(queue: DeviceQueue) -> None:
+    single, batched = Held(), Held()
+    first = [_submit(queue, single) for _ in range(2)]
+    single.go.release()
+    while single.began.get(timeout=DEADLINE_S) != (1, 1):
+        pass
+    others = [_submit(queue, batched, Rule(batchsize=8)) for _ in range(2)]
+    assert _nothing_begins(batched)
+    single.go.release()
+    assert batched.began.get(timeout=DEADLINE_S) == (1, 2)
+    batched.go.release()
+    assert _ended(*first, *others)
+    assert batched.began.empty()
 
 
 @pytest.mark.parametrize(("name", "shares"), [("Linear", True), ("Wide", False), ("InPlace", False)])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLIENTS = 50
 TIMEOUT_S = 300.0
 PROBE_S = 0.05  # a run that takes so long tells how many requests fill a second
+WARM_UP = 5  # requests that say nothing about the rate
 FEW_PER_S = 500  # fewer requests are sent by ourselves
 MAX_ARGUMENT_BYTES = 128 << 10  # what Linux takes as one argument of a program
 
@@ -105,6 +106,7 @@ def run_few(port: int, command: Sequence[str], clients: int, requests: int) -> L
 
 def requests_for(port: int, command: Sequence[str], clients: int, seconds: float, pipeline: int = 1) -> int:
     """How many requests take about `seconds`, found by short runs, which warm everything up as well."""
+    run(port, command, 1, WARM_UP)  # a model is loaded by the first one, and optimised in the next
     requests = smallest = clients * pipeline
     while requests / (rate := run(port, command, clients, requests, pipeline).rate) < min(PROBE_S, seconds):
         requests *= 8

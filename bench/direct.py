@@ -1,22 +1,22 @@
 """The same model, called directly: in a Python process of its own, as one would without a server.
 
-`python -m keymiss_deploy.bench.direct FILE DTYPE SHAPE INPUTS THREADS` reads seconds from its input, a number
-a line, calls the model one time after the other for so long, and answers each line by a Load as JSON.
+`python -m keymiss_deploy.bench.direct FILE DTYPE SHAPE INPUTS THREADS` is asked for so many seconds (see
+dialog), calls the model one time after the other for so long, and answers by a Load.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from time import perf_counter
+from typing import Any
 
 from keymiss.inference.allocator import restart_with_jemalloc
 from keymiss.inference.openmp import spin_briefly
 
+from .dialog import answer_each, dialog
 from .load import Load
 from .rounds import percentile
 from .subjects import Subject
@@ -29,22 +29,8 @@ def called_directly(subject: Subject, threads: int, seconds: float) -> Iterator[
     """A function that has the model called for `seconds`, in a process that is gone at the end."""
     shape = "x".join(map(str, subject.shape))
     arguments = [str(subject.file), subject.dtype, shape, str(subject.inputs), str(threads)]
-    command = [sys.executable, "-m", __spec__.name, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        asked, answers = process.stdin, process.stdout
-
-        def call() -> Load:
-            print(seconds, file=asked, flush=True)
-            answer = answers.readline()
-            if not answer:
-                raise RuntimeError(f"{subject.name} could not be called directly: see above")
-            return Load(**json.loads(answer))
-
-        try:
-            yield call
-        finally:
-            asked.close()  # which ends it
+    with dialog(__spec__.name, *arguments) as ask:
+        yield lambda: Load(**ask({"seconds": seconds}))
 
 
 def main(file: str, dtype: str, shape: str, inputs: str, threads: str) -> None:
@@ -59,15 +45,18 @@ def main(file: str, dtype: str, shape: str, inputs: str, threads: str) -> None:
     with torch.inference_mode():
         for _ in range(WARM_UP_CALLS):
             model(*given)
-        for line in sys.stdin:
+
+        def call(order: dict[str, Any]) -> dict[str, Any]:
             took_ms: list[float] = []
             began = now = perf_counter()
-            while now < began + float(line):
+            while now < began + order["seconds"]:
                 model(*given)
                 then, now = now, perf_counter()
                 took_ms.append((now - then) * 1e3)
             load = Load(len(took_ms) / (now - began), percentile(took_ms, 50), percentile(took_ms, 99))
-            print(json.dumps(asdict(load)), flush=True)
+            return asdict(load)
+
+        answer_each(call)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from keymiss_deploy.cluster.keeper import end
 
-from .servers import running
+from .servers import STOP_DEADLINE_S, running
 from .subjects import Subject
 
 POLL_S, SETTLED_SHARE, SETTLE_DEADLINE_S = 0.25, 0.005, 30.0
-LISTEN_DEADLINE_S, STOP_DEADLINE_S = 30.0, 10.0
+LISTEN_DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,7 @@ def _worker(path: Path) -> Iterator[subprocess.Popen[bytes]]:
             time.sleep(0.02)
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, STOP_DEADLINE_S)
 
 
 def memory_of(pid: int, field: str) -> int:

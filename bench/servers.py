@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import redis
+from keymiss_deploy.cluster.keeper import end
 from keymiss_deploy.cluster.layout import Layout
 from keymiss_deploy.cluster.lifecycle import bring_up, take_down
 
@@ -82,20 +83,15 @@ def running(binary: str, module: bool, settings: Mapping[str, object] | None = N
             yield client
         finally:
             client.close()
-            process.terminate()
-            try:
-                process.wait(STOP_DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, STOP_DEADLINE_S)
 
 
 def _wait_until_it_answers(client: redis.Redis, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_DEADLINE_S
+    end_s = time.monotonic() + START_DEADLINE_S
     while True:
         with contextlib.suppress(redis.ConnectionError):
             if client.ping():
                 return
-        if process.poll() is not None or time.monotonic() > end:
+        if process.poll() is not None or time.monotonic() > end_s:
             raise RuntimeError(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.02)

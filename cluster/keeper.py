@@ -36,7 +36,7 @@ def keep(pid_file: Path, argv: list[str]) -> None:
         write_pid_file(pid_file, program.pid)
         while program.poll() is None:
             if signal.sigwait(END | {signal.SIGCHLD}) in END:
-                _end(program)
+                end(program)
                 return
         young = time.monotonic() - started < GROWN_UP_S
         pause_s = min(max(2 * pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S) if young else 0.0
@@ -48,10 +48,11 @@ def keep(pid_file: Path, argv: list[str]) -> None:
             return
 
 
-def _end(program: subprocess.Popen[bytes]) -> None:
+def end(program: subprocess.Popen[bytes], deadline_s: float = STOP_DEADLINE_S) -> None:
+    """End a child: by SIGTERM, and where it takes longer than `deadline_s` by SIGKILL."""
     program.terminate()
     try:
-        program.wait(STOP_DEADLINE_S)
+        program.wait(deadline_s)
     except subprocess.TimeoutExpired:
         program.kill()
         program.wait()

@@ -30,6 +30,7 @@ __all__ = [
     "isInAtomicBlock",
     "log",
     "override_reply",
+    "stage",
 ]
 
 
@@ -55,6 +56,21 @@ class atomic:
 
     def __enter__(self) -> None:
         self._block = _on_the_shard("atomic")()
+        self._block.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._block.__exit__(kind, error, at)
+
+
+class stage:
+    """`with stage("tokenise"):` times its block, for keymiss_stage_duration_seconds and `keymiss trace`."""
+
+    def __init__(self, name: str) -> None:
+        self._block = _on_the_shard("stage")(name)
+
+    def __enter__(self) -> None:
         self._block.__enter__()
 
     def __exit__(

@@ -38,7 +38,7 @@ _SHORTEST = {COMMAND: _ARGV + 1, MISS: _EVENT_ARGV, EVENT: _EVENT_ARGV, HOOKED: 
 class FunctionJob(Job):
     """One job. Its parts are looked at when asked for: a miss in the fast path needs few of them."""
 
-    __slots__ = ("flags", "overridden")
+    __slots__ = ("flags", "overridden", "stages")
 
     def __init__(self, frame: Frame, table: JobTable) -> None:
         super().__init__(frame, table)
@@ -46,6 +46,8 @@ class FunctionJob(Job):
             raise ChannelError(f"malformed JOB of kind {self.kind[:32]!r}")
         self.flags = frame[_FLAGS]
         self.overridden: bytes | None = None  # what override_reply gave, as RESP2; the first call wins
+        # Name, beginning and end (time.monotonic) of what was marked; None where nobody asks.
+        self.stages: list[tuple[str, float, float]] | None = None
 
     def done(self, reply: bytes, *more: Part) -> bool:
         if len(reply) > _SMALL_REPLY:

@@ -28,6 +28,7 @@ from keymiss.functions.futures import (
     setFutureResults,
 )
 from keymiss.functions.moving import explained
+from keymiss.functions.stage_times import stage
 
 LOG_LEVELS = ("debug", "verbose", "notice", "warning")
 SETTINGS_PREFIX = "keymiss."
@@ -215,6 +216,7 @@ _NAMES: dict[str, Any] = {
     "setFutureResults": setFutureResults,
     "setGearsSession": setGearsSession,
     "shardReaderCallback": shardReaderCallback,
+    "stage": stage,
 }
 
 _REDISGEARS: dict[str, Any] = {

@@ -8,7 +8,6 @@ counts from when a request was due, whether or not it could be sent then.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
@@ -204,8 +203,7 @@ def _worker_rss(on: Host) -> int:
 
 def _told(shard: redis.Redis, name: str) -> int:
     """A number of the models worker, as it was within the last second."""
-    said = shard.info("keymiss")["keymiss_worker"]  # redis-py takes what has commas apart
-    return int(json.loads(said if isinstance(said, str) else ",".join(said)).get(name, 0))
+    return int(shard.info("keymiss_models_worker").get(f"keymiss_{name}", 0))
 
 
 def _turnover(shard: redis.Redis) -> str:

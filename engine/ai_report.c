@@ -8,7 +8,7 @@
 #include "ai.h"
 #include "ai_options.h"
 #include "memory.h"
-#include "names.h"
+#include "pairs.h"
 #include "version.h"
 #include "worker.h"
 
@@ -19,20 +19,9 @@ static names backends, devices; /* name, value, name, value ...; of the last INF
 
 /* ---- what the models worker says ---- */
 
-/* <n> (<name> <value>)*n at *at, which is moved behind them. False: malformed. */
-static bool take_pairs(const slice *parts, size_t count, size_t *at, names *into) {
-    long long pairs;
-    if (*at == count || !slice_number(parts[*at], &pairs) || pairs < 0 || pairs > PAIRS_MAX) return false;
-    if ((size_t)pairs * 2 > count - *at - 1) return false;
-    names_free(into);
-    *into = names_copy(parts + *at + 1, (size_t)pairs * 2);
-    *at += 1 + (size_t)pairs * 2;
-    return true;
-}
-
 void ai_report_learn(const slice *parts, size_t count) {
     size_t at = 0;
-    if (take_pairs(parts, count, &at, &backends)) take_pairs(parts, count, &at, &devices);
+    if (pairs_take(parts, count, &at, PAIRS_MAX, &backends)) pairs_take(parts, count, &at, PAIRS_MAX, &devices);
 }
 
 /* What a worker said that is gone by now is not true any more. */

@@ -8,7 +8,7 @@
 /* Writes versions, git, load_time_configs, backends_info and cpu. */
 void ai_report(RedisModuleInfoCtx *ctx, int for_crash_report);
 
-/* What the models worker's INFO says behind its text: <n> (<backend> <version>)*n <n> (<device> <cpu_seconds>)*n, of the
+/* What the models worker's INFO says behind its numbers: <n> (<backend> <version>)*n <n> (<device> <cpu_seconds>)*n, of the
  * backends that it has loaded and the devices that it has used. What is malformed is left out. */
 void ai_report_learn(const slice *parts, size_t count);
 

@@ -159,6 +159,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         if (parts[i](ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
     }
+    worker_begin();
     loaded = true;
     return REDISMODULE_OK;
 }

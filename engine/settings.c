@@ -1,6 +1,7 @@
 /* settings.c: the table of keymiss.* settings, with their limits and the reasons for them. */
 #include "settings.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -10,6 +11,7 @@
 #define GIB (1024LL * MIB)
 #define SECOND_MS 1000LL
 #define DAY_MS (24 * 3600 * SECOND_MS)
+#define PORT_MAX 65535
 
 settings_values settings;
 
@@ -55,6 +57,20 @@ static const char *refuse_unless_yes_or_no(const char *value) {
     return strcmp(value, "yes") == 0 || strcmp(value, "no") == 0 ? NULL : "must be yes or no";
 }
 
+static const char *refuse_address(const char *value) {
+    struct in6_addr room;
+    return inet_pton(AF_INET, value, &room) == 1 || inet_pton(AF_INET6, value, &room) == 1
+               ? NULL
+               : "must be an IPv4 or IPv6 address";
+}
+
+/* It is a label of metrics and a word in logs. */
+static const char *refuse_shard_name(const char *value) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
+    size_t len = strlen(value);
+    return len <= 64 && strspn(value, allowed) == len ? NULL : "must be at most 64 letters, digits and -_.:";
+}
+
 static const char *refuse_none(const char *value) {
     (void)value;
     return NULL;
@@ -68,9 +84,14 @@ static text_setting texts[] = {
     /* Commands are made when the module is loaded. RedisAI's were in no category, and COMMAND INFO showed it. */
     {"acl-categories", &settings.acl_categories, "no", refuse_unless_yes_or_no, REDISMODULE_CONFIG_IMMUTABLE, NULL},
     {"log-level", &settings.log_level, "notice", refuse_log_level, 0, NULL},
+    {"shard-name", &settings.shard_name, "", refuse_shard_name, 0, NULL},
+    /* Whoever reaches it may read: only this host, unless somebody says otherwise. */
+    {"metrics-address", &settings.metrics_address, "127.0.0.1", refuse_address, 0, NULL},
 };
 
 static const numeric_setting numbers[] = {
+    {"metrics-port", &settings.metrics_port, 0, 0, PORT_MAX, 0},
+    {"models-metrics-port", &settings.models_metrics_port, 0, 0, PORT_MAX, 0},
     /* A client waits at most so long for an answer: a slow model on a busy CPU needs seconds, a person gives up later. */
     {"job-timeout-ms", &settings.job_timeout_ms, 30 * SECOND_MS, 1, DAY_MS, 0},
     /* Nobody else is served meanwhile, and a cluster starts a failover after cluster-node-timeout (15 s). */

@@ -10,6 +10,10 @@ typedef struct settings_values {
     const char *python;                     /* interpreter of the workers; empty: found by worker.c */
     const char *acl_categories;             /* yes: the AI.* commands are in ACL categories, where servers have that */
     const char *log_level;                  /* least level that workers send: debug, verbose, notice, warning */
+    const char *shard_name;                 /* in metrics, logs and traces; empty: the port */
+    const char *metrics_address;            /* where workers listen for those who fetch metrics */
+    long long metrics_port;           /* of the functions worker; 0: none */
+    long long models_metrics_port;    /* of the models worker; 0: none */
     long long job_timeout_ms;         /* of a job that names no deadline */
     long long sync_timeout_ms;        /* longest that the main thread waits for a job */
     long long execution_timeout_ms;   /* of an RG execution */

@@ -77,8 +77,13 @@ static uint64_t now_us(void) {
     return RedisModule_MonotonicMicroseconds();
 }
 
+/* Somebody watches it: it is to be there also while nobody needs it. */
+static bool shows_metrics(const worker *w) {
+    return (w->role == WORKER_MODELS ? settings.models_metrics_port : settings.metrics_port) != 0;
+}
+
 static bool wanted(const worker *w) {
-    return w->keep || jobs_queued(w->role);
+    return w->keep || shows_metrics(w) || jobs_queued(w->role);
 }
 
 /* keymiss.models unix:<path>: the host's, which we only connect to. */
@@ -415,6 +420,14 @@ static void try_python(RedisModuleCtx *ctx, void *arg) {
     forget_failures(arg);
 }
 
+static void start_those_with_metrics(RedisModuleCtx *ctx, void *unused) {
+    (void)ctx;
+    (void)unused;
+    for (int role = 0; role < WORKER_ROLES; role++) {
+        if (shows_metrics(&workers[role])) worker_need((worker_role)role);
+    }
+}
+
 static void on_setting(const char *name, const char *value) {
     const slice parts[] = {{"SETTING", 7}, {name, strlen(name)}, {value, strlen(value)}};
     for (int role = 0; role < WORKER_ROLES; role++) {
@@ -423,6 +436,7 @@ static void on_setting(const char *name, const char *value) {
         if (strcmp(name, "python") == 0) unit_add(try_python, &workers[role]);
     }
     if (strcmp(name, "models") == 0) unit_add(move_models, &workers[WORKER_MODELS]);
+    if (strstr(name, "metrics-port")) unit_add(start_those_with_metrics, NULL);
 }
 
 static void on_shutdown(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
@@ -464,4 +478,8 @@ void worker_init(RedisModuleCtx *ctx) {
     settings_on_change(on_setting);
     RedisModule_SubscribeToServerEvent(ctx, (RedisModuleEvent){REDISMODULE_EVENT_SHUTDOWN, 1}, on_shutdown);
     info_section("workers", write_info);
+}
+
+void worker_begin(void) {
+    unit_add(start_those_with_metrics, NULL);
 }

@@ -1,7 +1,7 @@
 /* worker.h: the two worker processes: start, greet, watch, start again.
  *
- * 1. A worker is started on first need (worker_need), and again with back-off when its channel ends while there are
- *    jobs for it or worker_keep says so.
+ * 1. A worker is started on first need (worker_need), or at once where its metrics port is set, and again with back-off
+ *    when its channel ends while there are jobs for it, it has that port, or worker_keep says so.
  * 2. Every channel that was opened is one generation. What a frame of one generation asked for is never answered on the
  *    next one's channel.
  * 3. Handlers of frames run inside a unit (unit.h), in the order in which the frames came. */
@@ -15,6 +15,7 @@ typedef void (*verb_handler)(RedisModuleCtx *ctx, worker_role role, const frame 
 typedef void (*ready_handler)(RedisModuleCtx *ctx, worker_role role);
 
 void worker_init(RedisModuleCtx *ctx);
+void worker_begin(void); /* the module is loaded: start those that show metrics once the server serves */
 const char *worker_name(worker_role role); /* "functions", "models" */
 
 /* Handle frames of this verb; one with fewer than min_parts elements (the verb counts) ends the channel. */

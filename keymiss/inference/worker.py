@@ -6,7 +6,6 @@ Everything here runs on the loop's thread, except `Job.done`, which a device's t
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 from collections import Counter
@@ -123,31 +122,29 @@ class Worker:
         return self._devices[device]
 
     def info(self) -> list[Part]:
-        """What INFO tells: for INFO keymiss JSON, one flat object of numbers; for INFO ai the versions of the
-        libraries that are loaded and the CPU seconds of each device, both behind how many there are.
+        """What INFO tells, each behind how many there are: for INFO keymiss names and numbers; for INFO ai
+        the versions of the libraries that are loaded and the CPU seconds of each device.
         """
         models = self._store.models if self._store else []
         queues = self._devices.values()
-        numbers = json.dumps(
-            {
-                "models_loaded": len(models),
-                "weight_bytes": sum(model.weight_bytes for model in models),
-                "bytes_mapped": sum(model.mapped_bytes for model in models),
-                "bytes_resident": self._store.resident_bytes if self._store else 0,
-                "models_put_out": self._store.counts.put_out if self._store else 0,
-                "models_brought_back": self._store.counts.brought_back if self._store else 0,
-                "queue_depth": sum(queue.depth for queue in queues),
-                "jobs_run": sum(queue.requests for queue in queues),
-                "batches_run": sum(queue.batches for queue in queues),
-                "tokens_run": sum(queue.tokens[0] for queue in queues),
-                "tokens_padded": sum(queue.tokens[1] for queue in queues),
-                "threads": self._threads,
-                "channels": len(self.channels),
-            }
-        )
+        numbers = {
+            "models_loaded": len(models),
+            "weight_bytes": sum(model.weight_bytes for model in models),
+            "bytes_mapped": sum(model.mapped_bytes for model in models),
+            "bytes_resident": self._store.resident_bytes if self._store else 0,
+            "models_put_out": self._store.counts.put_out if self._store else 0,
+            "models_brought_back": self._store.counts.brought_back if self._store else 0,
+            "queue_depth": sum(queue.depth for queue in queues),
+            "jobs_run": sum(queue.requests for queue in queues),
+            "batches_run": sum(queue.batches for queue in queues),
+            "tokens_run": sum(queue.tokens[0] for queue in queues),
+            "tokens_padded": sum(queue.tokens[1] for queue in queues),
+            "threads": self._threads,
+            "channels": len(self.channels),
+        }
         versions = dict(self._store.backends.versions) if self._store else {}  # loads add to it
         used = {str(device): f"{queue.cpu_s:.6f}" for device, queue in self._devices.items()}
-        return [numbers, *_pairs(versions), *_pairs(used)]
+        return [*_pairs(numbers), *_pairs(versions), *_pairs(used)]
 
     def watch(self) -> None:
         """Now and every second: send INFO where it has changed, and see that no device is stuck."""
@@ -302,6 +299,6 @@ def _end(job: Job, answer: Answer) -> None:
             job.on_cancel = None  # a cycle, which would keep its model and tensors until the next collection
 
 
-def _pairs(values: Mapping[str, str]) -> list[Part]:
+def _pairs(values: Mapping[str, Part]) -> list[Part]:
     """`<n> (<name> <value>)*n` for a frame."""
     return [len(values), *(part for pair in values.items() for part in pair)]

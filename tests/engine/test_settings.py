@@ -38,6 +38,15 @@ def test_settings_come_from_the_configuration_file_and_are_written_back(
         ("max-frame-bytes", "3gb"),
         ("log-level", "loud"),
         ("models-threads", 99999),
+        ("metrics-port", 65536),
+        ("metrics-port", -1),
+        ("models-metrics-port", 65536),
+        ("metrics-address", "localhost"),
+        ("metrics-address", "256.0.0.1"),
+        ("metrics-address", ""),
+        ("shard-name", "shard 1"),
+        ("shard-name", 'shard"1'),
+        ("shard-name", "x" * 65),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(client: redis.Redis, name: str, value: str | int) -> None:

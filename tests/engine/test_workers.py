@@ -122,3 +122,49 @@ def test_a_changed_setting_reaches_the_worker(scripts: Scripts) -> None:
     assert scripts("setting job-timeout-ms") == b"30000"
     scripts.client.config_set("keymiss.job-timeout-ms", 5000)
     assert scripts("setting job-timeout-ms") == b"5000"
+
+
+def test_a_worker_that_shows_metrics_is_there_without_being_needed(scripts: Scripts) -> None:
+    """The port itself is the worker's affair, which the scripted one does not have."""
+
+    def pid(role: str) -> int:
+        worker = scripts.info(f"{role}_worker")
+        return int(worker["pid"]) if worker["state"] == "ready" else 0
+
+    scripts.client.config_set("keymiss.metrics-port", 9999)
+    first = wait_until(lambda: pid("functions"), 10.0, "the functions worker is started")
+    assert scripts.info("models_worker")["state"] == "off"
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: pid("functions") not in (0, first), 10.0, "it is started again")
+    scripts.client.config_set("keymiss.models-metrics-port", 9998)
+    wait_until(lambda: pid("models"), 10.0, "the models worker is started")
+
+
+def test_a_server_with_a_metrics_port_starts_that_worker_with_itself(scripted: Callable[..., Server]) -> None:
+    server = scripted(keymiss__metrics_port=9999, keymiss__shard_name="shard-7")
+    with contextlib.closing(server.client()) as client:
+        scripts = Scripts(client)
+        wait_until(lambda: scripts.info("functions_worker")["state"] == "ready", 10.0, "it is ready")
+        assert scripts("setting shard-name") == b"shard-7"
+
+
+def test_info_shows_what_a_worker_says_of_itself(scripts: Scripts) -> None:
+    def told() -> dict[str, object]:
+        return scripts.client.info("keymiss_functions_worker")
+
+    pairs = ("sessions", "3", "function_0", "name=answer,runs=17", "load_seconds", "0.5")
+    assert scripts("frame", "INFO", "3", *pairs, "0", "0") == b"sent"
+    shown = {
+        "keymiss_sessions": 3,
+        "keymiss_function_0": {"name": "answer", "runs": 17},
+        "keymiss_load_seconds": 0.5,
+    }
+    assert told() == shown
+    for malformed in (["x"], ["2", "sessions", "4"], ["-1", "sessions", "4"], ["999", "sessions", "4"]):
+        assert scripts("frame", "INFO", *malformed) == b"sent"
+    assert told() == shown
+    odd = ("Upper", "1", "a b", "1", "long", "x" * 1025, "lines", "1\r\n# Server", "good", "1")
+    assert scripts("frame", "INFO", "5", *odd, "0", "0") == b"sent"
+    assert told() == {"keymiss_good": 1}
+    assert "died" in scripts("die")
+    wait_until(lambda: not told(), 10.0, "what the worker before it said is forgotten")

@@ -136,6 +136,12 @@ class Shard:
                 raise ConnectionError("the worker closed the channel")
             self.unread += self.reader.feed(data)
 
+    def receive_info(self) -> dict[str, float]:
+        """The numbers of the next INFO."""
+        _, count, *parts = self.receive("INFO", timeout_s=10.0)
+        pairs = parts[: 2 * int(count)]
+        return {name.decode(): float(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+
     def silent_for(self, seconds: float, verb: str, first: int) -> bool:
         """Whether no such frame comes within that time."""
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ class Limited:
 
     shard: Shard
     pid: int
-    told: dict[str, int]
+    told: dict[str, float]
     runs: int = 0
 
     def run(self, *models: StoredModel) -> list[float]:
@@ -62,10 +61,10 @@ class Limited:
             self.runs += 1
         return answers
 
-    def numbers(self, until: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+    def numbers(self, until: Callable[[dict[str, float]], bool]) -> dict[str, float]:
         """What INFO tells, once it tells of all runs and that."""
         while not self.told or self.told["jobs_run"] != self.runs or not until(self.told):
-            self.told = json.loads(self.shard.receive("INFO", timeout_s=10.0)[1])
+            self.told = self.shard.receive_info()
         return self.told
 
     def resident(self, file: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -52,12 +51,11 @@ def connect(worker: subprocess.Popen[str], path: Path) -> Iterator[Connect]:
         shard.sock.close()
 
 
-def told(shard: Shard, wanted: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+def told(shard: Shard, wanted: Callable[[dict[str, float]], bool]) -> dict[str, float]:
     """The first INFO that is as wanted."""
-    while True:
-        info: dict[str, int] = json.loads(shard.receive("INFO")[1])
-        if wanted(info):
-            return info
+    while not wanted(info := shard.receive_info()):
+        pass
+    return info
 
 
 def test_shards_share_one_loaded_model(connect: Connect, model: Make) -> None:

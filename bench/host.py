@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +45,12 @@ class Host:
         return [self.worker.pid] if self.worker is not None else []
 
     def settled_bytes(self, rest_s: float) -> tuple[int, int]:
-        """Memory of all processes (Pss: pages that several map count once), and of servers alone (Rss),
-        once neither has fallen for so long: allocators give memory back bit by bit."""
+        """Memory of all processes, what several map counted once, and of servers alone (Rss), once neither
+        has fallen for so long: allocators give memory back bit by bit."""
         servers, end_s = self.server_pids, time.monotonic() + SETTLE_DEADLINE_S
         pids, least, since_s = self.pids, math.inf, time.monotonic()
         while True:
-            now = sum(memory_of(pid, "Pss") for pid in pids)
+            now = memory_together(pids)
             of_servers = sum(memory_of(pid, "Rss") for pid in servers)
             if now + of_servers < least * (1 - SETTLED_SHARE):
                 least, since_s = now + of_servers, time.monotonic()
@@ -89,8 +89,41 @@ def _worker(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         end(process, STOP_DEADLINE_S)
 
 
+def memory_together(pids: Iterable[int]) -> int:
+    """Bytes that these processes have in memory, where several map a file the most that one of them has of it.
+
+    Not the sum of their Pss: that depends on who else on the host maps the same libraries."""
+    files: dict[tuple[str, ...], int] = {}
+    anonymous = 0
+    for pid in pids:
+        anonymous += memory_of(pid, "Pss_Anon")
+        for mapped, size in _mapped_files(pid):
+            files[mapped] = max(files.get(mapped, 0), size)
+    return anonymous + sum(files.values())
+
+
+def _mapped_files(pid: int) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Each mapping of a file or of shared memory, by device, inode, offset and rights, and the bytes of it
+    that are in memory and not the process' own. Nothing where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    mapped: tuple[str, ...] = ()
+    size = 0
+    for line in lines:
+        name, *values = line.split()
+        if not name.endswith(":"):  # <addresses> <rights> <offset> <device> <inode> <path>
+            rights, offset, device, inode = values[:4]
+            mapped = (device, inode, offset, rights)
+        elif name == "Rss:":
+            size = int(values[0]) * 1024
+        elif name == "Anonymous:" and mapped[1] != "0":
+            yield mapped, size - int(values[0]) * 1024
+
+
 def memory_of(pid: int, field: str) -> int:
-    """Pss or Rss of a process in bytes; 0 where it has ended."""
+    """A figure of a process' /proc/<pid>/smaps_rollup (Rss, Pss_Anon) in bytes; 0 where it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):

@@ -81,14 +81,15 @@ def bert_base(file: Path, tokens: int) -> Subject:
     return Subject("bert-base, random", what, file, "INT64", (1, tokens), 3, 2, 0)
 
 
-def small(file: Path, tokens: int, seed: int = 0) -> Subject:
-    """A model of 4 MB that takes and gives what BERT models do, its weights random, written to `file`."""
+def small(file: Path, tokens: int, seed: int = 0, words: int = 4000) -> Subject:
+    """A model of 1 MB a thousand words that takes and gives what BERT models do, its weights random, written
+    to `file`."""
     import torch
 
     class Small(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.words = torch.nn.Embedding(4000, 256)
+            self.words = torch.nn.Embedding(words, 256)
             self.spans = torch.nn.Linear(256, 2)
 
         def forward(self, ids: Any, mask: Any, types: Any) -> Any:

@@ -5,6 +5,13 @@
 
 enum { BUCKETS_PER_OCTAVE = 4 };
 
+const histogram_bound histogram_bounds[HISTOGRAM_BOUNDS] = {
+    {50, "50us"},      {100, "100us"},    {250, "250us"},     {500, "500us"},
+    {1000, "1ms"},     {2500, "2.5ms"},   {5000, "5ms"},      {10000, "10ms"},
+    {25000, "25ms"},   {50000, "50ms"},   {100000, "100ms"},  {250000, "250ms"},
+    {500000, "500ms"}, {1000000, "1s"},   {2500000, "2.5s"},  {10000000, "10s"},
+};
+
 /* Bucket 4 * k + f holds [2^k * (1 + f / 4), 2^k * (1 + (f + 1) / 4)) us; under 4 us each microsecond has its own, and 4 to 7 stay
  * empty. */
 static size_t bucket_of(unsigned long long us) {
@@ -22,11 +29,22 @@ static unsigned long long bucket_end(size_t bucket) {
     return ((part + BUCKETS_PER_OCTAVE + 1) << (octave - 2)) - 1;
 }
 
+/* The first bound that is not less; HISTOGRAM_BOUNDS where all are. */
+static size_t bound_of(unsigned long long us) {
+    size_t low = 0;
+    for (size_t step = HISTOGRAM_BOUNDS / 2; step > 0; step /= 2) {
+        if (histogram_bounds[low + step - 1].us < us) low += step;
+    }
+    return low + (histogram_bounds[low].us < us);
+}
+
 void histogram_add(histogram *h, unsigned long long us) {
     h->count++;
     h->sum_us += us;
     if (us > h->max_us) h->max_us = us;
     h->buckets[bucket_of(us)]++;
+    size_t bound = bound_of(us);
+    if (bound < HISTOGRAM_BOUNDS) h->within[bound]++;
 }
 
 unsigned long long histogram_quantile(const histogram *h, double q) {

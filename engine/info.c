@@ -47,6 +47,15 @@ void info_histogram(RedisModuleInfoCtx *ctx, const char *name, const histogram *
         snprintf(field, sizeof(field), "%s_%s", name, fields[i].suffix);
         RedisModule_InfoAddFieldULongLong(ctx, field, fields[i].value);
     }
+    snprintf(field, sizeof(field), "%s_buckets", name);
+    RedisModule_InfoBeginDictField(ctx, field);
+    unsigned long long within = 0;
+    for (size_t i = 0; i < HISTOGRAM_BOUNDS; i++) {
+        within += h->within[i];
+        snprintf(field, sizeof(field), "le_%s", histogram_bounds[i].text);
+        RedisModule_InfoAddFieldULongLong(ctx, field, within);
+    }
+    RedisModule_InfoEndDictField(ctx);
 }
 
 /* INFO <n> (<name> <value>)*n <n> (<backend> <version>)*n <n> (<device> <cpu_seconds>)*n: what is malformed is left out. */

@@ -45,6 +45,25 @@ static void test_every_bucket_ends_before_the_next_begins(void) {
     }
 }
 
+static void test_durations_are_counted_within_the_bounds_that_they_meet(void) {
+    for (size_t i = 0; i < HISTOGRAM_BOUNDS; i++) {
+        histogram h = {0};
+        if (i > 0) check(histogram_bounds[i].us > histogram_bounds[i - 1].us, "bounds rise");
+        histogram_add(&h, histogram_bounds[i].us);
+        check(h.within[i] == 1, "what takes as long as a bound is within it");
+        histogram_add(&h, histogram_bounds[i].us + 1ULL);
+        check(h.within[i] == 1, "what takes longer is not");
+        check(i + 1 == HISTOGRAM_BOUNDS || h.within[i + 1] == 1, "but within the next");
+    }
+    histogram h = {0};
+    histogram_add(&h, 0);
+    check(h.within[0] == 1, "nothing is within the first");
+    histogram_add(&h, ULLONG_MAX);
+    unsigned long long all = 0;
+    for (size_t i = 0; i < HISTOGRAM_BOUNDS; i++) all += h.within[i];
+    check(all == 1 && h.count == 2, "the longest is within none");
+}
+
 static void test_the_ends(void) {
     histogram h = {0};
     check(histogram_quantile(&h, 0.5) == 0, "nothing yet");
@@ -58,6 +77,7 @@ static void test_the_ends(void) {
 int main(void) {
     test_quantiles_are_close();
     test_every_bucket_ends_before_the_next_begins();
+    test_durations_are_counted_within_the_bounds_that_they_meet();
     test_the_ends();
     printf(failures ? "%d failures\n" : "all as expected\n", failures);
     return failures != 0;

@@ -207,6 +207,7 @@ static const char *submit_for_function(RedisModuleCtx *ctx, const run_request *w
                            .kind = JOB_RUN,
                            .deadline_ms = run_deadline_ms(wanted->deadline_ms),
                            .db = RedisModule_GetSelectedDb(ctx),
+                           .request = wanted->job,
                            .repeatable = true,
                            .callback = on_run};
     const char *error = NULL;

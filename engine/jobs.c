@@ -6,7 +6,9 @@
 
 #include <stdio.h>
 
+#include "calls.h"
 #include "info.h"
+#include "job_log.h"
 #include "memory.h"
 #include "nested.h"
 #include "settings.h"
@@ -15,11 +17,12 @@
 
 enum {
     SENDS_MAX = 2,    /* a job is sent at most so often */
-    HEAD_ELEMENTS = 4 /* of a frame, before the body */
+    HEAD_ELEMENTS = 4, /* of a frame, before the body */
+    ELEMENTS_ADDED = HEAD_ELEMENTS + 1
 };
 
 typedef struct job {
-    job_id id;
+    job_id id, request; /* see job_facts */
     worker_role role;
     job_kind kind;
     int db;
@@ -144,15 +147,17 @@ static void job_free(job *j) {
 
 static void finish(RedisModuleCtx *ctx, job *j, const job_result *result) {
     kind_counters *counters = &jobs.counters[j->kind];
+    uint64_t took_us = RedisModule_MonotonicMicroseconds() - j->submitted_us;
     detach(j);
     switch (result->end) {
     case JOB_DONE:
         counters->done++;
-        histogram_add(&counters->latency, RedisModule_MonotonicMicroseconds() - j->submitted_us);
+        histogram_add(&counters->latency, took_us);
         break;
     case JOB_TIMED_OUT: counters->timed_out++; break;
     case JOB_FAILED: counters->failed++; break;
     }
+    job_log_ended(&(job_ending){j->id, j->request, j->role, kind_names[j->kind], took_us, &j->body}, result);
     RedisModule_SelectDb(ctx, j->db);
     j->callback(ctx, result, j->arg);
     job_free(j);
@@ -223,9 +228,10 @@ void jobs_send_queued(worker_role role) {
 
 job_id job_submit(job_request *request, const char **error) {
     job_list *queued = &jobs.queued[request->role];
-    size_t bytes = request->body.len + FRAME_HEADER_MAX + HEAD_ELEMENTS * FRAME_ELEMENT_MAX;
+    size_t bytes = request->body.len + FRAME_HEADER_MAX + ELEMENTS_ADDED * FRAME_ELEMENT_MAX;
+    job_id whose = request->request ? request->request : calls_current_job();
     *error = NULL;
-    if (request->body.count > FRAME_MAX_ELEMENTS - HEAD_ELEMENTS) {
+    if (request->body.count > FRAME_MAX_ELEMENTS - ELEMENTS_ADDED) {
         *error = "ERR the command has too many arguments";
     } else if (bytes > (size_t)settings.max_frame_bytes) {
         *error = "ERR the command is larger than keymiss.max-frame-bytes";
@@ -236,13 +242,16 @@ job_id job_submit(job_request *request, const char **error) {
     }
     if (*error) {
         jobs.counters[request->kind].refused++;
+        job_log_refused(whose, kind_names[request->kind], *error);
         frame_free(&request->body);
         if (request->user) RedisModule_FreeString(NULL, request->user);
         return 0;
     }
+    if (request->role == WORKER_MODELS) frame_add_number(&request->body, (long long)(whose ? whose : jobs.last_id + 1));
     job *j = memory.alloc(sizeof(*j));
     *j = (job){
         .id = ++jobs.last_id,
+        .request = whose && request->role == WORKER_MODELS ? whose : jobs.last_id,
         .role = request->role,
         .kind = request->kind,
         .db = request->db,
@@ -376,7 +385,7 @@ bool jobs_waiting(void) {
 
 bool job_find(job_id id, job_facts *out) {
     job *j = table_find(id);
-    if (j && out) *out = (job_facts){j->role, j->db, j->no_writes, j->wait, j->deadline_us, j->kind, j->user};
+    if (j && out) *out = (job_facts){j->role, j->request, j->db, j->no_writes, j->wait, j->deadline_us, j->kind, j->user};
     return j != NULL;
 }
 

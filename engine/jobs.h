@@ -34,6 +34,7 @@ typedef struct job_request {
     job_kind kind;
     long long deadline_ms;  /* 0: keymiss.job-timeout-ms; negative: none */
     int db;                 /* the database its CALLs run in */
+    job_id request;         /* which a function runs that asked for this; 0: this is the request, or the running CALL's is */
     bool repeatable;        /* may be sent once more when the worker dies */
     bool sync;              /* job_wait will be called at once */
     bool no_writes;         /* its CALLs may not write (it was fired inside a read command) */
@@ -63,6 +64,7 @@ bool jobs_waiting(void);
 void jobs_init(RedisModuleCtx *ctx);
 typedef struct job_facts {
     worker_role role;
+    job_id request;          /* what a client or an event began, and logs and traces name: its own id or that of another job */
     int db;
     bool no_writes;
     unsigned long long wait; /* the wait (nested.h) inside which it was submitted; 0: none */

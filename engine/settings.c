@@ -53,6 +53,10 @@ static const char *refuse_log_level(const char *value) {
     return "must be debug, verbose, notice or warning";
 }
 
+static const char *refuse_log_format(const char *value) {
+    return strcmp(value, "text") == 0 || strcmp(value, "json") == 0 ? NULL : "must be text or json";
+}
+
 static const char *refuse_unless_yes_or_no(const char *value) {
     return strcmp(value, "yes") == 0 || strcmp(value, "no") == 0 ? NULL : "must be yes or no";
 }
@@ -84,6 +88,7 @@ static text_setting texts[] = {
     /* Commands are made when the module is loaded. RedisAI's were in no category, and COMMAND INFO showed it. */
     {"acl-categories", &settings.acl_categories, "no", refuse_unless_yes_or_no, REDISMODULE_CONFIG_IMMUTABLE, NULL},
     {"log-level", &settings.log_level, "notice", refuse_log_level, 0, NULL},
+    {"log-format", &settings.log_format, "text", refuse_log_format, 0, NULL},
     {"shard-name", &settings.shard_name, "", refuse_shard_name, 0, NULL},
     /* Whoever reaches it may read: only this host, unless somebody says otherwise. */
     {"metrics-address", &settings.metrics_address, "127.0.0.1", refuse_address, 0, NULL},
@@ -101,6 +106,8 @@ static const numeric_setting numbers[] = {
     {"hang-timeout-ms", &settings.hang_timeout_ms, 30 * SECOND_MS, 100, DAY_MS, 0},
     /* Longer than a large sort or dump holds the interpreter; a client that is told can try again, or do without. */
     {"busy-timeout-ms", &settings.busy_timeout_ms, 5 * SECOND_MS, 0, DAY_MS, 0},
+    /* A question to a large model on a CPU takes less; what takes longer somebody should look at. */
+    {"slow-ms", &settings.slow_ms, 1 * SECOND_MS, 0, DAY_MS, 0},
     {"restart-backoff-ms", &settings.restart_backoff_ms, 100, 1, 10 * SECOND_MS, 0},
     /* As many as clients can plausibly wait (maxclients is 10,000) with room for events. */
     {"max-jobs", &settings.max_jobs, 65536, 1, 16 << 20, 0},

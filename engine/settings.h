@@ -9,7 +9,8 @@ typedef struct settings_values {
     const char *models_dir;                 /* where model files lie; relative to the data directory */
     const char *python;                     /* interpreter of the workers; empty: found by worker.c */
     const char *acl_categories;             /* yes: the AI.* commands are in ACL categories, where servers have that */
-    const char *log_level;                  /* least level that workers send: debug, verbose, notice, warning */
+    const char *log_level;                  /* least level that is logged: debug, verbose, notice, warning */
+    const char *log_format;                 /* of Keymiss's lines in the logs: text, json */
     const char *shard_name;                 /* in metrics, logs and traces; empty: the port */
     const char *metrics_address;            /* where workers listen for those who fetch metrics */
     long long metrics_port;           /* of the functions worker; 0: none */
@@ -19,6 +20,7 @@ typedef struct settings_values {
     long long execution_timeout_ms;   /* of an RG execution */
     long long hang_timeout_ms;        /* a worker silent for so long is killed */
     long long busy_timeout_ms;        /* longest that a job waits for a worker that reads nothing; 0: to its deadline */
+    long long slow_ms;                /* what takes longer is logged; 0: nothing is */
     long long restart_backoff_ms;     /* first pause before a restart; doubles */
     long long max_jobs;               /* at work and waiting, both workers */
     long long max_channel_bytes;      /* waiting to be sent on one channel */

@@ -11,6 +11,7 @@
 
 #include "hello.h"
 #include "info.h"
+#include "log.h"
 #include "memory.h"
 #include "process.h"
 #include "settings.h"
@@ -172,7 +173,12 @@ static void pause_worker(worker *w) {
 
 static void note_error(worker *w, const char *why) {
     snprintf(w->last_error, sizeof(w->last_error), "%s", why);
-    RedisModule_Log(unit_server_context(), REDISMODULE_LOGLEVEL_WARNING, "%s worker: %s", w->name, why);
+    log_line l;
+    log_begin(&l, LEVEL_WARNING, w->state == WORKER_OFF ? "worker-not-started" : "worker-ended", 0);
+    log_line_text(&l, "role", (slice){w->name, strlen(w->name)});
+    if (w->pid) log_line_number(&l, "pid", w->pid);
+    log_line_text(&l, "error", (slice){why, strlen(why)});
+    log_end(&l, LEVEL_WARNING);
 }
 
 /* The channel has ended, or must: clean up and go on. In a unit. */
@@ -316,7 +322,12 @@ static void on_ready(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     set_state(w, WORKER_READY);
     w->failing_us = 0;
     w->last_error[0] = 0;
-    RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_NOTICE, "%s worker is ready (pid %lld)", w->name, w->pid);
+    log_line l;
+    log_begin(&l, LEVEL_NOTICE, "worker-ready", 0);
+    log_line_text(&l, "role", (slice){w->name, strlen(w->name)});
+    log_line_number(&l, "pid", w->pid);
+    log_line_number(&l, "starts", (long long)w->starts);
+    log_end(&l, LEVEL_NOTICE);
     for (size_t i = 0; i < w->ready_count; i++) w->ready[i](ctx, role);
     jobs_send_queued(role);
 }
@@ -330,14 +341,8 @@ static void on_pong(RedisModuleCtx *ctx, worker_role role, const frame *f) {
 
 /* LOG <level> <text> */
 static void on_log(RedisModuleCtx *ctx, worker_role role, const frame *f) {
-    static const char *const levels[] = {REDISMODULE_LOGLEVEL_DEBUG, REDISMODULE_LOGLEVEL_VERBOSE,
-                                         REDISMODULE_LOGLEVEL_NOTICE};
-    const char *level = REDISMODULE_LOGLEVEL_WARNING;
-    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-        if (slice_is(f->parts[1], levels[i])) level = levels[i];
-    }
-    slice text = f->parts[2];
-    RedisModule_Log(ctx, level, "%s worker: %.*s", workers[role].name, text.len > 900 ? 900 : (int)text.len, text.data);
+    (void)ctx;
+    log_worker(log_level_named(f->parts[1]), workers[role].name, f->parts[2]);
 }
 
 const char *worker_name(worker_role role) {

@@ -28,7 +28,7 @@ _KIND, _MODEL, _COUNTS, _TENSORS = (
     4,
     5,
     7,
-)  # JOB <id> RUN <deadline_ms> <model> <outputs> <n>, and then the inputs
+)  # JOB <id> RUN <deadline_ms> <model> <outputs> <n>, then the inputs and <request>
 _MAX_LANES = 1024
 
 
@@ -66,7 +66,7 @@ class QuickRuns:
         if len(frame) <= _TENSORS or frame[_KIND] != b"RUN":
             return False
         lane = self._lanes.get(frame[_MODEL]) or self._learn(frame[_MODEL])
-        if lane is None or len(frame) != lane.inputs.stop or frame[_COUNTS:_TENSORS] != lane.counts:
+        if lane is None or len(frame) != lane.inputs.stop + 1 or frame[_COUNTS:_TENSORS] != lane.counts:
             return False
         queue = lane.queue
         began_s = perf_counter()

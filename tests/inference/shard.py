@@ -152,7 +152,7 @@ class Shard:
 
     def job(self, kind: str, *parts: bytes | str | int, deadline_ms: int = 0) -> int:
         self.last_id += 1
-        self.send("JOB", self.last_id, kind, deadline_ms, *parts)
+        self.send("JOB", self.last_id, kind, deadline_ms, *parts, self.last_id)
         return self.last_id
 
     def load(self, model: StoredModel) -> Frame:

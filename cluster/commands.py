@@ -13,10 +13,15 @@ from rich.console import Console
 import keymiss
 from keymiss.cli.options import folder_option
 
+from . import monitor as monitoring
+from .errors import UpError
 from .layout import LAST_PORT, Layout, read_layout
-from .lifecycle import UpError, bring_up, take_down
+from .lifecycle import bring_up, take_down
+from .monitor_layout import Monitor
 from .show import show_status
 from .status import read_status
+
+GRAFANA_FOLDER = Path(__file__).parents[1] / "grafana"
 
 console = Console(highlight=False)
 
@@ -55,7 +60,31 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
     help="A setting of the servers.",
 )
 @click.option("--plain", is_flag=True, help="Without keymiss.so, to compare with.")
-def up(folder: Path, settings: dict[str, str], plain: bool, **asked: Any) -> None:
+@click.option(
+    "--monitor/--no-monitor",
+    default=None,
+    help="Prometheus beside it, with alerts and the servers' own figures.  [default: as before]",
+)
+@click.option(
+    "--monitor-port",
+    type=click.IntRange(1024, LAST_PORT),
+    help="Port of Prometheus; what it reads follows.  [default: 9090]",
+)
+@click.option(
+    "--monitor-interval",
+    type=click.IntRange(1, 60),
+    metavar="SECONDS",
+    help="How often Prometheus reads.  [default: 5]",
+)
+def up(
+    folder: Path,
+    settings: dict[str, str],
+    plain: bool,
+    monitor: bool | None,
+    monitor_port: int | None,
+    monitor_interval: int | None,
+    **asked: Any,
+) -> None:
     """Bring a cluster up, or what is missing of it, and wait until it answers."""
     chosen = {name: value for name, value in asked.items() if value is not None}
     if "server" in chosen:
@@ -68,6 +97,7 @@ def up(folder: Path, settings: dict[str, str], plain: bool, **asked: Any) -> Non
             f"{layout.servers} servers need two ports each: {layout.port} is too high for that"
         )
     try:
+        layout = _with_monitor(layout, monitor, monitor_port, monitor_interval)
         started = bring_up(layout, lambda line: console.print(f"  {line}"))
     except UpError as error:
         raise click.ClickException(str(error)) from error
@@ -76,6 +106,8 @@ def up(folder: Path, settings: dict[str, str], plain: bool, **asked: Any) -> Non
     size = f"{_count(layout.shards, 'shard')}, {_count(layout.replicas, 'replica')} each"
     console.print(f"The cluster {state}: {size}, {ports}.")
     console.print(f"Logs: {layout.folder}/*/*.log", soft_wrap=True)
+    if layout.monitor is not None:
+        _show_monitor(layout)
 
 
 @click.command()
@@ -114,6 +146,46 @@ def status(folder: Path, port: int | None, as_json: bool) -> None:
     else:
         show_status(found, console)
     raise SystemExit(0 if found["complete"] else 1)
+
+
+def _with_monitor(layout: Layout, on: bool | None, port: int | None, interval_s: int | None) -> Layout:
+    """The layout with the monitor that was asked for; as it was where nothing was said.
+
+    Ends the one that runs where there is to be none. UpError where a server does not let go of it."""
+    had = layout.monitor
+    if on is False:
+        if port is not None or interval_s is not None:
+            raise click.UsageError("--no-monitor takes neither --monitor-port nor --monitor-interval")
+        if had is not None:
+            for part in monitoring.turn_off(layout):
+                console.print(f"  stopped {part}")
+        return layout.changed(monitor=None)
+    if on is None and port is None and interval_s is None:
+        return layout
+    first = had or Monitor()
+    wanted = Monitor(port or first.port, interval_s or first.interval_s)
+    last = wanted.last_port(layout.servers, layout.shared_models)
+    if last > LAST_PORT:
+        raise click.ClickException(
+            f"the monitor needs ports up to {last}: {wanted.port} is too high for that"
+        )
+    if had not in (None, wanted) and any(part["pid"] for part in monitoring.state(layout)):
+        raise click.ClickException(
+            f"the monitor runs on port {first.port} and reads every {first.interval_s} s: "
+            "`keymiss up --no-monitor` ends it, then choose anew"
+        )
+    return layout.changed(monitor=wanted)
+
+
+def _show_monitor(layout: Layout) -> None:
+    """Where to look, and how a Grafana that is installed here is told."""
+    prometheus = monitoring.state(layout)[0]["url"]
+    console.print(f"Monitor: {prometheus}, its alerts {prometheus}/alerts", soft_wrap=True)
+    if shutil.which("grafana-server"):
+        console.print(
+            f"Grafana: {GRAFANA_FOLDER}/provisioning has its data sources and dashboards; docs/grafana.md",
+            soft_wrap=True,
+        )
 
 
 def _count(number: int, noun: str) -> str:

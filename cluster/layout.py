@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from keymiss.client import STATE_FILE
+from keymiss.hashtags import share_of
+
+from .monitor_layout import Monitor
 
 LONGEST_SOCKET_PATH = 100  # a unix socket's address holds 107 bytes
 LAST_PORT = 65_535
@@ -49,6 +52,7 @@ class Layout:
     module: str | None = None  # None: plain servers, to compare with
     shared_models: bool = True  # one models worker for all servers, instead of one each
     settings: dict[str, str] = field(default_factory=dict)
+    monitor: Monitor | None = None
 
     @property
     def nodes(self) -> list[Node]:
@@ -76,10 +80,8 @@ class Layout:
         return self.port + 2 * self.servers - 1
 
     def slots_of(self, shard: int) -> tuple[int, int]:
-        """First and last slot of the shard, counted from 0: equal shares, cut where `redis-cli --cluster
-        create` cuts."""
-        share = 16384 / self.shards
-        return (round(shard * share), round((shard + 1) * share) - 1)
+        """First and last slot of the shard, counted from 0."""
+        return share_of(shard, self.shards)
 
     @property
     def blobs_folder(self) -> Path:
@@ -104,6 +106,11 @@ class Layout:
     def models_log(self) -> Path:
         return self.models_folder / "worker.log"
 
+    @property
+    def monitor_folder(self) -> Path:
+        """What Prometheus is told, what it keeps, and what the monitor's programs log."""
+        return self.folder / "monitor"
+
     def save(self) -> None:
         """Write `cluster.json`, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +127,10 @@ def read_layout(folder: Path) -> Layout | None:
     """The cluster that was made in `folder`, or None. ValueError where its `cluster.json` is damaged."""
     state = folder / STATE_FILE
     try:
-        return Layout(folder=folder.resolve(), **json.loads(state.read_text()))
+        fields = json.loads(state.read_text())
+        if fields.get("monitor"):
+            fields["monitor"] = Monitor(**fields["monitor"])
+        return Layout(folder=folder.resolve(), **fields)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

@@ -6,28 +6,26 @@ import os
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import redis
 
 from keymiss.client import connect
 
-from . import processes, topology
+from . import monitor, processes, topology
+from .errors import UpError
 from .layout import Layout, Node
+from .monitor_files import metrics_settings
+from .ready import check_free, wait_for_answer
 
-ANSWER_DEADLINE_S = 60.0  # a server that loads a large data set answers late
 FORM_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 15.0
-POLL_S = 0.05
+PING_TIMEOUT_S = 5.0
 
 Say = Callable[[str], None]
-
-
-class UpError(Exception):
-    """The cluster could not be brought up; the text says why and what to do."""
 
 
 def bring_up(layout: Layout, say: Say) -> list[str]:
@@ -42,7 +40,10 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
             "keymiss.so was built anew since the servers started: `keymiss down`, then `keymiss up`, loads it"
         )
     for node in missing:
-        _check_port(node)
+        check_free(node.port, f"port {node.port} of {node.name}", "--port")
+        check_free(node.bus_port, f"cluster bus port {node.bus_port} of {node.name}", "--port")
+    if layout.monitor is not None:
+        monitor.check(layout, layout.monitor)
     layout.save()
     started = _start_models_worker(layout, say)
     for node in missing:
@@ -57,7 +58,12 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
             f"the servers run but do not make a cluster: {error}. Their logs are "
             f"{layout.folder}/shard-*/server.log; `keymiss down --delete` removes this cluster with its data"
         ) from error
-    return started + [node.name for node in missing]
+    started += [node.name for node in missing]
+    if layout.monitor is not None:
+        for part in monitor.start(layout, layout.monitor):
+            say(f"started {part}")
+            started.append(part)
+    return started
 
 
 def take_down(layout: Layout, delete: bool) -> list[str]:
@@ -65,7 +71,8 @@ def take_down(layout: Layout, delete: bool) -> list[str]:
     ran."""
     servers = {node.pid_file: node.name for node in layout.nodes}
     worker = {_keeper_pid(layout): "models worker", _worker_pid(layout): "models worker"}
-    stopped = [servers[pid_file] for pid_file in processes.stop(list(servers), STOP_DEADLINE_S)]
+    stopped = monitor.stop(layout)
+    stopped += [servers[pid_file] for pid_file in processes.stop(list(servers), STOP_DEADLINE_S)]
     # The keeper first: it ends its worker itself, and would otherwise start it again.
     stopped_workers = [processes.stop([pid_file], STOP_DEADLINE_S) for pid_file in worker]
     if any(stopped_workers):
@@ -116,9 +123,12 @@ def _settings(layout: Layout, node: Node) -> list[tuple[str, str]]:
             ("loadmodule", layout.module),
             ("keymiss.python", sys.executable),
             ("keymiss.models-dir", str(layout.blobs_folder)),
+            ("keymiss.shard-name", node.name),
         ]
         if layout.shared_models:
             settings.append(("keymiss.models", f"unix:{layout.models_socket}"))
+        if layout.monitor is not None:
+            settings += metrics_settings(layout, layout.monitor, layout.nodes.index(node)).items()
     return settings + list(layout.settings.items())
 
 
@@ -131,36 +141,16 @@ def _is_older(pid_file: Path, module: str | None) -> bool:
     return module is not None and pid_file.stat().st_mtime < Path(module).stat().st_mtime
 
 
-def _check_port(node: Node) -> None:
-    for port, what in ((node.port, "port"), (node.bus_port, "cluster bus port")):
-        with closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise UpError(
-                    f"{what} {port} of {node.name} is taken by another program ({error.strerror}); "
-                    "choose other ports with --port"
-                ) from error
-
-
 def _wait_for_answer(node: Node) -> None:
-    deadline = time.monotonic() + ANSWER_DEADLINE_S
-    with closing(connect("127.0.0.1", node.port, timeout_s=5.0)) as client:
-        while True:
-            try:
-                client.ping()
-                return
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                if processes.running_pid(node.pid_file) is None:
-                    raise UpError(
-                        f"{node.name} ended at once. {node.log} ends with:\n{processes.last_lines(node.log)}"
-                    ) from error
-                if time.monotonic() > deadline:
-                    raise UpError(
-                        f"{node.name} does not answer on port {node.port}; see {node.log}"
-                    ) from error
-            time.sleep(POLL_S)
+    with closing(connect("127.0.0.1", node.port, timeout_s=PING_TIMEOUT_S)) as client:
+        wait_for_answer(node.name, partial(_answers, client), f"port {node.port}", node.log, node.pid_file)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.ConnectionError, redis.TimeoutError):
+        return False
 
 
 def _keeper_pid(layout: Layout) -> Path:
@@ -184,21 +174,13 @@ def _start_models_worker(layout: Layout, say: Say) -> list[str]:
     program: list[str | Path] = [sys.executable, "-m", "keymiss.inference", "--listen", layout.models_socket]
     keeper: list[str | Path] = [sys.executable, "-m", f"{__package__}.keeper", _worker_pid(layout), *program]
     processes.start_detached(keeper, layout.models_log, _keeper_pid(layout))
-    _wait_for_socket(layout.models_socket, layout.models_log)
+    path = layout.models_socket
+    wait_for_answer("the models worker", partial(_listens, path), str(path), layout.models_log)
     say("started the models worker of this host")
     return ["models worker"]
 
 
-def _wait_for_socket(path: Path, log: Path) -> None:
-    deadline = time.monotonic() + ANSWER_DEADLINE_S
-    while True:
-        with closing(socket.socket(socket.AF_UNIX)) as probe:
-            try:
-                probe.connect(os.fspath(path))
-                return
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise UpError(
-                        f"the models worker does not listen. {log} ends with:\n{processes.last_lines(log)}"
-                    ) from error
-        time.sleep(POLL_S)
+def _listens(path: Path) -> bool:
+    with closing(socket.socket(socket.AF_UNIX)) as probe:
+        probe.connect(os.fspath(path))
+    return True

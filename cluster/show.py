@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def show_status(found: dict[str, Any], console: Console) -> None:
-    """Print what read_status found: shards, workers, models, functions, and a key to try."""
+    """Print what read_status found: shards, workers, models, functions, the monitor, and a key to try."""
     _print(
         console,
         ("port", "role", "hash tag", "slots", "keys", "server"),
@@ -68,6 +68,14 @@ def show_status(found: dict[str, Any], console: Console) -> None:
                 function["failures"],
             )
             for function in found["functions"]
+        ),
+    )
+    _print(
+        console,
+        ("monitor", "at", "state", "pid"),
+        (
+            (part["name"], part["url"], "running" if part["pid"] else "missing", part["pid"] or "")
+            for part in found["monitor"]
         ),
     )
     if found["sample_key"]:

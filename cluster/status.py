@@ -12,7 +12,7 @@ import redis
 from keymiss.client import Shard, connect, read_registrations, read_shards, text_of
 from keymiss.keys import TOKENS_PREFIX, Paragraph, processed_key, samples_key
 
-from . import processes
+from . import monitor, processes
 from .layout import Layout
 from .lifecycle import models_worker_pids
 
@@ -44,6 +44,7 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
         "workers": _workers(with_module, layout),
         "models": _models(with_module),
         "functions": _functions(with_module),
+        "monitor": monitor.state(layout) if layout else [],
         "sample_key": _sample_key(known or []),
     }
 

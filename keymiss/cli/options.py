@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from ..client import STATE_FILE, Address, find_server
+from ..client import STATE_FILE, Address, find_server, find_servers
 from ..client.where import DEFAULT_FOLDER
 
 folder_option = click.option(
@@ -23,13 +25,28 @@ folder_option = click.option(
 port_option = click.option(
     "--port",
     type=click.IntRange(1, 65535),
+    envvar="KEYMISS_PORT",
+    show_envvar=True,
     help="A server of the cluster.  [default: the first shard of the one in --dir, or 30001]",
 )
 
 
 def where(folder: Path, port: int | None) -> Address:
     """The server that `--dir` and `--port` mean."""
-    try:
+    with _readable(folder):
         return find_server(folder, port=port)
+
+
+def all_of(folder: Path, port: int | None) -> list[Address]:
+    """The servers that they mean, where any may have to do for the others."""
+    with _readable(folder):
+        return find_servers(folder, port)
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """ClickException where `cluster.json` is not."""
+    try:
+        yield
     except (ValueError, KeyError, TypeError) as error:
         raise click.ClickException(f"{folder / STATE_FILE} is damaged: {error}") from error

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .asking import Answers, ParagraphAnswer
 from .registrations import Registration, read_registrations
 from .shards import Shard, connect, read_shards, shard_of, text_of
-from .where import STATE_FILE, Address, find_server
+from .where import STATE_FILE, Address, find_server, find_servers
 
 if TYPE_CHECKING:
     from .ai import AI, AsyncAI
@@ -51,6 +51,7 @@ __all__ = [
     "Shard",
     "connect",
     "find_server",
+    "find_servers",
     "read_registrations",
     "read_shards",
     "shard_of",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 DEFAULT_FOLDER = ".keymiss"
 DEFAULT_PORT = 30001
@@ -15,7 +17,7 @@ STATE_FILE = "cluster.json"  # in the folder of `keymiss up`; docs/cluster.md li
 class Address:
     """A server of the cluster (any of them), or a standalone one."""
 
-    host: str = "127.0.0.1"
+    host: str = os.environ.get("KEYMISS_HOST", "127.0.0.1")
     port: int = DEFAULT_PORT
 
 
@@ -23,8 +25,23 @@ def find_server(folder: Path, host: str | None = None, port: int | None = None) 
     """The server to talk to: `host` and `port` where given, else the first shard of the cluster in
     `folder`, else port 30001."""
     if port is None:
-        state = folder / STATE_FILE
-        port = DEFAULT_PORT
-        if state.is_file():
-            port = int(json.loads(state.read_text())["port"])
+        state = read_state(folder)
+        port = int(state["port"]) if state is not None else DEFAULT_PORT
     return Address(host or Address.host, port)
+
+
+def find_servers(folder: Path, port: int | None = None) -> list[Address]:
+    """The same, and where no port is given the other servers of the cluster in `folder`, too: for who asks
+    although the first is down."""
+    state = read_state(folder) if port is None else None
+    if state is None:
+        return [find_server(folder, port=port)]
+    servers = int(state.get("shards", 1)) * (1 + int(state.get("replicas", 0)))
+    return [Address(port=int(state["port"]) + n) for n in range(servers)]
+
+
+def read_state(folder: Path) -> Any:
+    """What `keymiss up` wrote of the cluster in `folder`; None where there is none. ValueError where it is
+    damaged."""
+    state = folder / STATE_FILE
+    return json.loads(state.read_text()) if state.is_file() else None

@@ -6,9 +6,11 @@ it stopped and a cluster that is whole is left alone.
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 
 import redis
@@ -26,73 +28,91 @@ class NotFormed(Exception):
     """The servers run but did not become a cluster in time; the text says what is missing."""
 
 
+@dataclass(frozen=True)
+class Member:
+    """A server of the cluster to be: a master with its slots (first, last), or a replica."""
+
+    name: str
+    host: str
+    port: int
+    bus_port: int
+    slots: tuple[int, int] | None = None
+    replica_of: str | None = None  # the name of its master
+
+
+Clients = Mapping[str, redis.Redis]  # by the members' names
+
+
 def form(layout: Layout, deadline_s: float) -> None:
-    """Make one cluster of the servers of `layout`, all of which run; returns when each of them sees it whole.
+    """Make one cluster of the servers of `layout`, as `join`."""
+    names = {node.port: node.name for node in layout.nodes}
+    members = []
+    for number, node in enumerate(layout.nodes):
+        slots = layout.slots_of(number) if node.replica_of is None else None
+        master = names[node.replica_of] if node.replica_of is not None else None
+        members.append(Member(node.name, "127.0.0.1", node.port, node.bus_port, slots, master))
+    join(members, deadline_s)
+
+
+def join(members: Sequence[Member], deadline_s: float) -> None:
+    """Make one cluster of these servers, all of which run; returns when each of them sees it whole.
 
     NotFormed after `deadline_s` seconds."""
     deadline = time.monotonic() + deadline_s
     with ExitStack() as stack:
         clients = {
-            node.port: stack.enter_context(closing(connect("127.0.0.1", node.port, COMMAND_TIMEOUT_S)))
-            for node in layout.nodes
+            member.name: stack.enter_context(closing(connect(member.host, member.port, COMMAND_TIMEOUT_S)))
+            for member in members
         }
-        for node in layout.nodes:
-            _wait(deadline, partial(_answers, clients[node.port]), f"{node.name} does not answer")
-        _give_slots(layout, clients)
-        _introduce(layout, clients, deadline)
-        _attach_replicas(layout, clients, deadline)
-        for node in layout.nodes:
-            _wait(
-                deadline,
-                partial(_is_whole, layout, clients[node.port]),
-                f"{node.name} does not see a whole cluster",
-            )
+        for name, client in clients.items():
+            _wait(deadline, partial(_answers, client), f"{name} does not answer")
+        _give_slots(members, clients)
+        ids = _introduce(members, clients, deadline)
+        _attach_replicas(members, clients, ids, deadline)
+        for name, client in clients.items():
+            _wait(deadline, partial(_is_whole, ids, client), f"{name} does not see a whole cluster")
 
 
-def _give_slots(layout: Layout, clients: dict[int, redis.Redis]) -> None:
+def _give_slots(members: Sequence[Member], clients: Clients) -> None:
     given: set[int] = set()
     for client in clients.values():
         given |= _first_slots(client)
-    for shard, master in enumerate(layout.nodes[: layout.shards]):
-        first, last = layout.slots_of(shard)
-        client = clients[master.port]
-        if first in given:
+    for number, member in enumerate(members):
+        if member.slots is None or member.slots[0] in given:
             continue
+        client = clients[member.name]
         if _cluster_info(client)["cluster_current_epoch"] == "0":
             client.execute_command(
-                "CLUSTER", "SET-CONFIG-EPOCH", shard + 1
+                "CLUSTER", "SET-CONFIG-EPOCH", number + 1
             )  # no two masters start with the same
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", *member.slots)
 
 
-def _introduce(layout: Layout, clients: dict[int, redis.Redis], deadline: float) -> None:
-    ids = {port: _my_id(client) for port, client in clients.items()}
-    first = clients[layout.port]
-    for node in layout.nodes:
-        if ids[node.port] not in _known_ids(first):
-            first.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus_port)
-    for node in layout.nodes:
-        _wait(
-            deadline,
-            partial(_knows, clients[node.port], set(ids.values())),
-            f"{node.name} has not met the others",
-        )
+def _introduce(members: Sequence[Member], clients: Clients, deadline: float) -> dict[str, str]:
+    """Have the members meet, also one that is known by an address that it no longer has; gives their ids."""
+    ids = {name: _my_id(client) for name, client in clients.items()}
+    first = clients[members[0].name]
+    for member in members:
+        if ids[member.name] not in _connected_ids(first):
+            address = socket.gethostbyname(member.host)  # servers look no names up
+            first.execute_command("CLUSTER", "MEET", address, member.port, member.bus_port)
+    for name, client in clients.items():
+        _wait(deadline, partial(_knows, client, set(ids.values())), f"{name} has not met the others")
+    return ids
 
 
-def _attach_replicas(layout: Layout, clients: dict[int, redis.Redis], deadline: float) -> None:
-    first = clients[layout.port]
-    for shard, master in enumerate(layout.nodes[: layout.shards]):
-        for node in layout.nodes:
-            client = clients[node.port]
-            if node.replica_of == master.port and _is_empty_master(client):
-                owner = _owner(first, layout.slots_of(shard)[0])
-                client.execute_command("CLUSTER", "REPLICATE", owner)
-    for node in layout.nodes:
-        _wait(
-            deadline,
-            partial(_is_synced, clients[node.port]),
-            f"{node.name} has not caught up with its master",
-        )
+def _attach_replicas(
+    members: Sequence[Member], clients: Clients, ids: Mapping[str, str], deadline: float
+) -> None:
+    slots = {member.name: member.slots for member in members}
+    first = clients[members[0].name]
+    for member in members:
+        client = clients[member.name]
+        its_slots = slots.get(member.replica_of or "")
+        if its_slots is not None and _is_empty_master(client):
+            client.execute_command("CLUSTER", "REPLICATE", _owner(first, its_slots[0]))
+    for name, client in clients.items():
+        _wait(deadline, partial(_is_synced, client), f"{name} has not caught up with its master")
 
 
 def _wait(deadline: float, condition: Callable[[], bool], complaint: str) -> None:
@@ -121,6 +141,10 @@ def _node_lines(client: redis.Redis) -> list[list[str]]:
 
 def _known_ids(client: redis.Redis) -> set[str]:
     return {line[0] for line in _node_lines(client) if "handshake" not in line[2]}
+
+
+def _connected_ids(client: redis.Redis) -> set[str]:
+    return {line[0] for line in _node_lines(client) if line[7] == "connected"} & _known_ids(client)
 
 
 def _knows(client: redis.Redis, ids: set[str]) -> bool:
@@ -153,11 +177,10 @@ def _is_synced(client: redis.Redis) -> bool:
     return bool(info["role"] == "master" or info["master_link_status"] == "up")
 
 
-def _is_whole(layout: Layout, client: redis.Redis) -> bool:
-    """Every slot is served, and every server of the layout stands in the node's slot map, master or
-    replica."""
+def _is_whole(ids: Mapping[str, str], client: redis.Redis) -> bool:
+    """Every slot is served, and every member stands in the node's slot map, master or replica."""
     info = _cluster_info(client)
     if info["cluster_state"] != "ok" or int(info["cluster_slots_ok"]) != SLOTS:
         return False
-    mapped = {int(node[1]) for entry in client.execute_command("CLUSTER", "SLOTS") for node in entry[2:]}
-    return mapped >= {node.port for node in layout.nodes}
+    mapped = {node[2].decode() for entry in client.execute_command("CLUSTER", "SLOTS") for node in entry[2:]}
+    return mapped >= set(ids.values())

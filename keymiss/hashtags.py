@@ -27,6 +27,13 @@ def slot_of(key: str | bytes) -> int:
     return crc_hqx(data, 0) % SLOTS
 
 
+def share_of(shard: int, shards: int) -> tuple[int, int]:
+    """First and last slot of a shard, counted from 0, where all have equal shares: cut where `redis-cli
+    --cluster create` cuts."""
+    share = SLOTS / shards
+    return (round(shard * share), round((shard + 1) * share) - 1)
+
+
 @lru_cache(maxsize=SLOTS)
 def hash_tag_of(slot: int) -> str:
     """The hash tag of the shard whose first slot is `slot`. ValueError where there is no such slot."""

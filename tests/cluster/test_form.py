@@ -1,0 +1,68 @@
+"""`keymiss form`: servers that run already become a cluster, wherever they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from support.server import Server
+
+PROGRAM = Path(sys.executable).with_name("keymiss")
+SETTINGS: dict[str, object] = {"cluster-enabled": "yes", "cluster-node-timeout": 5000}
+
+
+def form(*arguments: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [PROGRAM, "form", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+def node_map(server: Server) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+    """Of each node its flags, its master's id and its slots, as the server sees it."""
+    with closing(server.client()) as client:
+        lines = [line.split() for line in client.execute_command("CLUSTER", "NODES").decode().splitlines()]
+    return {line[0]: (line[2].removeprefix("myself,"), line[3], tuple(line[8:])) for line in lines}
+
+
+def test_servers_become_masters_and_replicas_and_a_second_call_leaves_them_alone(
+    make_server: Callable[..., Server],
+) -> None:
+    servers = [make_server(settings=SETTINGS, module=None) for _ in range(4)]
+    addresses = [f"127.0.0.1:{server.port}" for server in servers]
+    assert "4 servers, 2 of them masters" in form("--replicas", "1", *addresses)
+    seen = node_map(servers[0])
+    assert sorted(slots for flags, _, slots in seen.values() if flags == "master") == [
+        ("0-8191",),
+        ("8192-16383",),
+    ]
+    masters = {node for node, (flags, _, _) in seen.items() if flags == "master"}
+    assert {master for flags, master, _ in seen.values() if flags == "slave"} == masters
+    with closing(redis.RedisCluster(host="127.0.0.1", port=servers[0].port, protocol=2)) as client:
+        client.set("kept", 1)
+        form("--replicas", "1", *addresses)
+        assert client.get("kept") == b"1"
+    assert node_map(servers[0]) == seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        (("shard-1",), 2, "write it as HOST:PORT"),
+        (("shard-1:60000",), 2, "70000 is no port"),
+        (("a:1", "b:1", "c:1", "--replicas", "1"), 2, "3 servers cannot be masters with 1 replicas each"),
+        (("127.0.0.1:1", "--wait", "1"), 1, "127.0.0.1:1 does not answer"),
+    ],
+)
+def test_a_wrong_call_is_told_in_words(arguments: tuple[str, ...], status: int, complaint: str) -> None:
+    assert complaint in form(*arguments, status=status)

@@ -1,0 +1,252 @@
+"""Overview: is it well, how fast is it, what is wrong, and at which shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .page import Page, PanelBuilder, Row, prometheus_annotations, prometheus_variables
+from .panels import BAD, GOOD, WARN, Column, Query, graph, named, number, rows, states, steps
+from .promql import grown, mean, per_second, quantile, series, share, total
+
+SLOW_S, TOO_SLOW_S = 0.25, 1.0  # of a miss; the second is what the alert KeymissLatencyHigh waits for
+QUANTILE_COLORS = {"p50": GOOD, "p95": WARN, "p99": BAD}
+STAGES_NOTE = (
+    "hook: command seen to job queued; queue: to written to the functions worker; tokenise, forward, span: "
+    "in "
+    "gears/answer.py; reply: done to client unblocked."
+)
+_SCRAPED = 'job=~"redis|keymiss-.+"'
+_CLIENT_JOBS = 'kind!="event"'  # those for which a client waits
+
+
+def quantiles(histogram: str, *by: str, where: str = "") -> list[Query]:
+    """p50, p95 and p99."""
+    return [Query(quantile(q, histogram, *by, where=where), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)]
+
+
+def overview() -> Page:
+    """The dashboard to look at first."""
+    return Page(
+        uid="keymiss-overview",
+        title="Keymiss / Overview",
+        description="Traffic, latency, errors and saturation of a cluster, of each shard, and its workers.",
+        variables=prometheus_variables(),
+        annotations=prometheus_annotations(),
+        rows=[
+            Row("", _at_a_glance()),
+            Row("Golden signals", _golden_signals()),
+            Row("$shard", _one_shard(), repeat="shard"),
+            Row("Workers", _workers()),
+        ],
+    )
+
+
+def _hit_rate(*by: str) -> str:
+    hits, misses = per_second("keymiss_hits_total", *by), per_second("keymiss_misses_total", *by)
+    return share(hits, f"({hits} + {misses})")
+
+
+def _error_share() -> str:
+    jobs = per_second("keymiss_jobs_total", where=_CLIENT_JOBS)
+    return share(per_second("keymiss_errors_total"), jobs)
+
+
+def _at_a_glance() -> Sequence[PanelBuilder]:
+    return [
+        number(
+            "Down",
+            "Servers and workers that do not answer, and of what Prometheus reads, what it cannot. The "
+            "models worker "
+            "counts once for each shard that uses it.",
+            "short",
+            Query(f"sum(1 - {series('redis_up')})", "servers"),
+            Query(f"sum(1 - {series('keymiss_worker_up')})", "workers"),
+            Query(f"sum(1 - {series('up', _SCRAPED)})", "targets"),
+            thresholds=steps(GOOD, (1, BAD)),
+        ),
+        number(
+            "Answers",
+            "Misses that a function answered, in a second.",
+            "reqps",
+            Query(per_second("keymiss_answers_total"), "answers"),
+        ),
+        number(
+            "Miss, p99",
+            "99 of 100 misses were answered within this time. KeymissLatencyHigh fires above a second.",
+            "s",
+            Query(quantile(0.99, "keymiss_job_duration_seconds", where='kind="miss"'), "p99"),
+            thresholds=steps(GOOD, (SLOW_S, WARN), (TOO_SLOW_S, BAD)),
+        ),
+        number(
+            "Cache hit rate",
+            "Of the hooked reads, those whose key was there.",
+            "percentunit",
+            Query(_hit_rate(), "hit rate"),
+            empty="no reads",
+        ),
+        number(
+            "Errors",
+            "Of what clients asked the workers for, the part that they got an error for.",
+            "percentunit",
+            Query(_error_share(), "errors"),
+            thresholds=steps(GOOD, (0.001, WARN), (0.01, BAD)),
+            empty="no requests",
+        ),
+        number(
+            "Waiting",
+            "Jobs that wait to be sent to a worker. More than a moment's worth: the workers do not keep up.",
+            "short",
+            Query(total("keymiss_queue_depth"), "jobs"),
+            thresholds=steps(GOOD, (100, WARN), (1000, BAD)),
+        ),
+    ]
+
+
+def _golden_signals() -> Sequence[PanelBuilder]:
+    return [
+        graph(
+            "Traffic",
+            "Hooked reads that were hits and misses, misses that joined one of the same key, commands that "
+            "passed "
+            "a hook, and RG.* commands.",
+            "reqps",
+            Query(per_second("keymiss_hits_total"), "hits"),
+            Query(per_second("keymiss_misses_total"), "misses"),
+            Query(per_second("keymiss_answers_total"), "answers"),
+            Query(per_second("keymiss_single_flight_savings_total"), "joined"),
+            Query(per_second("keymiss_hooked_calls_total"), "hooked"),
+            Query(per_second("keymiss_rg_commands_total"), "RG.*"),
+        ),
+        graph(
+            "Latency of misses",
+            "From when the job was queued until it was done.",
+            "s",
+            *quantiles("keymiss_job_duration_seconds", where='kind="miss"'),
+            limits=[(TOO_SLOW_S, BAD)],
+            colors=QUANTILE_COLORS,
+        ),
+        graph(
+            "Errors",
+            "Errors that clients got. busy: a queue was full; timeout: a deadline passed; worker: it died; "
+            "function, model: it said so.",
+            "cps",
+            Query(per_second("keymiss_errors_total", "kind"), "{{kind}}"),
+            stacked=True,
+        ),
+        graph(
+            "Saturation",
+            "Jobs that wait for a worker, jobs that a worker has, and clients whose miss is being worked "
+            "out.",
+            "short",
+            Query(total("keymiss_queue_depth", "worker"), "waiting for {{worker}}"),
+            Query(total("keymiss_jobs_running", "worker"), "at {{worker}}"),
+            Query(total("keymiss_misses_waiting"), "clients of misses"),
+        ),
+        graph(
+            "Cache hit rate",
+            "Of the hooked reads of a shard, those whose key was there.",
+            "percentunit",
+            Query(_hit_rate("shard"), "{{shard}}"),
+            maximum=1,
+        ),
+        graph(
+            "Where the time of a miss goes",
+            f"Mean time of each stage. {STAGES_NOTE}",
+            "s",
+            Query(mean("keymiss_stage_duration_seconds", "stage"), "{{stage}}"),
+            stacked=True,
+        ),
+    ]
+
+
+def _one_shard() -> Sequence[PanelBuilder]:
+    size = (6, 6)
+    return [
+        graph(
+            "Answers",
+            "Hits, misses and answers of this shard.",
+            "reqps",
+            Query(per_second("keymiss_hits_total"), "hits"),
+            Query(per_second("keymiss_misses_total"), "misses"),
+            Query(per_second("keymiss_answers_total"), "answers"),
+            size=size,
+        ),
+        graph(
+            "Latency of misses",
+            "From when the job was queued until it was done.",
+            "s",
+            *quantiles("keymiss_job_duration_seconds", where='kind="miss"'),
+            colors=QUANTILE_COLORS,
+            size=size,
+        ),
+        graph(
+            "Errors",
+            "Errors that clients of this shard got.",
+            "cps",
+            Query(per_second("keymiss_errors_total", "kind"), "{{kind}}"),
+            stacked=True,
+            size=size,
+        ),
+        graph(
+            "Saturation",
+            "Jobs that wait for a worker, and jobs that a worker has.",
+            "short",
+            Query(total("keymiss_queue_depth", "worker"), "waiting for {{worker}}"),
+            Query(total("keymiss_jobs_running", "worker"), "at {{worker}}"),
+            size=size,
+        ),
+    ]
+
+
+def _workers() -> Sequence[PanelBuilder]:
+    versions = {"shard": "Shard", "version": "Keymiss", "server": "Server", "server_version": "Its version"}
+    return [
+        states(
+            "Workers",
+            "When each shard's workers were ready.",
+            Query(total("keymiss_worker_up", "shard", "worker", of="min"), "{{shard}} {{worker}}"),
+            mappings=named(down=BAD, up=GOOD),
+            size=(12, 9),
+        ),
+        rows(
+            "Workers' lives",
+            "Restarts are within the time shown: each is a worker that ended and was needed again.",
+            {"shard": "Shard", "worker": "Worker"},
+            Column(
+                "Ready for",
+                total("keymiss_worker_uptime_seconds", "shard", "worker", of="min"),
+                "dtdurations",
+            ),
+            Column("Starts", grown("keymiss_worker_starts_total", "shard", "worker"), "short"),
+            Column(
+                "Restarts",
+                grown("keymiss_worker_restarts_total", "shard", "worker"),
+                "short",
+                limits=((1, BAD),),
+            ),
+            size=(12, 9),
+        ),
+        graph(
+            "Jobs that were not done",
+            "By how they ended. retried: sent once more, since the worker had died.",
+            "cps",
+            Query(
+                per_second("keymiss_jobs_total", "kind", "outcome", where='outcome!="done"'),
+                "{{kind}} {{outcome}}",
+            ),
+            size=(12, 8),
+            stacked=True,
+        ),
+        rows(
+            "Versions",
+            "What each shard runs, and whether it told its figures for the last scrape.",
+            versions,
+            Column(
+                "Told",
+                f"min by ({', '.join(versions)}) ({series('keymiss_build_info')} "
+                f"* on (shard) group_left () {total('keymiss_shard_scraped', 'shard', of='min')})",
+                "bool_yes_no",
+            ),
+            size=(12, 8),
+        ),
+    ]

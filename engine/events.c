@@ -161,13 +161,14 @@ job_id event_submit(const event *e, const event_job *job, const char **error) {
         .db = job->kind == JOB_EVENT ? 0 : e->db, /* nobody waits for an EVENT: as ever, it runs in database 0 */
         .repeatable = true,
         .sync = job->sync,
+        .traced = job->traced,
         .callback = job->callback,
         .arg = job->arg,
     };
     frame_writer *body = &request.body;
     frame_init(body);
     frame_add_number(body, e->db);
-    job_flags_add(body, job->context_flags, job->sync, job->kind == JOB_EVENT ? e->cause : job->command);
+    job_flags_add(body, job->context_flags, job->sync, job->traced, job->kind == JOB_EVENT ? e->cause : job->command);
     frame_add(body, r->id.data, r->id.len);
     frame_append(body, &e->record);
     frame_add_number(body, job->argc);
@@ -330,6 +331,25 @@ static int on_event(RedisModuleCtx *ctx, int type, const char *name, RedisModule
     }
     snapshot_end(&s);
     return REDISMODULE_OK;
+}
+
+event *events_miss(RedisModuleCtx *ctx, RedisModuleString *key, slice command) {
+    static const char name[] = "keymiss";
+    size_t key_len;
+    const char *key_text = RedisModule_StringPtrLen(key, &key_len);
+    registration_list list = registrations_matching(key_text, key_len);
+    snapshot s = {.ctx = ctx, .key = key, .event = name};
+    event_collector here = {.command = command}, *previous = events_collect(&here);
+    event *found = NULL;
+    for (size_t i = 0; i < list.count && !found; i++) {
+        registration *r = list.items[i];
+        bool wants = r->commands.count > 0 && is_wanted(r, name, sizeof(name) - 1) &&
+                     registration_wants_type(r, snapshot_type(&s));
+        if (wants) found = event_new(r, &s, true);
+    }
+    events_collect(previous);
+    snapshot_end(&s);
+    return found;
 }
 
 static void write_info(RedisModuleInfoCtx *info) {

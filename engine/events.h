@@ -33,10 +33,15 @@ typedef struct event_collector {
 } event_collector;
 event_collector *events_collect(event_collector *collector);
 
+/* What a miss of the key by this command (lower case) would fire first, whether the key is there or not; NULL: nothing.
+ * To be freed with event_free. */
+event *events_miss(RedisModuleCtx *ctx, RedisModuleString *key, slice command);
+
 /* The job that gives an event to its registration. */
 typedef struct event_job {
     job_kind kind;            /* JOB_EVENT, or JOB_MISS with the client's command */
     bool sync;
+    bool traced;              /* its worker is to tell the stages that it sees (trace.h) */
     int context_flags;        /* where the event happened */
     unsigned long long command; /* see job_flags.h */
     RedisModuleString **argv; /* the client's command; none for JOB_EVENT */

@@ -67,7 +67,7 @@ static RedisModuleCallReply *run(RedisModuleCtx *ctx, const char *format, RedisM
     return RedisModule_Call(ctx, RedisModule_StringPtrLen(argv[0], NULL), format, argv + 1, (size_t)argc - 1);
 }
 
-static RedisModuleCallReply *run_as_client(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
+RedisModuleCallReply *hooks_run_as_client(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
     RedisModuleCallReply *reply = run(ctx, writes ? "!0CSMEv" : "0CSMWEv", argv, argc);
     if (errno == ENOTSUP) { /* nobody's user: another module runs the command */
         if (reply) RedisModule_FreeCallReply(reply);
@@ -84,8 +84,7 @@ static bool is_denied(RedisModuleCallReply *reply) {
     return !(len >= 6 && memcmp(text, "NOPERM", 6) == 0);
 }
 
-/* Frees the reply. */
-static int give(RedisModuleCtx *ctx, RedisModuleCallReply *reply) {
+int hooks_give(RedisModuleCtx *ctx, RedisModuleCallReply *reply) {
     if (!reply) return RedisModule_ReplyWithError(ctx, "ERR the command could not be run");
     if (is_denied(reply)) {
         RedisModule_FreeCallReply(reply);
@@ -147,7 +146,7 @@ static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **a
     };
     frame_init(&request.body);
     frame_add_number(&request.body, request.db);
-    job_flags_add(&request.body, flags, denied, 0);
+    job_flags_add(&request.body, flags, denied, false, 0);
     frame_add(&request.body, r->id.data, r->id.len);
     forward_add_arguments(&request.body, argv, argc);
     return forward_job(ctx, &request, NOT_HERE);
@@ -194,21 +193,21 @@ static bool is_from_master(RedisModuleCtx *ctx) {
 }
 
 static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
-    if (is_from_master(ctx)) return give(ctx, run(ctx, "!0Ev", argv, argc));
+    if (is_from_master(ctx)) return hooks_give(ctx, run(ctx, "!0Ev", argv, argc));
 
     size_t name_len;
     const char *name = RedisModule_StringPtrLen(argv[0], &name_len);
     const hooked_command *command = hooked_commands_find(name, name_len);
-    if (!command) return give(ctx, run_as_client(ctx, argv, argc, writes)); /* unregistered since it was queued */
+    if (!command) return hooks_give(ctx, hooks_run_as_client(ctx, argv, argc, writes)); /* unregistered since it was queued */
     stats.commands++;
     registration *taker = find_taker(ctx, command, argv, argc);
     if (taker) return take_over(ctx, taker, argv, argc);
 
     event_collector collector = {.command = command->name};
     event_collector *previous = events_collect(&collector);
-    RedisModuleCallReply *reply = run_as_client(ctx, argv, argc, writes);
+    RedisModuleCallReply *reply = hooks_run_as_client(ctx, argv, argc, writes);
     events_collect(previous);
-    if (!collector.list.first || !reply) return give(ctx, reply);
+    if (!collector.list.first || !reply) return hooks_give(ctx, reply);
     return answer_with_functions(ctx, reply, &collector.list, argv, argc);
 }
 

@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "nested.h"
 #include "settings.h"
+#include "trace.h"
 #include "unit.h"
 #include "worker.h"
 
@@ -26,10 +27,10 @@ typedef struct job {
     worker_role role;
     job_kind kind;
     int db;
-    bool repeatable, no_writes, sent, abandoned, timed;
+    bool repeatable, no_writes, traced, sent, abandoned, timed;
     unsigned sends;
     unsigned long long wait;            /* see job_facts */
-    uint64_t submitted_us, deadline_us; /* monotonic; no deadline is 0 */
+    uint64_t submitted_us, sent_us, deadline_us; /* monotonic; not sent, no deadline: 0 */
     RedisModuleTimerID timer;           /* if timed */
     RedisModuleString *user;            /* NULL: none */
     frame_writer body;
@@ -148,6 +149,10 @@ static void job_free(job *j) {
 static void finish(RedisModuleCtx *ctx, job *j, const job_result *result) {
     kind_counters *counters = &jobs.counters[j->kind];
     uint64_t took_us = RedisModule_MonotonicMicroseconds() - j->submitted_us;
+    job_result told = *result;
+    told.submitted_us = j->submitted_us;
+    told.sent_us = j->sent_us;
+    if (j->traced && told.done.count > 1) trace_add(j->request, j->role, told.done.parts[--told.done.count]);
     detach(j);
     switch (result->end) {
     case JOB_DONE:
@@ -157,9 +162,9 @@ static void finish(RedisModuleCtx *ctx, job *j, const job_result *result) {
     case JOB_TIMED_OUT: counters->timed_out++; break;
     case JOB_FAILED: counters->failed++; break;
     }
-    job_log_ended(&(job_ending){j->id, j->request, j->role, kind_names[j->kind], took_us, &j->body}, result);
+    job_log_ended(&(job_ending){j->id, j->request, j->role, kind_names[j->kind], took_us, &j->body}, &told);
     RedisModule_SelectDb(ctx, j->db);
-    j->callback(ctx, result, j->arg);
+    j->callback(ctx, &told, j->arg);
     job_free(j);
 }
 
@@ -193,9 +198,8 @@ static void on_deadline(RedisModuleCtx *ctx, void *arg) {
     unit_leave(previous);
 }
 
-static long long left_ms(const job *j) {
+static long long left_ms(const job *j, uint64_t now) {
     if (j->deadline_us == 0) return 0;
-    uint64_t now = RedisModule_MonotonicMicroseconds();
     return now < j->deadline_us ? (long long)((j->deadline_us - now + 999) / 1000) : 1;
 }
 
@@ -204,18 +208,20 @@ static long long left_ms(const job *j) {
 static bool send_job(job *j) {
     channel *c = worker_reads(j->role) ? worker_channel(j->role) : NULL;
     if (!c) return false;
+    uint64_t now = RedisModule_MonotonicMicroseconds();
     frame_writer head;
     frame_init(&head);
     frame_add(&head, "JOB", 3);
     frame_add_number(&head, (long long)j->id);
     frame_add_text(&head, kind_names[j->kind]);
-    frame_add_number(&head, left_ms(j));
+    frame_add_number(&head, left_ms(j, now));
     bool went = channel_send(c, &head, &j->body);
     frame_free(&head);
     if (!went) return false;
     list_remove(list_of(j), j);
     j->sends++;
     j->sent = true;
+    j->sent_us = now;
     if (!j->repeatable || j->sends == SENDS_MAX) frame_free(&j->body);
     list_append(list_of(j), j);
     return true;
@@ -224,6 +230,12 @@ static bool send_job(job *j) {
 void jobs_send_queued(worker_role role) {
     while (jobs.queued[role].first && send_job(jobs.queued[role].first)) {
     }
+}
+
+/* The last element of the models worker's jobs: <request>, with a c where its stages are asked for. */
+static void add_request(frame_writer *body, job_id request, bool traced) {
+    char text[24];
+    frame_add(body, text, (size_t)snprintf(text, sizeof(text), traced ? "%lluc" : "%llu", request));
 }
 
 job_id job_submit(job_request *request, const char **error) {
@@ -247,7 +259,10 @@ job_id job_submit(job_request *request, const char **error) {
         if (request->user) RedisModule_FreeString(NULL, request->user);
         return 0;
     }
-    if (request->role == WORKER_MODELS) frame_add_number(&request->body, (long long)(whose ? whose : jobs.last_id + 1));
+    if (request->role == WORKER_MODELS) {
+        request->traced = request->kind == JOB_RUN && trace_wants(whose);
+        add_request(&request->body, whose ? whose : jobs.last_id + 1, request->traced);
+    }
     job *j = memory.alloc(sizeof(*j));
     *j = (job){
         .id = ++jobs.last_id,
@@ -257,6 +272,7 @@ job_id job_submit(job_request *request, const char **error) {
         .db = request->db,
         .repeatable = request->repeatable,
         .no_writes = request->no_writes,
+        .traced = request->traced,
         .wait = nested_wait(),
         .submitted_us = RedisModule_MonotonicMicroseconds(),
         .user = request->user,

@@ -25,6 +25,7 @@ typedef struct job_result {
     job_end end;
     frame done;         /* JOB_DONE: the elements after the job's id, reply first; valid during the callback only */
     const char *error;  /* not JOB_DONE: a whole error, code first ("BUSY ...", "ERR ..."), no line ends */
+    uint64_t submitted_us, sent_us; /* monotonic; it was never sent: 0. Set by jobs.c */
 } job_result;
 
 typedef void (*job_callback)(RedisModuleCtx *ctx, const job_result *result, void *arg);
@@ -36,6 +37,7 @@ typedef struct job_request {
     int db;                 /* the database its CALLs run in */
     job_id request;         /* which a function runs that asked for this; 0: this is the request, or the running CALL's is */
     bool repeatable;        /* may be sent once more when the worker dies */
+    bool traced;            /* its DONE has the stages as a last element, for trace.c; others see no more of it */
     bool sync;              /* job_wait will be called at once */
     bool no_writes;         /* its CALLs may not write (it was fired inside a read command) */
     RedisModuleString *user; /* by name: its CALLs have that user's rights; NULL: all; ownership passes to job_submit */

@@ -19,6 +19,7 @@
 #include "rg.h"
 #include "role.h"
 #include "settings.h"
+#include "trace.h"
 #include "unit.h"
 #include "version.h"
 #include "worker.h"
@@ -66,6 +67,7 @@ static const command commands[] = {
     {"ai.dagrun", ai_dagrun, RUNS(3), "Runs operations; older than AI.DAGEXECUTE"},
     {"ai.dagrun_ro", ai_dagrun_ro, RUNS_READONLY(3), "The same, of operations that store nothing"},
     {"ai.info", ai_info, READS, "Returns the counters of a model or a script, or whose commands these are"},
+    {"keymiss.trace", trace_command, READS, "Answers a question anew and tells how long each stage of that took"},
     {"ai.config", ai_config, "readonly", 0, 0, 0, 0, "admin slow dangerous", "Returns or changes what can be set"},
 };
 

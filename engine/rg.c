@@ -87,7 +87,7 @@ static int forward(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     };
     frame_init(&request.body);
     frame_add_number(&request.body, request.db);
-    job_flags_add(&request.body, flags, sync, 0);
+    job_flags_add(&request.body, flags, sync, false, 0);
     forward_add_arguments(&request.body, argv, argc);
     forwarded++;
     return forward_job(ctx, &request, REFUSED);

@@ -23,7 +23,7 @@ SWEEP_S = 0.05  # how late a deadline may be noticed: cheaper than a timer for e
 class Job:
     """One JOB frame. `parts` is the whole frame; what belongs to the kind starts at `parts[4]`."""
 
-    __slots__ = ("_table", "deadline", "id", "kind", "on_cancel", "parts")
+    __slots__ = ("_table", "came_s", "deadline", "id", "kind", "on_cancel", "parts")
 
     def __init__(self, frame: Frame, table: JobTable) -> None:
         try:
@@ -32,7 +32,8 @@ class Job:
             deadline_ms = int(frame[3])
         except (ValueError, IndexError):
             raise ChannelError("malformed JOB") from None
-        self.deadline = monotonic() + deadline_ms / 1000 if deadline_ms > 0 else NEVER
+        self.came_s = monotonic()
+        self.deadline = self.came_s + deadline_ms / 1000 if deadline_ms > 0 else NEVER
         self.parts = frame
         self.on_cancel: Callable[[], object] | None = None
         self._table = table

@@ -38,6 +38,15 @@ TIMED_OUT_TEXT = f"{ABORTED_TEXT}: it took longer than it may (keymiss.execution
 DEFAULT_EXECUTION_TIMEOUT_MS = 3_600_000
 
 
+@dataclass(slots=True)
+class Ended:
+    """How many executions have ended, and runs of registrations, by how. Whoever ends one adds it."""
+
+    done: int = 0
+    failed: int = 0
+    aborted: int = 0
+
+
 @dataclass(eq=False, slots=True)
 class Execution:
     """One execution. `finished` of its waiters are called once, in the thread that ended it."""
@@ -139,6 +148,7 @@ class Executions:
     """
 
     def __init__(self, gears: Gears) -> None:
+        self.ended = Ended()
         self._gears = gears
         self._numbers = count(1)
         self._running: dict[str, Execution] = {}
@@ -150,6 +160,11 @@ class Executions:
 
     def next_number(self) -> int:
         return next(self._numbers)
+
+    @property
+    def running(self) -> int:
+        """How many have not ended, without those of registrations."""
+        return len(self._running)
 
     def skip_to(self, number: int) -> None:
         """Ids up to `number` are taken by registrations that were here before this worker."""
@@ -174,6 +189,12 @@ class Executions:
         execution.waiters.insert(0, self._note_end)
 
     def _note_end(self, execution: Execution) -> None:
+        if execution.status == ABORTED:
+            self.ended.aborted += 1
+        elif execution.errors:
+            self.ended.failed += 1
+        else:
+            self.ended.done += 1
         self._ended[execution.id] = execution
         self._running.pop(execution.id, None)
         while len(self._ended) > max(1, self._gears.config.max_executions):

@@ -1,6 +1,7 @@
 """Gears: everything that serves functions on one shard, put together. The worker calls it for each frame it
 gets.
 
+    HELLO                        greet()
     JOB COMMAND                  run(job)
     JOB MISS, EVENT, HOOKED      fire(job)
     REGISTRATION                 restore(id, blob)
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keymiss.channel import Frame
 from keymiss.functions.agreement import Agreement
 from keymiss.functions.commands import Commands
 from keymiss.functions.config import Config
 from keymiss.functions.context import Context
 from keymiss.functions.deploy import Deployer
 from keymiss.functions.executions import Executions
+from keymiss.functions.figures import Figures
 from keymiss.functions.ledger import Ledger
 from keymiss.functions.peers import Peers
 from keymiss.functions.pool import Pool
@@ -57,8 +60,18 @@ class Gears:
         self.run = Commands(self).run
         self.fire = Refires(self).fire
         self.receive = self.peers.receive
-        self.changed = self.processes.changed
+        self.figures = Figures(self)
         self.configure = self.config.restore
+
+    def greet(self) -> None:
+        """HELLO."""
+        self.figures.follow()
+        self.shard.loop.call_soon(self.figures.watch)  # READY is the first frame
+
+    def changed(self, setting: Frame) -> None:
+        """SETTING, which is obeyed from now on."""
+        self.processes.changed(setting)
+        self.figures.follow()
 
     def restore(self, name: str, blob: bytes) -> None:
         """REGISTRATION: a registration that the server has, or a record of requirements."""

@@ -108,7 +108,11 @@ class FunctionJob(Job):
     @property
     def registration(self) -> str:
         """The registration that is fired (MISS, EVENT, HOOKED)."""
-        return self.parts[_REGISTRATION].decode()
+        return self.registration_id.decode()
+
+    @property
+    def registration_id(self) -> bytes:
+        return self.parts[_REGISTRATION]
 
     @property
     def key(self) -> bytes:

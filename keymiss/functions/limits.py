@@ -132,6 +132,14 @@ def memory_in_use() -> int:
         return 0
 
 
+def resident_bytes(pid: int | str = "self") -> int:
+    """Memory of a process that is in RAM, with what it shares with others; 0 where that is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def _group_of(pid: str) -> int:
     try:
         return int(Path("/proc", pid, "stat").read_bytes().rpartition(b")")[2].split()[2])

@@ -109,6 +109,11 @@ class Processes:
         processes = self.gears.shard.setting("functions-processes", 1)
         return processes if processes > 1 else 0
 
+    @property
+    def pids(self) -> list[int]:
+        """Of those that run. Every thread."""
+        return [process.pid for process in list(self._processes)]
+
     def read(self, execution: Execution, steps: Plan, source: Source, emit: Emit) -> Waiting:
         """One stage of an execution: every record of the source through the steps, to `emit`.
 
@@ -243,6 +248,10 @@ class _Process:
         self._channel = Channel(ours, shard.loop, handlers, lambda hello: None, self._on_end)
         self.send(*shard.hello.frame())
         shard.loop.call_later(WATCH_S, self._watch)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def send(self, *parts: bytes | str | int) -> None:
         """Every thread. Nothing happens where it has ended: its stages are told."""

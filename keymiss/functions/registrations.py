@@ -20,7 +20,7 @@ from keymiss.functions import replies
 from keymiss.functions.builder import to_str
 from keymiss.functions.context import Context
 from keymiss.functions.errors import flat_text
-from keymiss.functions.executions import ABORTED, DONE, Execution, result_reply
+from keymiss.functions.executions import ABORTED, DONE, Ended, Execution, result_reply
 from keymiss.functions.hooks import CallNext, hook_reply
 from keymiss.functions.job import EVENT, HOOKED, FunctionJob
 from keymiss.functions.readers import RecordsSource, Source
@@ -49,8 +49,10 @@ OneRecord = Callable[[Any], Coroutine[Any, Any, Any]]
 
 @dataclass(slots=True)
 class Numbers:
-    """What RG.DUMPREGISTRATIONS tells of a registration's runs. Durations in seconds."""
+    """What RG.DUMPREGISTRATIONS tells of a registration's runs. Durations in seconds. `all_ended` is what all
+    of them, and executions, add to."""
 
+    all_ended: Ended
     triggered: int = 0
     succeeded: int = 0
     failed: int = 0
@@ -65,10 +67,13 @@ class Numbers:
         self.total_s += duration_s
         if status == ABORTED:
             self.aborted += 1
+            self.all_ended.aborted += 1
         elif error is None:
             self.succeeded += 1
+            self.all_ended.done += 1
         else:
             self.failed += 1
+            self.all_ended.failed += 1
         self.last_error = error
 
     def shown(self) -> list[Any]:
@@ -97,7 +102,7 @@ class Registration:
         self.arguments = registering.arguments
         self.on_registered = registering.on_registered
         self.desc = registering.desc
-        self.numbers = Numbers()
+        self.numbers = Numbers(gears.executions.ended)
         self.paused = False
         self.last: deque[Execution | _Note] = deque()
         self._read_value = not isinstance(self.arguments, KeysArguments) or self.arguments.read_value
@@ -276,9 +281,9 @@ class Registration:
         return self.mode
 
     @property
-    def is_running(self) -> bool:
-        """Some of its runs have not ended."""
-        return bool(self._running)
+    def running(self) -> int:
+        """How many of its runs have not ended."""
+        return len(self._running)
 
     def cancel_running(self) -> None:
         """Stop the runs that have not ended."""

@@ -133,7 +133,7 @@ class Sessions:
     def release(self, registration: Registration) -> None:
         """A registration is gone: so is its session, where it was the last one."""
         session = registration.session
-        if registration.is_running:
+        if registration.running:
             self._leaving.append(registration)
         if not session.registrations and self._by_name.get(session.name) is session:
             del self._by_name[session.name]
@@ -141,6 +141,6 @@ class Sessions:
 
     def dead(self) -> list[Session]:
         """Those that are gone, but whose registrations have runs that have not ended."""
-        self._leaving = [registration for registration in self._leaving if registration.is_running]
+        self._leaving = [registration for registration in self._leaving if registration.running]
         sessions = {id(one.session): one.session for one in self._leaving if not one.session.registrations}
         return list(sessions.values())

@@ -32,6 +32,7 @@ from keymiss.channel import (
     Channel,
     Frame,
     Hello,
+    JobTable,
     Part,
     Tensor,
     deadline_after_ms,
@@ -74,6 +75,7 @@ class Shard:
         self.config: dict[str, str] = {}
         self.allowance = Allowance()  # for what functions print and log
         self.limits: Limits
+        self.jobs: JobTable
         self._numbers = itertools.count(1)
         self._asked: dict[int, Answer] = {}
         self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError, KeymissError
+from keymiss.functions.backlog import Backlog, age_s
 from keymiss.functions.context import Context, current
 from keymiss.functions.executions import DONE, Execution
 from keymiss.functions.job import FunctionJob
@@ -46,7 +47,10 @@ _running: set[bytes] = set()  # streams of which a batch runs, whoever's: invari
 class _Stream:
     """One stream of a registration. Changed by the loop's thread, and by the thread that runs its batch."""
 
-    __slots__ = ("added", "busy", "errors", "fresh", "key", "look", "retrying", "taken", "timer")
+    __slots__ = (
+        *("added", "batch", "busy", "errors", "fresh", "key", "look"),
+        *("oldest_s", "read_s", "retrying", "taken", "timer", "waits_since_s"),
+    )
 
     def __init__(self, key: bytes) -> None:
         self.key = key
@@ -58,6 +62,10 @@ class _Stream:
         self.retrying = False
         self.errors = 0  # of the server, in a row
         self.timer: Any = None
+        self.batch = 0  # entries that were read and not finished, and since when the oldest waits
+        self.oldest_s = 0.0
+        self.read_s = 0.0  # when they were read
+        self.waits_since_s = 0.0  # no entry that was not read yet came before
 
     @property
     def waiting(self) -> int:
@@ -91,6 +99,17 @@ class StreamConsumer:
         average = f"{total / count:g}" if count else "0"
         return ["lastEstimatedLagMS", last, "avgEstimatedLagMS", average]
 
+    def backlogs(self) -> list[Backlog]:
+        """What was added and is not finished, of each stream. Every thread."""
+        return [self._backlog(stream) for stream in list(self._streams.values())]
+
+    def _backlog(self, stream: _Stream) -> Backlog:
+        """What only waits for its batch to be full is not late."""
+        waiting = max(stream.waiting, 0)
+        if stream.batch:
+            return Backlog(waiting + stream.batch, stream.oldest_s)
+        return Backlog(waiting, stream.waits_since_s if waiting >= self._arguments.batch else None)
+
     def start(self) -> None:
         """Read what is in the streams already. In the background, since it scans."""
         if self._registration.mode != "sync" and not self._registration.paused:
@@ -110,6 +129,8 @@ class StreamConsumer:
         """An entry was added to a stream. The loop's thread."""
         if not job.on_replica and self._gears.registrations.owns(self._registration, job.key):
             stream = self._stream(job.key)
+            if not stream.waiting and not stream.batch:
+                stream.waits_since_s = job.came_s
             stream.added += 1
             stream.errors = 0
             if self._registration.mode == "sync":
@@ -223,6 +244,10 @@ class StreamConsumer:
             self._go_on(stream)
             return
         stream.fresh = False
+        if entries:
+            stream.read_s = time.monotonic()
+            stream.oldest_s = stream.read_s - age_s(entries[0][0])
+            stream.batch = len(entries)
         self._registration.run_records(
             RecordsSource(tuple(stream_record(text(stream.key), *entry) for entry in entries)),
             self._context(job),
@@ -289,6 +314,7 @@ class StreamConsumer:
         """The stream cannot be read: it is gone or has moved away, or the server cannot just now."""
         stream.look = True
         stream.taken = stream.added
+        stream.batch = 0
         stream.errors += 1
         if stream.errors == 1 and not _means(error, "NOGROUP", *_GONE):
             self._log(f"stream {stream.key!r} cannot be read: {error}")
@@ -317,6 +343,7 @@ class StreamConsumer:
             pass  # who takes the place of this registration runs it again
         elif ids:
             self._acknowledge(stream, ids)
+            stream.batch, stream.waits_since_s = 0, stream.read_s
         self._go_on(stream)
 
     def _retry_later(self, stream: _Stream) -> None:

@@ -30,6 +30,7 @@ class Services(Protocol):
     Handlers of jobs may raise: the job is then answered by the error.
     """
 
+    def greet(self) -> object: ...  # HELLO
     def run(self, job: FunctionJob) -> object: ...  # COMMAND
     def fire(self, job: FunctionJob) -> object: ...  # MISS, EVENT, HOOKED
     def restore(self, registration: str, blob: bytes) -> object: ...  # REGISTRATION
@@ -54,11 +55,12 @@ class Worker(Serving):
             b"KEPT": lambda frame: self._alone(self._services.configure, frame[1]),
         }
         super().__init__(sock, loop, os.getpid(), verbs)
-        self.shard.limits = self.limits
+        self.shard.limits, self.shard.jobs = self.limits, self.jobs
         self._services = serve(self.shard)
 
     def on_hello(self, hello: Hello) -> None:
         super().on_hello(hello)
+        self._services.greet()
         threading.Thread(target=self._watch_children, name="children", daemon=True).start()
 
     def on_setting(self, frame: Frame) -> None:

@@ -67,7 +67,7 @@ def _pause(gears: Gears, argument: bytes, paused: bool) -> bytes:
 def clear_numbers(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
     """RG.CLEARREGISTRATIONSSTATS"""
     for registration in gears.registrations:
-        registration.numbers = Numbers()
+        registration.numbers = Numbers(gears.executions.ended)
     return replies.OK
 
 

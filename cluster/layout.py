@@ -133,7 +133,7 @@ def read_layout(folder: Path) -> Layout | None:
         return Layout(folder=folder.resolve(), **fields)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{state} is damaged ({error}): remove it, or the whole folder, and bring the cluster up anew"
         ) from error

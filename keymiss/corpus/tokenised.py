@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
+import redis
+
 from ..client import Shard
 from ..keys import SENTENCES_PREFIX, processed_key
 
@@ -22,16 +24,24 @@ def wait_for_tokens(shards: list[Shard], progress: Callable[[int, int], None]) -
     shard fails."""
     with ExitStack() as stack:
         clients = [(shard, stack.enter_context(closing(shard.connect()))) for shard in shards]
-        total = 0
-        for _, client in clients:
-            for key in client.scan_iter(match=f"{SENTENCES_PREFIX}*", count=SCAN_KEYS, _type="hash"):
-                total += int(client.hlen(key))
+        total = sum(count_paragraphs(client) for _, client in clients)
         done, changed = -1, time.monotonic()
         while True:
-            now = sum(int(client.scard(processed_key(shard.hash_tag))) for shard, client in clients)
+            now = sum(count_tokens(client, shard.hash_tag) for shard, client in clients)
             if now != done:
                 done, changed = now, time.monotonic()
                 progress(done, total)
             if done >= total or time.monotonic() - changed > STALL_S:
                 return done, total
             time.sleep(POLL_S)
+
+
+def count_paragraphs(client: redis.Redis) -> int:
+    """How many one shard has. Redis's exceptions."""
+    articles = client.scan_iter(match=f"{SENTENCES_PREFIX}*", count=SCAN_KEYS, _type="hash")
+    return sum(int(client.hlen(article)) for article in articles)
+
+
+def count_tokens(client: redis.Redis, hash_tag: str) -> int:
+    """How many paragraphs of the shard of that tag have their tokens. Redis's exceptions."""
+    return int(client.scard(processed_key(hash_tag)))

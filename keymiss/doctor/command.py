@@ -1,0 +1,86 @@
+"""`keymiss doctor`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from ..cli.options import folder_option
+from .check import DEFECT, Check, Group, Outcome, Place, Result, examine, fail
+
+GROUPS = "keymiss.checks"  # entry points, each a Group
+COLOURS = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red"}
+
+console = Console(highlight=False)
+
+
+@click.command()
+@folder_option
+@click.option("--port", type=click.IntRange(1, 65535), help="Look at the cluster of this server instead.")
+@click.option(
+    "--server", help="A redis-server or valkey-server.  [default: the cluster's, or the one installed]"
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: docs/operations.md lists the fields.")
+def doctor(folder: Path, port: int | None, server: str | None, as_json: bool) -> None:
+    """Check the installation, the machine and the cluster, and say how to mend what is wrong.
+
+    Exits with 1 where something is."""
+    results = examine(_groups(), Place(folder.absolute(), port, server))
+    if as_json:
+        found = list(results)
+        click.echo(json.dumps([_value(result) for result in found], indent=2))
+    else:
+        found = _show(results)
+    raise SystemExit(1 if any(one.finding.outcome is Outcome.FAIL for one in found) else 0)
+
+
+def _groups() -> Iterator[Group[Any]]:
+    """Those of installed packages; one that cannot be imported is a group that fails."""
+    for entry in sorted(entry_points(group=GROUPS), key=lambda entry: _ORDER.get(entry.name, len(_ORDER))):
+        try:
+            yield entry.load()
+        except Exception as error:
+            said = f"{entry.value} cannot be loaded: {type(error).__name__}: {error}"
+            look = Check(entry.name, lambda place, said=said: [fail(said, DEFECT)])  # type: ignore[misc]
+            yield Group(entry.name, lambda place: place, [look])
+
+
+_ORDER = {name: place for place, name in enumerate(("installation", "machine", "servers", "cluster"))}
+
+
+def _value(result: Result) -> dict[str, str]:
+    finding = result.finding
+    return {
+        "group": result.group,
+        "check": result.check,
+        "outcome": finding.outcome.value,
+        "found": finding.found,
+        "mend": finding.mend,
+    }
+
+
+def _show(results: Iterable[Result]) -> list[Result]:
+    """Print each as it comes; returns all of them."""
+    shown: list[Result] = []
+    for result in results:
+        if not shown or shown[-1].group != result.group:
+            console.print(f"[bold]{escape(result.group)}[/bold]")
+        outcome, finding = result.finding.outcome, result.finding
+        console.print(
+            f"  [{COLOURS[outcome]}]{outcome.value:4}[/]  {escape(result.check):18}{escape(finding.found)}",
+            soft_wrap=True,
+        )
+        if finding.mend:
+            console.print(f"{'':8}-> {escape(finding.mend)}", soft_wrap=True)
+        shown.append(result)
+    counted = Counter(result.finding.outcome for result in shown)
+    console.print(", ".join(f"{counted[outcome]} {outcome.value}" for outcome in Outcome) + ".")
+    return shown

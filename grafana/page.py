@@ -9,6 +9,7 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import table
 
 from .panels import PROMETHEUS
 
@@ -54,10 +55,18 @@ class Page:
                 page.with_row(heading.repeat(row.repeat) if row.repeat else heading)
             for panel in row.panels:
                 page.with_panel(panel)
-        built = page.build()
-        for number, part in enumerate(built.panels or [], start=1):
-            part.id_val = number
-        return built
+        return _tidied(page.build())
+
+
+def _tidied(built: models.Dashboard) -> models.Dashboard:
+    """Numbers the panels; leaves out what the SDK fills in that Grafana's schema does not know."""
+    for number, part in enumerate(built.panels or [], start=1):
+        part.id_val = number
+        if isinstance(part, models.Panel) and isinstance(part.options, table.Options):
+            part.options.footer = None
+    for variable in built.templating.list_val or [] if built.templating else []:
+        variable.auto = variable.auto_min = variable.auto_count = None
+    return built
 
 
 def _link(title: str, tag: str, dropdown: bool = False) -> builders.DashboardLink:
@@ -97,7 +106,7 @@ def _labels(name: str, label: str, of: str, description: str) -> builders.QueryV
     """A variable whose values are those of the label `name` of the series `of`."""
     query = f"label_values({of}, {name})"
     variable = builders.QueryVariable(name).label(label).description(description).datasource(PROMETHEUS)
-    variable.query({"qryType": 1, "query": query, "refId": f"variable-{name}"}).definition(query)
+    variable.query({"qryType": 1, "query": query, "refId": f"variable-{name}"})
     return variable.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(
         models.VariableSort.NATURAL_ASC
     )
@@ -124,9 +133,9 @@ def prometheus_annotations() -> list[Builder[models.AnnotationQuery]]:
 
 
 def _annotation(name: str, expr: str, color: str, title: str) -> builders.AnnotationQuery:
-    target = prometheus.Dataquery().expr(expr).ref_id("Anno").range()
     annotation = builders.AnnotationQuery().name(name).datasource(PROMETHEUS).enable(True).hide(False)
-    return annotation.icon_color(color).expr(expr).title_format(title).target(target)
+    target = prometheus.Dataquery().expr(expr).legend_format(title).ref_id("Anno").range()
+    return annotation.icon_color(color).target(target)
 
 
 def shard_variable() -> Builder[models.VariableModel]:

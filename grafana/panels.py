@@ -221,6 +221,12 @@ def named(**states: str) -> list[models.ValueMapping]:
     return [models.ValueMap(options=options)]
 
 
+def plain_table(panel: table.Panel, filterable: bool) -> table.Panel:
+    """Narrow rows below headings."""
+    panel.show_header(True).cell_height(looks.TableCellHeight.SM)
+    return panel.filterable(filterable).cell_options(looks.TableAutoCellOptions())
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: what its query gives for each row. `limits` colour the cells."""
@@ -241,7 +247,7 @@ def rows(
 ) -> table.Panel:
     """A table of this moment with one row for each value of the labels `by` (label: heading)."""
     panel = begin(table.Panel(), title, description, "short", size, PROMETHEUS)
-    panel.show_header(True).cell_height(looks.TableCellHeight.SM).filterable(False)
+    plain_table(panel, filterable=False)
     headings = {f"Value #{ref_id(number)}": column.title for number, column in enumerate(columns)}
     wanted = [*by, *headings]
     panel.transformations(

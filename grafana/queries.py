@@ -101,10 +101,10 @@ def variable_queries() -> list[tuple[str, str]]:
 def annotation_queries() -> list[tuple[str, str]]:
     """Name and expression of the marks that dashboards draw."""
     found = {
-        (annotation["name"], annotation["expr"])
+        (annotation["name"], annotation["target"]["expr"])
         for dashboard in _dashboards()
         for annotation in dashboard["annotations"].get("list", ())
-        if "expr" in annotation
+        if "target" in annotation
     }
     return sorted(found)
 

@@ -21,7 +21,7 @@ from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as models
 
-from .panels import NEUTRAL, begin, by_thresholds, list_legend, properties, steps
+from .panels import NEUTRAL, begin, by_thresholds, list_legend, plain_table, properties, steps
 
 REDIS = looks.DataSourceRef(type_val="redis-datasource", uid="${redis}")
 STREAM_EVERY_MS = 2000
@@ -154,7 +154,7 @@ def listing(
 ) -> table.Panel:
     """A reply as a table. `units`, `names` by field; `hidden` fields are left out."""
     panel = begin(table.Panel(), title, description, unit, size, REDIS)
-    panel.show_header(True).cell_height(looks.TableCellHeight.SM).filterable(True).no_value("none")
+    plain_table(panel, filterable=True).no_value("none")
     changes = list(transformations)
     if names or hidden:
         options = {

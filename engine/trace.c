@@ -78,30 +78,33 @@ static void trace_free(void *arg) {
     memory.free(t);
 }
 
-/* Python's time.monotonic(), by which workers tell their stages. The server's own clock may be another one. */
-static uint64_t common_us(uint64_t server_us) {
+/* How much Python's time.monotonic(), by which workers tell their stages, is ahead of the server's clock, which may be
+ * another one; server_us: that says now. */
+static long long ahead_us(uint64_t server_us) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t common_now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-    return common_now_us - (RedisModule_MonotonicMicroseconds() - server_us);
+    return (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000 - (long long)server_us;
 }
 
-static void reply_stage(RedisModuleCtx *ctx, const char *name, uint64_t began_us, uint64_t ended_us) {
-    RedisModule_ReplyWithArray(ctx, 3);
-    RedisModule_ReplyWithCString(ctx, name);
-    RedisModule_ReplyWithLongLong(ctx, (long long)common_us(began_us));
-    RedisModule_ReplyWithLongLong(ctx, (long long)common_us(ended_us));
-}
+typedef struct span {
+    const char *name;
+    uint64_t began_us, ended_us;
+} span;
 
 static void reply_own_stages(RedisModuleCtx *ctx, const trace *t) {
-    uint64_t sent_us = t->sent_us ? t->sent_us : t->ended_us;
+    uint64_t now_us = RedisModule_MonotonicMicroseconds(), left_us = t->sent_us ? t->sent_us : t->ended_us;
+    const span spans[] = {{"hook", t->began_us, t->submitted_us}, {"queue", t->submitted_us, left_us},
+                          {"function", left_us, t->ended_us}, {"reply", t->ended_us, now_us}};
+    long long ahead = ahead_us(now_us);
     RedisModule_ReplyWithArray(ctx, 2);
     RedisModule_ReplyWithCString(ctx, "module");
-    RedisModule_ReplyWithArray(ctx, t->sent_us ? 4 : 3);
-    reply_stage(ctx, "hook", t->began_us, t->submitted_us);
-    reply_stage(ctx, "queue", t->submitted_us, sent_us);
-    if (t->sent_us) reply_stage(ctx, "function", sent_us, t->ended_us);
-    reply_stage(ctx, "reply", t->ended_us, RedisModule_MonotonicMicroseconds());
+    RedisModule_ReplyWithArray(ctx, sizeof(spans) / sizeof(spans[0]));
+    for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++) {
+        RedisModule_ReplyWithArray(ctx, 3);
+        RedisModule_ReplyWithCString(ctx, spans[i].name);
+        RedisModule_ReplyWithLongLong(ctx, (long long)spans[i].began_us + ahead);
+        RedisModule_ReplyWithLongLong(ctx, (long long)spans[i].ended_us + ahead);
+    }
 }
 
 static int trace_reply(RedisModuleCtx *ctx, void *arg) {

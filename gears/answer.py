@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import redisAI
-from redisgears import GB, configGet, database, execute, executeAsync, hashtag, log, override_reply
+from redisgears import GB, configGet, database, execute, executeAsync, hashtag, log, override_reply, stage
 
 from keymiss.keys import (
     Paragraph,
@@ -48,7 +48,8 @@ async def answer(record: dict[str, Any]) -> None:
         key = text_of(record["key"])
         paragraph, question = parse_question_key(key)
         found = (await find_once(key, paragraph, question)).shown.encode()
-        cache(key, found)
+        with stage("cache"):
+            cache(key, found)
         override_reply(found)  # bytes: a str that begins with a minus sign would be an error
     except Exception as error:
         override_reply(error_reply(error))
@@ -116,7 +117,8 @@ async def find_once(key: str, paragraph: Paragraph, question: str) -> Answer:
     flight = database(), key
     while flight in flights:
         other = flights[flight]
-        await asyncio.wait((other,))
+        with stage("joined"):
+            await asyncio.wait((other,))
         if not other.cancelled():
             return other.result()
     mine = flights[flight] = asyncio.get_running_loop().create_future()
@@ -138,17 +140,20 @@ async def find(paragraph: Paragraph, question: str) -> Answer:
 
     One that was asked before is taken to be as it was: the shard is asked for its text while the model works,
     and the model once more where that is another one."""
-    encoder = deployed_encoder(execute, paragraph.tag)
-    ids = encoder.question(question)
+    with stage("tokenise"):
+        encoder = deployed_encoder(execute, paragraph.tag)
+        ids = encoder.question(question)
     text_asked = executeAsync("HGET", paragraph.hash_key, paragraph.number)
     known = paragraphs.get(paragraph, encoder)
     if known is None:
         tokens_asked = redisAI.getTensorFromKeyAsync(paragraph.tokens_key)
-        text = await read_text(paragraph, text_asked)
-        pieces = await read_pieces(tokens_asked) or encoder.pieces(text)
+        with stage("read"):
+            text = await read_text(paragraph, text_asked)
+            pieces = await read_pieces(tokens_asked) or encoder.pieces(text)
     else:
         found = await ask_model(paragraph.tag, ids, known)
-        text = await read_text(paragraph, text_asked)
+        with stage("read"):
+            text = await read_text(paragraph, text_asked)
         if text == known.text:
             return found
         pieces = encoder.pieces(text)
@@ -180,17 +185,19 @@ async def ask_model(tag: str, question: Sequence[int], known: Known) -> Answer:
     if not known.pieces:
         return NO_ANSWER
     windows = list(known.encoder.windows(question, known.pieces))
-    runs = [start_model(tag, window) for window in windows]
     outputs = []
-    for window, run in zip(windows, runs, strict=True):
-        try:
-            starts, ends = await run
-        except Exception as error:
-            if "model key is empty" in str(error):  # it was deleted a moment ago
-                raise NoModel(tag) from None
-            raise
-        outputs.append((window, logits(starts), logits(ends)))
-    return answer_of(known.text, known.pieces, outputs)
+    with stage("forward"):
+        runs = [start_model(tag, window) for window in windows]
+        for window, run in zip(windows, runs, strict=True):
+            try:
+                starts, ends = await run
+            except Exception as error:
+                if "model key is empty" in str(error):  # it was deleted a moment ago
+                    raise NoModel(tag) from None
+                raise
+            outputs.append((window, logits(starts), logits(ends)))
+    with stage("span"):
+        return answer_of(known.text, known.pieces, outputs)
 
 
 def start_model(tag: str, window: Window) -> Awaitable[Any]:

@@ -22,6 +22,7 @@ A handler that raises is answered for: the worker fails the job with the error's
 from __future__ import annotations
 
 from keymiss.channel import Frame, Job, JobTable, Part, number
+from keymiss.channel.stages import Stage, stages_part
 from keymiss.errors import ChannelError
 from keymiss.functions.pool import interruptible, shielded
 
@@ -46,8 +47,8 @@ class FunctionJob(Job):
             raise ChannelError(f"malformed JOB of kind {self.kind[:32]!r}")
         self.flags = frame[_FLAGS]
         self.overridden: bytes | None = None  # what override_reply gave, as RESP2; the first call wins
-        # Name, beginning and end (time.monotonic) of what was marked; None where nobody asks.
-        self.stages: list[tuple[str, float, float]] | None = None
+        # What was marked (stage_times), told with DONE; None where nobody asks.
+        self.stages: list[Stage] | None = [] if b"c" in self.flags else None
 
     def done(self, reply: bytes, *more: Part) -> bool:
         if len(reply) > _SMALL_REPLY:
@@ -56,6 +57,8 @@ class FunctionJob(Job):
                 return self.fail(
                     f"ERR the result has {len(reply)} bytes, {limit} are allowed (keymiss.max-result-bytes)"
                 )
+        if self.stages is not None:
+            more = (*more, stages_part(self.stages))
         if not interruptible():
             return super().done(reply, *more)
         with shielded():
@@ -102,7 +105,7 @@ class FunctionJob(Job):
         return self.cause in self._table.waiting
 
     def _number(self) -> int:
-        digits = self.flags.lstrip(b"smrt")
+        digits = self.flags.lstrip(b"smrtc")
         return number(digits) if digits else 0
 
     @property

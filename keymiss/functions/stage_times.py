@@ -11,6 +11,7 @@ from __future__ import annotations
 from time import monotonic
 from types import TracebackType
 
+from keymiss.channel.stages import Stage
 from keymiss.functions.context import current
 from keymiss.metrics.histogram import Histogram
 
@@ -42,7 +43,7 @@ class stage:
         of_stage.add(took_s)
         job = current.get().job
         if job is not None and job.stages is not None:
-            job.stages.append((self._name, self._began_s, ended_s))
+            job.stages.append(Stage(self._name, self._began_s, ended_s))
 
 
 def _new(name: str) -> Histogram:

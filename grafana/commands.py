@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from keymiss_deploy.cluster.layout import Layout, read_layout
 
 from keymiss.cli.options import folder_option
-from keymiss_deploy.cluster.layout import Layout, read_layout
+
 from .provisioning import COMPOSE, Sources
 from .provisioning import write as write_provisioning
 

@@ -1,0 +1,242 @@
+"""What `keymiss doctor` says of a cluster in which something is broken, and that its own commands mend it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from keymiss_deploy.cluster.checks import GROUP, deployed, health
+from keymiss_deploy.cluster.checks.reading import Reading, read_cluster
+from support.command_line import CommandLine, command_line
+from support.processes import runs
+from support.server import Server, new_client
+from support.waiting import wait_until
+
+from keymiss.doctor.check import Finding, Outcome, Place, examine
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def keymiss(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """A cluster of two shards, with a replica each; nothing is deployed. Tests mend what they break."""
+    with command_line(server_kind, tmp_path_factory.mktemp("examined")) as started:
+        started.up("--shards", "2", "--replicas", "1")
+        yield started
+
+
+def place(keymiss: CommandLine) -> Place:
+    return Place(keymiss.folder / ".keymiss")
+
+
+def findings(where: Place, check: str) -> list[Finding]:
+    """What one check says, other than that all is well."""
+    found = [one for one in examine([GROUP], where) if one.check == check]
+    return [one.finding for one in found if one.finding.outcome is not Outcome.OK]
+
+
+def wrong(where: Place, check: str, said: str) -> Finding:
+    """The finding that says this, once it is there."""
+
+    def found() -> Finding | None:
+        return next((one for one in findings(where, check) if said in one.found), None)
+
+    finding = wait_until(found, DEADLINE_S, f"{check} says {said!r}")
+    assert finding is not None
+    return finding
+
+
+def mend(keymiss: CommandLine, finding: Finding) -> None:
+    """Run the finding's own command."""
+    programs = Path(sys.executable).parent
+    subprocess.run(
+        ["bash", "-c", finding.mend],
+        cwd=keymiss.folder,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        check=True,
+    )
+
+
+def wait_until_well(where: Place, check: str) -> None:
+    wait_until(lambda: not findings(where, check), DEADLINE_S, f"{check} is well again")
+
+
+def test_a_cluster_that_is_well_has_no_failures(keymiss: CommandLine) -> None:
+    found = list(examine([GROUP], place(keymiss)))
+    assert not [one for one in found if one.finding.outcome is Outcome.FAIL]
+    told = {one.check: one.finding.found for one in found if one.finding.outcome is Outcome.OK}
+    assert told["shards"] == "4 servers answer"
+    assert told["slots"] == "all 16384 are served by 2 shards"
+    assert told["replication"] == "all replicas follow"
+
+
+def test_a_shard_that_died_is_named_and_started_again_by_the_command_it_gives(keymiss: CommandLine) -> None:
+    (victim,) = [one for one in keymiss.status()["shards"] if one["name"] == "shard-2-replica-1"]
+    os.kill(victim["pid"], signal.SIGKILL)
+    wait_until(lambda: not runs(victim["pid"]), DEADLINE_S, "it has ended")
+    finding = wrong(place(keymiss), "shards", "shard-2-replica-1")
+    assert "does not run" in finding.found
+    with closing(socket.create_server(("127.0.0.1", victim["port"]))):
+        taken = wrong(place(keymiss), "ports", str(victim["port"]))
+        assert f"(pid {os.getpid()})" in taken.found
+    mend(keymiss, finding)
+    wait_until_well(place(keymiss), "shards")
+    wait_until_well(place(keymiss), "replication")
+
+
+def test_a_server_that_hangs_is_told_within_a_deadline(keymiss: CommandLine) -> None:
+    (victim,) = [one for one in keymiss.status()["shards"] if one["name"] == "shard-1-replica-1"]
+    os.kill(victim["pid"], signal.SIGSTOP)
+    try:
+        finding = wrong(place(keymiss), "shards", "and does not answer")
+    finally:
+        os.kill(victim["pid"], signal.SIGCONT)
+    assert f"kill -9 {victim['pid']}" in finding.mend
+    wait_until_well(place(keymiss), "shards")
+
+
+def test_slots_that_nobody_serves_are_named_and_served_again(keymiss: CommandLine) -> None:
+    with closing(new_client(keymiss.port)) as client:
+        client.execute_command("CLUSTER", "DELSLOTSRANGE", 10, 19)
+    finding = wrong(place(keymiss), "slots", "nobody serves slots 10-19")
+    mend(keymiss, finding)
+    wait_until_well(place(keymiss), "slots")
+
+
+def test_a_worker_that_dies_is_told_of(keymiss: CommandLine) -> None:
+    with closing(new_client(keymiss.port)) as client:
+        client.execute_command("RG.PYEXECUTE", "pass")
+        before = client.info("keymiss")["keymiss_functions_worker"]
+        os.kill(before["pid"], signal.SIGKILL)
+        wait_until(lambda: not runs(before["pid"]), DEADLINE_S, "it has ended")
+        wait_until(
+            lambda: client.execute_command("RG.PYEXECUTE", "pass"), DEADLINE_S, "another runs functions"
+        )
+    finding = wrong(place(keymiss), "functions workers", "was started again")
+    assert "shard-1 " in finding.found
+
+
+def test_a_models_worker_without_its_keeper_is_told_and_started_again(keymiss: CommandLine) -> None:
+    (worker,) = [one for one in keymiss.status()["workers"] if one["port"] is None]
+    for pid in (worker["keeper_pid"], worker["pid"]):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not runs(pid), DEADLINE_S, "it has ended")
+    mend(keymiss, wrong(place(keymiss), "models workers", "shared models worker does not run"))
+    wait_until_well(place(keymiss), "models workers")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("maxmemory-policy", "allkeys-lru", "evicts any key"),
+        ("keymiss.busy-timeout-ms", "60000", "nobody ever gets -BUSY"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_told_and_changed(
+    keymiss: CommandLine, setting: str, value: str, said: str
+) -> None:
+    with closing(new_client(keymiss.port)) as client:
+        client.config_set("maxmemory", 1 << 30)
+        client.config_set(setting, value)
+        mend(keymiss, wrong(place(keymiss), "settings", said))
+        wait_until_well(place(keymiss), "settings")
+        client.config_set("maxmemory", 0)
+    for finding in findings(place(keymiss), "same settings"):
+        mend(keymiss, finding)
+    wait_until_well(place(keymiss), "same settings")
+
+
+def test_a_setting_that_differs_between_shards_is_told_and_made_the_same(keymiss: CommandLine) -> None:
+    with closing(new_client(keymiss.port + 1)) as client:
+        client.config_set("keymiss.job-timeout-ms", 12345)
+    finding = wrong(place(keymiss), "same settings", "keymiss.job-timeout-ms is '30000', but not on shard-2")
+    mend(keymiss, finding)
+    wait_until_well(place(keymiss), "same settings")
+
+
+def test_memory_that_is_nearly_full_is_told_and_given_more(keymiss: CommandLine) -> None:
+    with closing(new_client(keymiss.port)) as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"])
+        mend(keymiss, wrong(place(keymiss), "memory", "of its maxmemory"))
+        wait_until_well(place(keymiss), "memory")
+        client.config_set("maxmemory", 0)
+
+
+def test_paragraphs_without_tokens_and_what_was_not_deployed_are_told(keymiss: CommandLine) -> None:
+    with closing(new_client(keymiss.port)) as client:
+        client.hset("sentence:article:{06S}", "1", "A sentence that nobody has tokenised.")
+        assert "0 of 1 paragraphs" in wrong(place(keymiss), "tokens", "paragraphs").found
+        client.delete("sentence:article:{06S}")
+    assert wrong(place(keymiss), "functions", "none is deployed").mend.startswith("keymiss deploy")
+    assert wrong(place(keymiss), "models", "none is stored").mend.startswith("keymiss model store")
+
+
+def test_a_model_that_is_not_on_every_shard_is_named(keymiss: CommandLine) -> None:
+    reading = read_cluster(place(keymiss))
+    stored = [
+        replace(one, models=("m{06S}",)) if one.port == keymiss.port else one for one in reading.servers
+    ]
+    (finding,) = deployed.models(replace(reading, servers=tuple(stored)))
+    assert finding.found == f"m is not on shard-2 (port {keymiss.port + 1})"
+
+
+def test_versions_and_clocks_that_differ_are_told(keymiss: CommandLine) -> None:
+    reading = read_cluster(place(keymiss))
+    assert [one.outcome for one in health.clocks(reading)] == [Outcome.OK]
+
+    def changed(**fields: object) -> Reading:
+        first, *others = reading.servers
+        return replace(reading, servers=(replace(first, **fields), *others))  # type: ignore[arg-type]
+
+    (finding,) = health.module(changed(modules={"keymiss": 42}))
+    assert "has version 42" in finding.found
+    (finding,) = health.clocks(changed(skew_s=-3.0))
+    assert "is -3.0 s from this one" in finding.found
+
+
+def test_a_cluster_json_that_is_damaged_is_told_and_does_not_stop_the_rest(tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"shards": "many"}', '{"port": 1, "server": 7}'):
+        (tmp_path / "cluster.json").write_text(text)
+        found = list(examine([GROUP], Place(tmp_path)))
+        assert any(one.finding.outcome is Outcome.FAIL for one in found), text
+    (tmp_path / "cluster.json").write_text("{")
+    assert "is damaged" in wrong(Place(tmp_path), "cluster.json", "damaged").found
+
+
+def test_a_server_without_the_module_is_told_and_loads_it_by_the_command_it_gives(
+    make_server: Callable[..., Server], keymiss: CommandLine
+) -> None:
+    server = make_server(module=None, settings={"enable-module-command": "yes"})
+    where = Place(keymiss.folder, port=server.port)
+    mend(keymiss, wrong(where, "module", "does not have it"))
+    wait_until_well(where, "module")
+
+
+def test_a_replica_without_its_master_and_a_save_that_failed_are_told(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    server = make_server(settings={"replicaof": "127.0.0.1 1", "enable-protected-configs": "yes"})
+    where = Place(tmp_path, port=server.port)
+    assert "has lost its master 127.0.0.1:1" in wrong(where, "replication", "lost").found
+    with closing(server.client()) as client:
+        client.config_set("dir", str(gone))
+        gone.rmdir()
+        client.bgsave()
+        assert "rdb_last_bgsave_status is err" in wrong(where, "persistence", "err").found
+
+
+def test_a_server_that_is_not_there_is_a_failure_and_no_exception(tmp_path: Path) -> None:
+    assert "does not answer" in wrong(Place(tmp_path, port=1), "shards", "answer").found

@@ -32,9 +32,11 @@ from time import monotonic, thread_time
 from keymiss.channel import NEVER, Tensor, flush_gathered, gather
 from keymiss.errors import BackendError
 from keymiss.inference.costs import Costs
+from keymiss.inference.figures import count_pass
 from keymiss.inference.forward import rows_of, run_together
 from keymiss.inference.line import Choice, Line
 from keymiss.inference.request import Outcome, Request
+from keymiss.metrics.histogram import Histogram
 
 log = logging.getLogger("keymiss.inference")
 
@@ -61,8 +63,8 @@ class DeviceQueue:
         on_loop: Callable[[Callable[[], object]], object] | None = None,
         threads: int = 1,
     ) -> None:
-        self.batches = 0  # forward passes
-        self.requests = 0  # answered
+        self.busy_s = 0.0  # time that passes took; of those that shared the device, their share of it
+        self.waits = Histogram()  # from when a request came until its pass began
         self.cpu_s = 0.0  # time that its threads computed; not that of threads which a library adds
         self._name = name
         self._on_loop = on_loop
@@ -92,11 +94,6 @@ class DeviceQueue:
         """Requests that wait."""
         with self._lock:
             return len(self._line)
-
-    @property
-    def tokens(self) -> tuple[int, int]:
-        """Of sequences that ran, and how many these were filled up with."""
-        return self._line.tokens, self._line.padding
 
     def stuck_s(self) -> float:
         """How long a forward pass runs that nobody waits for any more; 0 where that is not so."""
@@ -156,14 +153,15 @@ class DeviceQueue:
         """Count passes that the loop's thread has run, each alone, on the borrowed device. Together they took
         `used_s`. Whether the model is quick still."""
         self._costs.learn(model_key, used_s / passes)
-        self.batches += passes
-        self.requests += passes
+        self.waits.add(0.0, passes)
+        self.busy_s += used_s
         self.cpu_s += used_s
         return self.is_quick(model_key)
 
     def _enqueue(self, request: Request) -> None:
         """The lock is held."""
-        self._line.add(request, monotonic())
+        request.came_s = monotonic()
+        self._line.add(request, request.came_s)
         if self._running:
             self._undisturbed = 0
         if self._idle:
@@ -290,12 +288,18 @@ class DeviceQueue:
             if not self._running and not self._line:
                 self._undisturbed += 1
             self._costs.learn(batch[0].model_key, max(cpu_s, _WAITING * used_s))
-            self._line.ran(batch, used_s, cores / self._cores)
-            self.batches += 1
-            self.requests += len(batch)
+            share = cores / self._cores
+            lengths = self._line.ran(batch, used_s, share)
             self.cpu_s += cpu_s
+            self.busy_s += used_s * share
+            for request in batch:
+                self.waits.add(began_s - (request.came_s or began_s))
+            count_pass([request.asked for request in batch], used_s, *lengths, isinstance(result, Exception))
         # Whoever is answered may ask again at once, and does not come beside this pass.
         try:
+            for request in batch:
+                if request.seen is not None:
+                    request.seen(batch, began_s, ended_s)
             _answer(batch, result, ended_s - began_s)
         except Exception:  # the next batch is served
             log.exception("an answer was lost")

@@ -17,6 +17,7 @@ from keymiss.inference.store import Identity
 
 OK, NA = b"+OK\r\n", b"+NA\r\n"
 _MODEL_FIXED_PARTS = 8  # up to its minbatchtimeout_ms
+LABEL_CHARACTERS = 12  # of a digest
 _MAX_OUTPUTS = 1 << 16  # of an op
 
 
@@ -33,6 +34,7 @@ class ModelParts(NamedTuple):
     path: Path
     identity: Identity
     rule: Rule
+    label: str  # what people and metrics call it: its tag, else the beginning of its digest
 
     @classmethod
     def parse(cls, parts: Frame, at: int) -> ModelParts:
@@ -50,14 +52,14 @@ def _parse_model(said: bytes) -> ModelParts:
         raise ChannelError("malformed model: not an array of bulk strings")
     inputs, at = _counted(parts, _MODEL_FIXED_PARTS)
     outputs, _ = _counted(parts, at)
-    path, digest, backend, device = map(_text, parts[:4])
+    path, digest, backend, device, tag = map(_text, parts[:5])
     kind = backend_class(backend)
     names = (
         (inputs, outputs) if kind.takes_names else ((), ())
     )  # the module knows them later; it is the same model
     identity = Identity(digest, kind.name, Device.parse(device), *(tuple(map(_text, some)) for some in names))
     rule = Rule(number(parts[5]), number(parts[6]), number(parts[7]) / 1000) if kind.batches else Rule()
-    return ModelParts(Path(path), identity, rule)
+    return ModelParts(Path(path), identity, rule, tag or digest[:LABEL_CHARACTERS])
 
 
 class RunParts(NamedTuple):
@@ -83,6 +85,11 @@ class ScriptParts(NamedTuple):
     device: Device
     source: str
     entry_points: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """What metrics call it."""
+        return f"script:{self.digest[:LABEL_CHARACTERS]}"
 
     @classmethod
     def parse(cls, parts: Frame, start: int) -> tuple[ScriptParts, int]:

@@ -40,8 +40,6 @@ class Line:
         self._lanes = lanes
         self._groups: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
         self._shares = Shares()
-        self.tokens = 0  # of sequences that ran
-        self.padding = 0  # tokens that these were filled up with
         self._row_costs: dict[Hashable, RowCosts] = {}  # of models that join sequences
 
     def __len__(self) -> int:
@@ -98,22 +96,23 @@ class Line:
         self._drop_empty()
         return choice.requests
 
-    def ran(self, batch: Sequence[Request], used_s: float, share: float) -> None:
-        """A batch had this share of the device for so long."""
+    def ran(self, batch: Sequence[Request], used_s: float, share: float) -> tuple[int, int]:
+        """A batch had this share of the device for so long. Its tokens, where it is of sequences, and how
+        many more these were filled up with."""
         first = batch[0]
         self._shares.charge(first.model_key, used_s * share)
         lengths = [(tokens_of(one.model, one.tensors), rows_of(one.tensors)) for one in batch]
         tokens = sum(tokens * rows for tokens, rows in lengths)
         if not tokens:
-            return
+            return 0, 0
         rows, longest = sum(rows for _, rows in lengths), max(tokens for tokens, _ in lengths)
-        self.tokens += tokens
-        self.padding += rows * axes_of(first.model).width(longest, first.model.length_step) - tokens
+        padding = rows * axes_of(first.model).width(longest, first.model.length_step) - tokens
         if first.rule.batchsize:
             if len(self._row_costs) >= _MAX_KNOWN:
                 self._row_costs.clear()
             costs = self._row_costs.setdefault(first.model_key, RowCosts())
             costs.learn(rows, tokens, used_s * share)
+        return tokens, padding
 
     def _most(self, group: Group[Request]) -> int:
         """How many rows of the group's family to join."""

@@ -19,9 +19,11 @@ from keymiss.channel import Channel, Frame, element, encode
 from keymiss.errors import BackendError, ChannelError
 from keymiss.inference.arrays import array_of_parts, encoded
 from keymiss.inference.batcher import LONGEST_S, DeviceQueue, error_text
+from keymiss.inference.figures import Asked
 from keymiss.inference.forward import check_outputs
 from keymiss.inference.frames import ModelParts, error_reply
 from keymiss.inference.runs import Runner
+from keymiss.inference.tracing import TRACED
 
 _KIND, _MODEL, _COUNTS, _TENSORS = (
     2,
@@ -42,7 +44,9 @@ class _Lane:
     outputs: int
     counts: list[bytes]  # how many outputs and inputs the frame says
     inputs: range  # where in the frame they are
+    asked: Asked
     runs: int = 0  # since the device was borrowed
+    errors: int = 0  # of these
     used_s: float = 0.0  # by these
 
 
@@ -68,6 +72,8 @@ class QuickRuns:
         lane = self._lanes.get(frame[_MODEL]) or self._learn(frame[_MODEL])
         if lane is None or len(frame) != lane.inputs.stop + 1 or frame[_COUNTS:_TENSORS] != lane.counts:
             return False
+        if frame[-1].endswith(TRACED):
+            return False
         queue = lane.queue
         began_s = perf_counter()
         has_device = queue is self._borrowed and began_s < self._until_s and not queue.is_wanted
@@ -86,6 +92,7 @@ class QuickRuns:
             answer = _done(frame[1], ended_s - began_s, samples, outputs)
         except Exception as error:  # whatever a model does, the next one is served
             ended_s = perf_counter()
+            lane.errors += 1
             answer = encode(b"DONE", frame[1], error_reply(error_text(error)), 0, 1, 0, 1, 0)
         if not lane.runs:
             self._used.append(lane)
@@ -109,7 +116,8 @@ class QuickRuns:
             self._lanes.clear()
         inputs, outputs = len(model.inputs), len(model.outputs)
         counts = [b"%d" % outputs, b"%d" % inputs]
-        lane = _Lane(model.run, key, queue, outputs, counts, range(_TENSORS, _TENSORS + 3 * inputs, 3))
+        asked = self._runner.asked(parts.label, parts.identity.device)
+        lane = _Lane(model.run, key, queue, outputs, counts, range(_TENSORS, _TENSORS + 3 * inputs, 3), asked)
         self._lanes[said] = lane
         return lane
 
@@ -126,7 +134,8 @@ class QuickRuns:
         for lane in self._used:
             if not lane.queue.ran(lane.key, lane.runs, lane.used_s):
                 self.forget()
-            lane.runs, lane.used_s = 0, 0.0
+            lane.asked.ran_alone(lane.runs, lane.used_s, lane.errors)
+            lane.runs, lane.errors, lane.used_s = 0, 0, 0.0
         self._used.clear()
         if self._borrowed is not None:
             self._borrowed.give_back()

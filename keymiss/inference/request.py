@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from keymiss.backends import Model
 from keymiss.channel import Tensor
+from keymiss.inference.figures import NOBODY, Asked
 from keymiss.inference.policy import Rule
 
 
@@ -36,3 +37,7 @@ class Request:
     answer: Callable[[Outcome], object]  # called on a thread of the device
     abandoned: Callable[[], bool]  # nobody waits for it any more
     asks: bool = False  # it may wait for what the loop's thread reads
+    asked: Asked = NOBODY  # where it is counted
+    came_s: float = 0.0  # when it was queued, if it was
+    # Told the batch that it ran in, and when (time.monotonic) that began and ended: on that thread.
+    seen: Callable[[Sequence[Request], float, float], object] | None = None

@@ -10,11 +10,12 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from keymiss.backends import Model
+from keymiss.backends import Device, Model
 from keymiss.channel import Tensor
 from keymiss.errors import BackendError
 from keymiss.inference.asking import Asker
 from keymiss.inference.batcher import DeviceQueue
+from keymiss.inference.figures import Asked
 from keymiss.inference.frames import Call, ModelParts, ScriptParts
 from keymiss.inference.operators import Host
 from keymiss.inference.policy import Rule
@@ -34,6 +35,7 @@ class Run:
     deadline_s: float
     abandoned: Callable[[], bool]  # nobody waits for it any more
     answer: Callable[[Outcome], object]  # called once at most
+    seen: Callable[[Sequence[Request], float, float], object] | None = None  # see Request
     cancel: Callable[[], object] | None = None
 
 
@@ -56,6 +58,10 @@ class Runner:
         # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
         return parts.identity, parts.rule, self.worker.loads[parts.identity]
 
+    def asked(self, label: str, device: Device) -> Asked:
+        """Where its requests for a model or a script are counted."""
+        return self.worker.figures.asked(label, device, self.owner.shard)
+
     def loaded(self, parts: ModelParts) -> Model | None:
         """The model, held for this channel, where it is loaded."""
         return self.worker.store.get(parts.identity, self.owner)
@@ -69,7 +75,17 @@ class Runner:
                 run.answer(refused(wrong))
             elif not run.abandoned():
                 queue = self.worker.queue_of(parts.identity.device)
-                request = Request(model, key, parts.rule, tensors, run.deadline_s, run.answer, run.abandoned)
+                request = Request(
+                    model,
+                    key,
+                    parts.rule,
+                    tensors,
+                    run.deadline_s,
+                    run.answer,
+                    run.abandoned,
+                    seen=run.seen,
+                    asked=self.asked(parts.label, parts.identity.device),
+                )
                 run.cancel = lambda: queue.cancel(request)
                 queue.submit(request)
 
@@ -92,7 +108,15 @@ class Runner:
             key = ("script", parts.digest, parts.device, call.function)
             called = ScriptCall(script, call, host_on(queue))
             request = Request(
-                called, key, Rule(), tensors, run.deadline_s, run.answer, run.abandoned, asks=True
+                called,
+                key,
+                Rule(),
+                tensors,
+                run.deadline_s,
+                run.answer,
+                run.abandoned,
+                asks=True,
+                asked=self.asked(parts.label, parts.device),
             )
             run.cancel = lambda: queue.cancel(request)
             queue.submit(request)
@@ -104,12 +128,12 @@ class Runner:
     ) -> None:
         """Call `ready` with the model, at once where it is loaded."""
         store = self.worker.store
-        self._with(
-            self.loaded(parts),
-            lambda: store.load(parts.identity, parts.path, self.owner),
-            ready,
-            fail,
-        )
+
+        def load() -> Coroutine[Any, Any, Model]:
+            self.worker.labels[parts.identity] = parts.label
+            return store.load(parts.identity, parts.path, self.owner)
+
+        self._with(self.loaded(parts), load, ready, fail)
 
     def with_script(
         self, parts: ScriptParts, ready: Callable[[Script], object], fail: Callable[[BackendError], object]

@@ -43,10 +43,12 @@ class Identity(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What happened for the budget's sake, so far."""
+    """What happened so far: for the budget's sake, and how many loads took how long together."""
 
     put_out: int = 0
     brought_back: int = 0
+    loads: int = 0
+    loads_s: float = 0.0
 
 
 class Store:
@@ -66,8 +68,9 @@ class Store:
         self._threads = ThreadPoolExecutor(_LOADERS, thread_name_prefix="load")
 
     @property
-    def models(self) -> list[Model]:
-        return list(self._models.values())
+    def models(self) -> dict[Identity, Model]:
+        """Those that are loaded."""
+        return dict(self._models)
 
     @property
     def resident_bytes(self) -> int:
@@ -132,6 +135,8 @@ class Store:
             async with self._room:
                 await self._wait_for_room(path)
                 model, load_s = await loop.run_in_executor(self._threads, self._load, identity, path)
+        counts = self.counts
+        self.counts = counts._replace(loads=counts.loads + 1, loads_s=counts.loads_s + load_s)
         if identity in self._dropped:
             self._dropped.discard(identity)
             self._count_return()

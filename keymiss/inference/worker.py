@@ -6,17 +6,20 @@ Everything here runs on the loop's thread, except `Job.done`, which a device's t
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from keymiss.backends import Backends, Device
 from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, number
 from keymiss.errors import BackendError, ChannelError, ModelError
 from keymiss.inference.asking import Asker
 from keymiss.inference.batcher import DeviceQueue
+from keymiss.inference.figures import Figures
 from keymiss.inference.frames import (
     OK,
     Answer,
@@ -35,6 +38,15 @@ from keymiss.inference.quick import QuickRuns
 from keymiss.inference.runs import Run, Runner, refused
 from keymiss.inference.scripts import Script, Scripts
 from keymiss.inference.store import Identity, Store
+from keymiss.inference.tracing import trace_of
+from keymiss.metrics.info import pairs
+from keymiss.metrics.samples import Sample, sample
+from keymiss.metrics.serving import DEFAULT_ADDRESS, MetricsServer, Place
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+log = logging.getLogger("keymiss.inference")
 
 WATCH_INTERVAL_S = 1.0
 HANG_TIMEOUT_MS = 30_000  # until HELLO says otherwise
@@ -62,6 +74,10 @@ class Worker:
         self.hang_timeout_s = HANG_TIMEOUT_MS / 1000
         self.channels: set[ShardChannel] = set()
         self.loads: Counter[Identity] = Counter()  # LOADs so far: see Runner.model
+        self.figures = Figures()
+        self.labels: dict[Identity, str] = {}  # of models that were loaded
+        self._metrics = MetricsServer(self._registry, log.info)
+        self._place = Place()
         self._threads = threads
         self._store: Store | None = None
         self._scripts: Scripts | None = None
@@ -80,6 +96,14 @@ class Worker:
             self._store, self._scripts = Store(backends, self._forget_quick), Scripts(backends)
             self.hang_timeout_s = hello.setting("hang-timeout-ms", HANG_TIMEOUT_MS) / 1000
         self.keep_budget()
+        self.serve_metrics()
+
+    def serve_metrics(self) -> None:
+        """Where the shards want them: those that want another place than the first one do not get it."""
+        told = [channel.metrics_place for channel in self.channels]
+        if self._place not in told:
+            self._place = min((place for place in told if place.port), default=Place())
+            self._metrics.follow(*self._place)
 
     def _forget_quick(self) -> None:
         for channel in self.channels:
@@ -107,6 +131,7 @@ class Worker:
     def forget(self, channel: ShardChannel) -> None:
         """The channel has ended."""
         self.channels.discard(channel)
+        self.serve_metrics()
         if self._store is not None:
             self._store.forget(channel)
 
@@ -121,34 +146,57 @@ class Worker:
             self._devices[device] = DeviceQueue(str(device), self.loop.call_soon_threadsafe, threads)
         return self._devices[device]
 
+    def samples(self) -> Iterator[Sample]:
+        """What all its metrics are now. Every thread."""
+        yield from self.figures.samples()
+        for device, queue in list(self._devices.items()):
+            yield sample("keymiss_batch_wait_seconds", queue.waits.snapshot(), str(device))
+            yield sample("keymiss_models_queue_depth", queue.depth, str(device))
+            yield sample("keymiss_device_busy_seconds_total", queue.busy_s, str(device))
+        yield sample("keymiss_inference_threads", self._threads)
+        yield sample("keymiss_inference_channels", len(self.channels))
+        store = self._store
+        if store is None:
+            return
+        models, counts = store.models, store.counts
+        yield from self.figures.weights(
+            (self.labels.get(identity, identity.digest), model.weight_bytes)
+            for identity, model in models.items()
+        )
+        yield sample("keymiss_models_loaded", len(models))
+        yield sample("keymiss_models_resident_bytes", store.resident_bytes)
+        yield sample("keymiss_models_memory_limit_bytes", store.budget)
+        yield sample("keymiss_model_loads_total", counts.loads)
+        yield sample("keymiss_model_load_seconds_total", counts.loads_s)
+        yield sample("keymiss_models_put_out_total", counts.put_out)
+        yield sample("keymiss_models_brought_back_total", counts.brought_back)
+
+    def _registry(self) -> CollectorRegistry:
+        from keymiss.metrics.exposition import Exposition, ProcessFigures, registry_of
+
+        return registry_of(Exposition([self.samples], self._failed), ProcessFigures(dict))
+
+    def _failed(self, error: Exception) -> None:
+        """A figure could not be read: the models are worth more."""
+        log.warning("a metric could not be read: %s: %s", type(error).__name__, error)
+
     def info(self) -> list[Part]:
-        """What INFO tells, each behind how many there are: for INFO keymiss names and numbers; for INFO ai
-        the versions of the libraries that are loaded and the CPU seconds of each device.
-        """
-        models = self._store.models if self._store else []
-        queues = self._devices.values()
-        numbers = {
-            "models_loaded": len(models),
-            "weight_bytes": sum(model.weight_bytes for model in models),
-            "bytes_mapped": sum(model.mapped_bytes for model in models),
-            "bytes_resident": self._store.resident_bytes if self._store else 0,
-            "models_put_out": self._store.counts.put_out if self._store else 0,
-            "models_brought_back": self._store.counts.brought_back if self._store else 0,
-            "queue_depth": sum(queue.depth for queue in queues),
-            "jobs_run": sum(queue.requests for queue in queues),
-            "batches_run": sum(queue.batches for queue in queues),
-            "tokens_run": sum(queue.tokens[0] for queue in queues),
-            "tokens_padded": sum(queue.tokens[1] for queue in queues),
-            "threads": self._threads,
-            "channels": len(self.channels),
-        }
-        versions = dict(self._store.backends.versions) if self._store else {}  # loads add to it
+        """What INFO tells, each behind how many there are: for INFO keymiss the metrics; for INFO ai the
+        versions of the libraries that are loaded and the CPU seconds of each device."""
+        store = self._store
+        told = pairs("models", self.samples())
+        if store is not None:
+            told["bytes_mapped"] = str(sum(model.mapped_bytes for model in store.models.values()))
+        versions = dict(store.backends.versions) if store else {}  # loads add to it
         used = {str(device): f"{queue.cpu_s:.6f}" for device, queue in self._devices.items()}
-        return [*_pairs(numbers), *_pairs(versions), *_pairs(used)]
+        return [*_pairs(told), *_pairs(versions), *_pairs(used)]
 
     def watch(self) -> None:
         """Now and every second: send INFO where it has changed, and see that no device is stuck."""
         self.keep_budget()
+        if self._store is not None:
+            loaded = self._store.models
+            self.labels = {known: label for known, label in self.labels.items() if known in loaded}
         told = self.info()
         for channel in list(self.channels):
             channel.tell(told)
@@ -185,6 +233,20 @@ class ShardChannel:
     def models_memory(self) -> int:
         """Bytes that its server allows the weights of all models; 0: any."""
         return self._channel.hello.setting("models-memory", 0)
+
+    @property
+    def shard(self) -> str:
+        """What metrics call its shard."""
+        hello = self._channel.hello
+        return hello.settings.get("shard-name") or str(hello.port)
+
+    @property
+    def metrics_place(self) -> Place:
+        """Where its server wants the metrics of this process."""
+        hello = self._channel.hello
+        return Place(
+            hello.settings.get("metrics-address") or DEFAULT_ADDRESS, hello.setting("models-metrics-port", 0)
+        )
 
     def forget_quick(self) -> None:
         """A model was put out."""
@@ -225,6 +287,7 @@ class ShardChannel:
     def _setting(self, frame: Frame) -> None:
         self._channel.set(frame)
         self._worker.keep_budget()
+        self._worker.serve_metrics()
 
     def _result(self, frame: Frame) -> None:
         self._asker.answered(frame)
@@ -245,6 +308,7 @@ class ShardChannel:
             _end(job, not_loaded(str(error)))
             return
         self._worker.loads[model.identity] += 1
+        self._worker.labels[model.identity] = model.label
         self._runner.with_model(
             model,
             lambda ready: _end(job, loaded(ready)),
@@ -257,7 +321,13 @@ class ShardChannel:
         except BackendError as error:
             _end(job, ran(refused(error.reply)))
             return
-        run = Run(job.deadline, lambda: job.finished, lambda outcome: _end(job, ran(outcome)))
+        trace = trace_of(job)
+        run = Run(
+            job.deadline,
+            lambda: job.finished,
+            lambda outcome: _end(job, trace.told_with(ran(outcome)) if trace else ran(outcome)),
+            trace.seen if trace else None,
+        )
         job.on_cancel = lambda: run.cancel and run.cancel()
         self._runner.model(parts.model, parts.outputs, parts.tensors, run)
 

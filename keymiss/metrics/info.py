@@ -22,7 +22,12 @@ def pairs(source: Source, samples: Iterable[Sample]) -> dict[str, str]:
         metric.name: [field for field in metric.fields if metric.source_of(field) == source]
         for metric in of(source)
     }
-    found: dict[Field, tuple[Metric, float | Distribution]] = {}
+    found: dict[Field, tuple[Metric, float | Distribution]] = {
+        field: (metric, 0)
+        for metric in of(source)
+        for field in fields[metric.name]
+        if not field.labels and metric.kind != "histogram"  # the sum over no labels
+    }
     for metric, labels, value in samples:
         named = set(zip(metric.labels, labels, strict=True))
         for field in fields.get(metric.name, ()):

@@ -139,8 +139,8 @@ class Shard:
     def receive_info(self) -> dict[str, float]:
         """The numbers of the next INFO."""
         _, count, *parts = self.receive("INFO", timeout_s=10.0)
-        pairs = parts[: 2 * int(count)]
-        return {name.decode(): float(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+        pairs = zip(parts[: 2 * int(count) : 2], parts[1 : 2 * int(count) : 2], strict=True)
+        return {name.decode(): float(value) for name, value in pairs if not name.endswith(b"_buckets")}
 
     def silent_for(self, seconds: float, verb: str, first: int) -> bool:
         """Whether no such frame comes within that time."""

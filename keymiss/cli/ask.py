@@ -13,11 +13,12 @@ import click
 import redis
 from rich.console import Console
 
-from ..client import Shard, connect, read_shards, shard_of, text_of
+from ..client import Shard, shard_of, text_of
 from ..client.asking import TRIGGER, Answers, ParagraphAnswer, grouped, joined, names_of, read_rows
 from ..hashtags import slot_of
-from ..keys import Paragraph, parse_question_key, parse_sentences_key, sentences_key
-from .options import folder_option, port_option, where
+from ..keys import parse_sentences_key, sentences_key
+from .options import folder_option, port_option
+from .questions import find_question, shards_of
 
 TIMEOUT_S = 120.0
 SHOWN = 5  # answers beside the best one
@@ -54,11 +55,7 @@ def ask(
             raise click.UsageError("with --of, give the question alone")
         _ask_many(paragraph, articles, folder, port)
         return
-    address = where(folder, port)
-    with closing(connect(address.host, address.port)) as client:
-        shards = read_shards(client)
-    key = paragraph if question is None else _key(paragraph, question, shards)
-    shard = shard_of(_slot_of(key), shards)
+    key, shard = find_question(paragraph, question, folder, port)
     with closing(shard.connect(TIMEOUT_S)) as client:
         cached = bool(client.exists(key))
         started = time.perf_counter()
@@ -73,26 +70,8 @@ def ask(
     console.print(key, style="dim", markup=False, soft_wrap=True)
 
 
-def _slot_of(key: str) -> int:
-    """The slot of a question key. ClickException where it is none."""
-    try:
-        parse_question_key(key)
-    except ValueError as error:
-        raise click.ClickException(f"{error}; or write ARTICLE:NUMBER and the question") from error
-    return slot_of(key)
-
-
-def _key(paragraph: str, question: str, shards: list[Shard]) -> str:
-    article, colon, number = paragraph.rpartition(":")
-    if not (article and colon and number.isdecimal()):
-        raise click.ClickException(f"{paragraph!r}: write it as ARTICLE:NUMBER, for example adenovirus:2")
-    return Paragraph(article, shard_of(slot_of(article), shards).hash_tag, number).question_key(question)
-
-
 def _ask_many(question: str, articles: Sequence[str], folder: Path, port: int | None) -> None:
-    address = where(folder, port)
-    with closing(connect(address.host, address.port)) as client:
-        shards = read_shards(client)
+    shards = shards_of(folder, port)
     try:
         names = names_of(dict.fromkeys(_expanded(articles, shards)))
     except ValueError as error:

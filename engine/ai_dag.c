@@ -90,10 +90,11 @@ static void on_run(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     const char *error = run_graph_ended(d->graph, result, &reply);
     if (error == NULL && !run_reply_is_error(reply)) error = persist(ctx, d);
     if (error != NULL || run_reply_is_error(reply)) {
-        run_answer(d->waiter, result->end, d->has_timeout, error, reply);
+        run_answer(d->waiter, result, d->has_timeout, error, reply);
         dag_free(d);
     } else {
         runs_count(JOB_DONE, graph_succeeded(d->graph) && d->not_persisted == NULL);
+        if (!graph_succeeded(d->graph)) errors_count(ERROR_MODEL); /* within the array */
         waiter_finish(d->waiter, reply_dag, d, dag_free);
     }
 }

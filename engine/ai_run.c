@@ -89,7 +89,7 @@ static void on_executed(RedisModuleCtx *ctx, const job_result *result, void *arg
     if (result->end != JOB_DONE) error = result->error;
     else if (!read_answer(&result->done, e->model, &a)) error = RUN_MALFORMED_ANSWER;
     else if (!run_reply_is_error(a.reply)) error = store_outputs(ctx, e, &a);
-    run_answer(e->waiter, result->end, e->has_timeout, error, a.reply);
+    run_answer(e->waiter, result, e->has_timeout, error, a.reply);
     execution_free(e);
 }
 

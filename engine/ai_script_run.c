@@ -39,7 +39,7 @@ static void on_executed(RedisModuleCtx *ctx, const job_result *result, void *arg
         reply = op->reply;
         if (graph_op_succeeded(op)) error = store_outputs(ctx, e);
     }
-    run_answer(e->waiter, result->end, e->has_timeout, error, reply);
+    run_answer(e->waiter, result, e->has_timeout, error, reply);
     execution_free(e);
 }
 

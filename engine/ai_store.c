@@ -6,6 +6,7 @@
 #include "ai_command.h"
 #include "background.h"
 #include "calls.h"
+#include "errors.h"
 #include "memory.h"
 #include "reply.h"
 
@@ -51,6 +52,7 @@ static void on_answer(RedisModuleCtx *ctx, const job_result *result, void *arg) 
     storing *s = arg;
     const frame *done = &result->done;
     const char *error = NULL;
+    errors_count(result->blame);
     if (result->end != JOB_DONE) {
         storing_error(s, result->error);
         return;
@@ -93,8 +95,12 @@ static job_id storing_ask(storing *s) {
     }
     waiter *w = s->waiter; /* s may be gone with the job */
     job_id job = job_submit(&request, &error);
-    if (job == 0) storing_error(s, error);
-    else if (w != NULL) waiter_set_job(w, job);
+    if (job == 0) {
+        errors_count(error_kind_refused(error));
+        storing_error(s, error);
+    } else if (w != NULL) {
+        waiter_set_job(w, job);
+    }
     return job;
 }
 

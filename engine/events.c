@@ -162,6 +162,7 @@ job_id event_submit(const event *e, const event_job *job, const char **error) {
         .repeatable = true,
         .sync = job->sync,
         .traced = job->traced,
+        .seen_us = job->seen_us,
         .callback = job->callback,
         .arg = job->arg,
     };

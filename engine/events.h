@@ -46,6 +46,7 @@ typedef struct event_job {
     unsigned long long command; /* see job_flags.h */
     RedisModuleString **argv; /* the client's command; none for JOB_EVENT */
     int argc;
+    uint64_t seen_us;         /* as a job_request's */
     job_callback callback;
     void *arg;
 } event_job;

@@ -1,5 +1,6 @@
 #include "forward.h"
 
+#include "errors.h"
 #include "reply.h"
 
 void forward_add_arguments(frame_writer *body, RedisModuleString **argv, int argc) {
@@ -16,6 +17,7 @@ static const char *failure(const job_result *result) {
 
 static void blocked_job_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
+    errors_count(result->blame);
     if (result->end == JOB_DONE && result->done.count > 0) {
         waiter_finish_resp(arg, result->done.parts[0].data, result->done.parts[0].len);
     } else {
@@ -26,6 +28,7 @@ static void blocked_job_ended(RedisModuleCtx *ctx, const job_result *result, voi
 static void sync_job_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
     RedisModuleCtx *caller = arg;
+    errors_count(result->blame);
     if (result->end == JOB_DONE && result->done.count > 0) {
         reply_with_resp(caller, result->done.parts[0]);
     } else {
@@ -42,6 +45,7 @@ int forward_job(RedisModuleCtx *ctx, job_request *request, const char *refusal) 
         if (id) {
             job_wait(ctx, id);
         } else {
+            errors_count(error_kind_refused(error));
             RedisModule_ReplyWithError(ctx, error);
         }
         return REDISMODULE_OK;
@@ -53,6 +57,9 @@ int forward_job(RedisModuleCtx *ctx, job_request *request, const char *refusal) 
     }
     request->callback = blocked_job_ended;
     request->arg = w;
-    if (job_submit(request, &error) == 0) waiter_finish_error(w, error);
+    if (job_submit(request, &error) == 0) {
+        errors_count(error_kind_refused(error));
+        waiter_finish_error(w, error);
+    }
     return REDISMODULE_OK;
 }

@@ -33,7 +33,7 @@ static RedisModuleString *hook_read_name, *hook_write_name;
 
 
 static struct {
-    unsigned long long commands, taken_over;
+    unsigned long long commands, taken_over, hits;
 } stats;
 
 /* The filter. */
@@ -160,13 +160,27 @@ static bool runs_sync(const event *e, bool may_block) {
     return e->registration->mode == MODE_SYNC && !(e->is_miss && may_block);
 }
 
+/* Of a command that only reads and fired nothing: its key was there, and the command could read it. */
+static bool is_hit(RedisModuleCallReply *reply) {
+    size_t len = 0;
+    const char *proto = RedisModule_CallReplyProto(reply, &len);
+    bool null = len >= 2 && (proto[0] == '_' || (proto[1] == '-' && (proto[0] == '$' || proto[0] == '*')));
+    return len > 0 && proto[0] != '-' && !null;
+}
+
+static bool has_miss(const event_list *fired) {
+    const event *e = fired->first;
+    while (e && !e->is_miss) e = e->next;
+    return e != NULL;
+}
+
 static int answer_with_functions(RedisModuleCtx *ctx, RedisModuleCallReply *reply, event_list *fired,
                                  RedisModuleString **argv, int argc) {
     int flags = RedisModule_GetContextFlags(ctx);
     slice plain = {NULL, 0};
     plain.data = RedisModule_CallReplyProto(reply, &plain.len);
     bool may_block = !job_flags_deny_blocking(flags);
-    miss *m = miss_new(argv, argc, flags, plain, fired->first != fired->last);
+    miss *m = miss_new(argv, argc, flags, plain, fired->first != fired->last, has_miss(fired));
     for (event *e = fired->first; e; e = e->next) {
         if (runs_sync(e, may_block) && !e->registration->removed) miss_run_sync(ctx, m, e);
     }
@@ -207,7 +221,10 @@ static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, b
     event_collector *previous = events_collect(&collector);
     RedisModuleCallReply *reply = hooks_run_as_client(ctx, argv, argc, writes);
     events_collect(previous);
-    if (!collector.list.first || !reply) return hooks_give(ctx, reply);
+    if (!collector.list.first || !reply) {
+        stats.hits += !writes && reply && is_hit(reply);
+        return hooks_give(ctx, reply);
+    }
     return answer_with_functions(ctx, reply, &collector.list, argv, argc);
 }
 
@@ -248,6 +265,7 @@ static int hook_write(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
 static void write_info(RedisModuleInfoCtx *info) {
     RedisModule_InfoAddFieldULongLong(info, "hooked_calls", stats.commands);
     RedisModule_InfoAddFieldULongLong(info, "hooked_calls_taken_over", stats.taken_over);
+    RedisModule_InfoAddFieldULongLong(info, "hits", stats.hits);
 }
 
 /* Where the server lets modules say so, who may read may be answered by functions, too. */

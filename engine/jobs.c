@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "nested.h"
 #include "settings.h"
+#include "stages.h"
 #include "trace.h"
 #include "unit.h"
 #include "worker.h"
@@ -27,7 +28,7 @@ typedef struct job {
     worker_role role;
     job_kind kind;
     int db;
-    bool repeatable, no_writes, traced, sent, abandoned, timed;
+    bool repeatable, no_writes, traced, sent, abandoned, timed, measured;
     unsigned sends;
     unsigned long long wait;            /* see job_facts */
     uint64_t submitted_us, sent_us, deadline_us; /* monotonic; not sent, no deadline: 0 */
@@ -168,8 +169,8 @@ static void finish(RedisModuleCtx *ctx, job *j, const job_result *result) {
     job_free(j);
 }
 
-static void fail(RedisModuleCtx *ctx, job *j, const char *error) {
-    finish(ctx, j, &(job_result){.end = JOB_FAILED, .error = error});
+static void fail(RedisModuleCtx *ctx, job *j, const char *error, error_kind blame) {
+    finish(ctx, j, &(job_result){.end = JOB_FAILED, .error = error, .blame = blame});
 }
 
 static void tell_cancelled(const job *j) {
@@ -187,7 +188,7 @@ static void time_out(RedisModuleCtx *ctx, job *j, uint64_t allowed_us) {
     snprintf(error, sizeof(error), "ERR the %s worker gave no answer within %llu ms", worker_name(j->role),
              (unsigned long long)allowed_us / 1000);
     tell_cancelled(j);
-    finish(ctx, j, &(job_result){.end = JOB_TIMED_OUT, .error = error});
+    finish(ctx, j, &(job_result){.end = JOB_TIMED_OUT, .error = error, .blame = ERROR_TIMEOUT});
 }
 
 static void on_deadline(RedisModuleCtx *ctx, void *arg) {
@@ -205,10 +206,9 @@ static long long left_ms(const job *j, uint64_t now) {
 
 /* JOB <id> <kind> <deadline_ms> and the body. False: the worker takes no more now. One that does not read is sent nothing:
  * what it has not been sent can be refused, or given to the next one. */
-static bool send_job(job *j) {
+static bool send_job(job *j, uint64_t now) {
     channel *c = worker_reads(j->role) ? worker_channel(j->role) : NULL;
     if (!c) return false;
-    uint64_t now = RedisModule_MonotonicMicroseconds();
     frame_writer head;
     frame_init(&head);
     frame_add(&head, "JOB", 3);
@@ -218,6 +218,7 @@ static bool send_job(job *j) {
     bool went = channel_send(c, &head, &j->body);
     frame_free(&head);
     if (!went) return false;
+    if (j->measured && j->sends == 0) stage_add(STAGE_QUEUE, now - j->submitted_us);
     list_remove(list_of(j), j);
     j->sends++;
     j->sent = true;
@@ -228,7 +229,9 @@ static bool send_job(job *j) {
 }
 
 void jobs_send_queued(worker_role role) {
-    while (jobs.queued[role].first && send_job(jobs.queued[role].first)) {
+    if (!jobs.queued[role].first) return;
+    uint64_t now = RedisModule_MonotonicMicroseconds();
+    while (jobs.queued[role].first && send_job(jobs.queued[role].first, now)) {
     }
 }
 
@@ -273,6 +276,7 @@ job_id job_submit(job_request *request, const char **error) {
         .repeatable = request->repeatable,
         .no_writes = request->no_writes,
         .traced = request->traced,
+        .measured = request->seen_us != 0,
         .wait = nested_wait(),
         .submitted_us = RedisModule_MonotonicMicroseconds(),
         .user = request->user,
@@ -281,6 +285,7 @@ job_id job_submit(job_request *request, const char **error) {
         .arg = request->arg,
     };
     frame_init(&request->body);
+    if (j->measured) stage_add(STAGE_HOOK, j->submitted_us - request->seen_us);
     if (request->deadline_ms >= 0) {
         long long deadline_ms = request->deadline_ms ? request->deadline_ms : settings.job_timeout_ms;
         j->deadline_us = j->submitted_us + (uint64_t)deadline_ms * 1000;
@@ -289,7 +294,7 @@ job_id job_submit(job_request *request, const char **error) {
     }
     table_add(j);
     list_append(queued, j);
-    if (queued->first == j && send_job(j)) return j->id;
+    if (queued->first == j && send_job(j, j->submitted_us)) return j->id;
     if (nested_active()) worker_need_now(j->role);
     else worker_need(j->role);
     return j->id;
@@ -315,7 +320,7 @@ void jobs_worker_ended(RedisModuleCtx *ctx, worker_role role, const char *why) {
     while (sent->first) {
         char error[192];
         died_error(error, sizeof(error), sent->first, why);
-        fail(ctx, sent->first, error);
+        fail(ctx, sent->first, error, ERROR_WORKER);
     }
 }
 
@@ -323,7 +328,7 @@ void jobs_fail_queued(RedisModuleCtx *ctx, worker_role role, const char *why) {
     char error[256];
     snprintf(error, sizeof(error), "ERR the %s worker cannot be started: %s", worker_name(role), why);
     for (size_t n = jobs.queued[role].count; n > 0 && jobs.queued[role].first; n--) {
-        fail(ctx, jobs.queued[role].first, error);
+        fail(ctx, jobs.queued[role].first, error, ERROR_WORKER);
     }
 }
 
@@ -339,7 +344,7 @@ void job_cancel(job_id id) {
 static void abandon_in_unit(RedisModuleCtx *ctx, void *arg) {
     job *j = arg;
     j->abandoned = false;
-    fail(ctx, j, "ERR the client left");
+    fail(ctx, j, "ERR the client left", ERROR_NONE);
 }
 
 void job_abandon(job_id id) {
@@ -350,9 +355,9 @@ void job_abandon(job_id id) {
     unit_add(abandon_in_unit, j);
 }
 
-static void give_up(RedisModuleCtx *ctx, job *j, const char *error) {
+static void give_up(RedisModuleCtx *ctx, job *j, const char *error, error_kind blame) {
     tell_cancelled(j);
-    fail(ctx, j, error);
+    fail(ctx, j, error, blame);
 }
 
 void jobs_fail_unread(RedisModuleCtx *ctx, worker_role role, uint64_t waited_us, const char *error) {
@@ -360,7 +365,7 @@ void jobs_fail_unread(RedisModuleCtx *ctx, worker_role role, uint64_t waited_us,
     job *j = jobs.queued[role].first;
     while (j) {
         job_id next = j->next ? j->next->id : 0;
-        if (j->kind != JOB_EVENT && now - j->submitted_us > waited_us) fail(ctx, j, error);
+        if (j->kind != JOB_EVENT && now - j->submitted_us > waited_us) fail(ctx, j, error, ERROR_BUSY);
         j = next ? table_find(next) : NULL; /* whoever was called back may have ended it */
     }
 }
@@ -372,7 +377,7 @@ void jobs_fail_waited(RedisModuleCtx *ctx, worker_role role, unsigned long long 
             j = j->next;
             continue;
         }
-        give_up(ctx, j, "ERR the worker died while the server waited for it");
+        give_up(ctx, j, "ERR the worker died while the server waited for it", ERROR_WORKER);
         j = jobs.sent[role].first; /* whoever was called back may have ended others */
     }
 }
@@ -389,8 +394,8 @@ void job_wait(RedisModuleCtx *ctx, job_id id) {
     nested_end end = nested_serve(ctx, role, id, false, until_us);
     j = table_find(id);
     if (j && end == NESTED_TIMED_OUT) time_out(ctx, j, until_us > began_us ? until_us - began_us : 0);
-    else if (j && end == NESTED_TOO_DEEP) give_up(ctx, j, "ERR sync functions call each other too deeply");
-    else if (j) give_up(ctx, j, "ERR the worker died while the server waited for it");
+    else if (j && end == NESTED_TOO_DEEP) give_up(ctx, j, "ERR sync functions call each other too deeply", ERROR_FUNCTION);
+    else if (j) give_up(ctx, j, "ERR the worker died while the server waited for it", ERROR_WORKER);
     RedisModule_SelectDb(ctx, db);
     unit_leave(previous);
 }
@@ -413,6 +418,12 @@ bool jobs_at_work(worker_role role) {
     return jobs.sent[role].first != NULL;
 }
 
+/* Whose error the reply is, where it is one. */
+static error_kind blame_for(slice reply, worker_role role) {
+    if (reply.len == 0 || reply.data[0] != '-') return ERROR_NONE;
+    return error_kind_of((slice){reply.data + 1, reply.len - 1}, role == WORKER_MODELS ? ERROR_MODEL : ERROR_FUNCTION);
+}
+
 /* DONE <id> <reply> ... */
 static void on_done(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     long long id;
@@ -422,7 +433,10 @@ static void on_done(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     }
     job *j = table_find((job_id)id);
     if (!j || j->role != role || !j->sent || j->abandoned) return; /* cancelled, timed out or already done */
-    finish(ctx, j, &(job_result){.end = JOB_DONE, .done = {f->parts + 2, f->count - 2}});
+    finish(ctx, j, &(job_result){.end = JOB_DONE,
+                                 .done = {f->parts + 2, f->count - 2},
+                                 .blame = blame_for(f->parts[2], role),
+                                 .heard_us = channel_heard_us(worker_open_channel(role))});
 }
 
 static void write_info(RedisModuleInfoCtx *ctx) {

@@ -10,6 +10,7 @@
 #ifndef KEYMISS_JOBS_H
 #define KEYMISS_JOBS_H
 
+#include "errors.h"
 #include "redis_api.h"
 #include "resp.h"
 
@@ -26,6 +27,8 @@ typedef struct job_result {
     frame done;         /* JOB_DONE: the elements after the job's id, reply first; valid during the callback only */
     const char *error;  /* not JOB_DONE: a whole error, code first ("BUSY ...", "ERR ..."), no line ends */
     uint64_t submitted_us, sent_us; /* monotonic; it was never sent: 0. Set by jobs.c */
+    error_kind blame;   /* of that, or of the error that is the reply; ERROR_NONE: there is none, or nobody to get it */
+    uint64_t heard_us;  /* JOB_DONE: when the worker said so, monotonic */
 } job_result;
 
 typedef void (*job_callback)(RedisModuleCtx *ctx, const job_result *result, void *arg);
@@ -41,6 +44,7 @@ typedef struct job_request {
     bool sync;              /* job_wait will be called at once */
     bool no_writes;         /* its CALLs may not write (it was fired inside a read command) */
     RedisModuleString *user; /* by name: its CALLs have that user's rights; NULL: all; ownership passes to job_submit */
+    uint64_t seen_us;       /* a miss whose stages are measured: when its command was seen; 0: not measured */
     frame_writer body;      /* elements after deadline_ms; ownership passes to job_submit */
     job_callback callback;
     void *arg;

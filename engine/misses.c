@@ -6,9 +6,11 @@
  * 3. A flight is freed when its job ends, and is in the table of those that can be joined until then. */
 #include "misses.h"
 
+#include "errors.h"
 #include "info.h"
 #include "job_flags.h"
 #include "reply.h"
+#include "stages.h"
 
 #include <string.h>
 
@@ -19,11 +21,14 @@ struct miss {
     unsigned long long number; /* of the command, for the worker: only one of its functions may override the reply */
     size_t open;  /* flights that have not ended */
     bool blocked; /* the command is over, its client waits; argv is gone and plain is a copy */
+    bool missed;  /* its key was not there: what INFO calls a miss */
+    uint64_t seen_us, heard_us; /* of the command, and of the last answer; 0: its stages are not measured, none came */
     waiter *waiting;
     slice plain;
     char *override; /* a RESP2 value */
     size_t override_len;
     char *error; /* of the first function that could not be run to its end */
+    error_kind blame; /* for what the client is answered */
 };
 
 typedef struct flight {
@@ -50,7 +55,7 @@ static char *copied(const char *data, size_t len) {
     return p;
 }
 
-miss *miss_new(RedisModuleString **argv, int argc, int context_flags, slice plain, bool several) {
+miss *miss_new(RedisModuleString **argv, int argc, int context_flags, slice plain, bool several, bool missed) {
     static unsigned long long last_number;
     miss *m = RedisModule_Calloc(1, sizeof *m);
     m->argv = argv;
@@ -58,7 +63,9 @@ miss *miss_new(RedisModuleString **argv, int argc, int context_flags, slice plai
     m->context_flags = context_flags;
     m->plain = plain;
     if (several) m->number = ++last_number;
-    stats.misses++;
+    m->missed = missed;
+    stats.misses += missed;
+    if (missed && !job_flags_deny_blocking(context_flags)) m->seen_us = stage_command_seen_us();
     return m;
 }
 
@@ -76,6 +83,8 @@ static void miss_free_answered(void *arg) {
 
 static int miss_reply(RedisModuleCtx *ctx, void *arg) {
     miss *m = arg;
+    errors_count(m->blame);
+    if (m->seen_us && m->heard_us) stage_add(STAGE_REPLY, RedisModule_MonotonicMicroseconds() - m->heard_us);
     if (m->override) return reply_with_resp(ctx, (slice){m->override, m->override_len});
     if (m->error) return RedisModule_ReplyWithError(ctx, m->error);
     return reply_with_server_value(ctx, m->plain);
@@ -83,7 +92,7 @@ static int miss_reply(RedisModuleCtx *ctx, void *arg) {
 
 static void miss_finish(miss *m) {
     if (m->override) {
-        stats.overridden++;
+        stats.overridden += m->missed;
     } else if (m->error) {
         stats.failed++;
     }
@@ -95,20 +104,24 @@ static void miss_finish(miss *m) {
     }
 }
 
-static void miss_fail(miss *m, const char *error) {
-    if (!m->error) m->error = copied(error, strlen(error));
+static void miss_fail(miss *m, const char *error, error_kind blame) {
+    if (m->error) return;
+    m->error = copied(error, strlen(error));
+    if (!m->override) m->blame = blame;
 }
 
 /* What one function's end means for the command: one that raised has an empty reply, like one that overrode nothing. */
 static void miss_note(miss *m, const job_result *result) {
     if (result->end != JOB_DONE) {
-        miss_fail(m, result->error);
+        miss_fail(m, result->error, result->blame);
         return;
     }
+    m->heard_us = result->heard_us;
     slice reply = result->done.count > 0 ? result->done.parts[0] : (slice){"", 0};
     if (m->override || reply.len == 0) return;
     m->override = copied(reply.data, reply.len);
     m->override_len = reply.len;
+    m->blame = result->blame;
 }
 
 /* Flights. */
@@ -202,11 +215,11 @@ void miss_start(miss *m, const event *e) {
     }
     flight *f = flight_new();
     event_job job = {.kind = JOB_MISS, .context_flags = m->context_flags, .command = m->number, .argv = m->argv, .argc = m->argc,
-                     .callback = flight_ended, .arg = f};
+                     .seen_us = e->is_miss ? m->seen_us : 0, .callback = flight_ended, .arg = f};
     const char *error;
     if (share) flight_share(f, hash, &what);
     if (event_submit(e, &job, &error) == 0) {
-        miss_fail(m, error);
+        miss_fail(m, error, error_kind_refused(error));
         flight_free(f);
         return;
     }
@@ -223,7 +236,7 @@ void miss_run_sync(RedisModuleCtx *ctx, miss *m, const event *e) {
                      .callback = sync_ended, .arg = m};
     const char *error = NULL;
     event_run_sync(ctx, e, &job, &error);
-    if (error) miss_fail(m, error);
+    if (error) miss_fail(m, error, error_kind_refused(error));
 }
 
 int miss_answer(RedisModuleCtx *ctx, miss *m) {

@@ -9,8 +9,8 @@ typedef struct miss miss;
 void misses_init(void);
 
 /* Of a command (argv: the client's own) that replied `plain`, a RESP value of the client's protocol. several: it fired more
- * than one event. */
-miss *miss_new(RedisModuleString **argv, int argc, int context_flags, slice plain, bool several);
+ * than one event. missed: its key was not there. */
+miss *miss_new(RedisModuleString **argv, int argc, int context_flags, slice plain, bool several, bool missed);
 
 /* Run a synchronous registration now. */
 void miss_run_sync(RedisModuleCtx *ctx, miss *m, const event *e);

@@ -7,6 +7,7 @@
 #include "ai_options.h"
 #include "aliases.h"
 #include "calls.h"
+#include "errors.h"
 #include "events.h"
 #include "hooks.h"
 #include "info.h"
@@ -19,6 +20,7 @@
 #include "rg.h"
 #include "role.h"
 #include "settings.h"
+#include "stages.h"
 #include "trace.h"
 #include "unit.h"
 #include "version.h"
@@ -158,6 +160,8 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
     jobs_init(ctx);
     calls_init(ctx);
     info_init(ctx);
+    stages_init();
+    errors_init();
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         if (parts[i](ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
     }

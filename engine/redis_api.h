@@ -445,6 +445,8 @@ typedef struct RedisModuleTypeMethods {
     NEED(int, EventLoopDel, (int fd, int mask))                                                                     \
     NEED(int, EventLoopAddOneShot, (RedisModuleEventLoopOneShotFunc fn, void *user_data))                           \
     NEED(uint64_t, MonotonicMicroseconds, (void))                                                                   \
+    MAY(long long, Microseconds, (void))       /* of the calendar */                                                \
+    MAY(long long, CachedMicroseconds, (void)) /* the same when the command began */                                \
     /* Events, filters, info, settings. */                                                                          \
     NEED(int, SubscribeToServerEvent, (RedisModuleCtx *ctx, RedisModuleEvent event, RedisModuleEventCallback fn))   \
     NEED(int, SubscribeToKeyspaceEvents, (RedisModuleCtx *ctx, int types, RedisModuleNotificationFunc fn))          \

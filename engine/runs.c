@@ -1,6 +1,7 @@
 #include "runs.h"
 
 #include "ai_command.h"
+#include "errors.h"
 #include "memory.h"
 #include "run_counters.h"
 #include "tensor_type.h"
@@ -20,17 +21,27 @@ void runs_count(job_end end, bool ok) {
     else runs.failed++;
 }
 
-void run_answer(waiter *w, job_end end, bool has_timeout, const char *error, slice reply) {
+/* The reply of the only run of a graph may be an error where that of the whole is none. */
+static error_kind blame_for(const job_result *result, const char *error, slice reply) {
+    if (result->blame != ERROR_NONE || error != NULL || !run_reply_is_error(reply)) return result->blame;
+    return ERROR_MODEL;
+}
+
+void run_answer(waiter *w, const job_result *result, bool has_timeout, const char *error, slice reply) {
     static const char TIMED_OUT[] = "+TIMEDOUT\r\n";
-    runs_count(end, error == NULL && !run_reply_is_error(reply));
-    if (end == JOB_TIMED_OUT && has_timeout) waiter_finish_resp(w, TIMED_OUT, sizeof TIMED_OUT - 1);
-    else if (error != NULL) waiter_finish_error(w, error);
+    runs_count(result->end, error == NULL && !run_reply_is_error(reply));
+    if (result->end == JOB_TIMED_OUT && has_timeout) {
+        waiter_finish_resp(w, TIMED_OUT, sizeof TIMED_OUT - 1);
+        return;
+    }
+    errors_count(blame_for(result, error, reply));
+    if (error != NULL) waiter_finish_error(w, error);
     else waiter_finish_resp(w, reply.data, reply.len);
 }
 
 bool run_submitted(waiter *w, job_id job, const char *error) {
     if (job != 0) waiter_set_job(w, job);
-    else run_answer(w, JOB_FAILED, false, error, (slice){NULL, 0});
+    else run_answer(w, &(job_result){.end = JOB_FAILED, .blame = error_kind_refused(error)}, false, error, (slice){NULL, 0});
     return job != 0;
 }
 

@@ -20,9 +20,9 @@ typedef struct run_totals {
 extern run_totals runs;
 void runs_count(job_end end, bool ok);
 
-/* End the wait with the run's reply, or with the error (NULL: none); to one who said TIMEOUT, too late is an answer and
- * no error. Counts the run. */
-void run_answer(waiter *w, job_end end, bool has_timeout, const char *error, slice reply);
+/* End the wait for this job with the run's reply, or with the error (NULL: none); to one who said TIMEOUT, too late is an
+ * answer and no error. Counts the run. */
+void run_answer(waiter *w, const job_result *result, bool has_timeout, const char *error, slice reply);
 
 /* The wait is for this job now. Without one (0) it ends with the error, and false is returned: nobody will call back. */
 bool run_submitted(waiter *w, job_id job, const char *error);

@@ -116,6 +116,7 @@ def _settings(layout: Layout, node: Node) -> list[tuple[str, str]]:
         ("appendonly", "yes"),
         ("save", ""),  # the append-only file holds everything
         ("repl-diskless-sync-delay", "0"),
+        ("repl-ping-replica-period", "1"),  # a replica is in slot maps once something came from its master
         ("shutdown-timeout", "3"),
     ]
     if layout.module is not None:

@@ -1,28 +1,16 @@
-"""Every metric of Keymiss: name, kind, meaning, unit, labels, who measures it, and its fields of INFO.
+"""Every metric of Keymiss, in one table.
 
-One table for all: what /metrics serves, what the workers tell INFO, docs/metrics.md and the checks of the
-dashboards derive from it. Pure data: nothing here measures anything.
+What /metrics serves, what the workers tell INFO, docs/metrics.md and the checks of the dashboards derive from
+it. Pure data: nothing here measures anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
-Source: TypeAlias = Literal["engine", "functions", "models"]
-Unit: TypeAlias = Literal["", "seconds", "bytes"]
+from keymiss.metrics.metric import INFO_PREFIX, Field, Kind, Metric, Source, Unit
 
-INFO_PREFIX = "keymiss_"  # of every field of INFO keymiss; left out in this table
-
-# Upper bounds of the buckets of all histograms in seconds, and how INFO keymiss writes them.
-SECONDS_BOUNDS: dict[str, float] = {
-    **{"50us": 50e-6, "100us": 100e-6, "250us": 250e-6, "500us": 500e-6},
-    **{"1ms": 1e-3, "2.5ms": 2.5e-3, "5ms": 5e-3, "10ms": 10e-3, "25ms": 25e-3, "50ms": 50e-3},
-    **{"100ms": 0.1, "250ms": 0.25, "500ms": 0.5, "1s": 1.0, "2.5s": 2.5, "10s": 10.0},
-}
-BATCH_BOUNDS: dict[str, float] = {str(2**power): float(2**power) for power in range(9)}  # requests
+__all__ = ["INFO_PREFIX", "METRICS", "PROCESS_METRICS", "WORKERS", "Field", "Metric", "Source", "of"]
 
 WORKERS = ("functions", "models")
 JOB_KINDS = ("command", "miss", "event", "hooked", "load", "run", "compile", "dag")
@@ -31,50 +19,13 @@ ENGINE_STAGES = ("hook", "queue", "reply")
 FUNCTION_STAGES = ("tokenise", "forward", "span")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of INFO keymiss that shows a metric, or, of a histogram, the beginning of its fields' names
-    (`_count`, `_sum_us`, `_max_us`, `_p50_us`, `_p99_us`, `_buckets`; without `_us` where it has no unit).
-
-    `labels` says of which label values it is, without the shard's: INFO is of one shard anyway. Labels of the
-    metric that are left out are summed over. `part`: within a field of the form `a=1,b=2`, which of them."""
-
-    name: str
-    labels: tuple[tuple[str, str], ...] = ()
-    part: str = ""
-    source: Source | None = None  # where it is not the metric's
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric. `fields` is empty where INFO keymiss does not show it."""
-
-    name: str
-    kind: Kind
-    help: str
-    source: Source
-    labels: tuple[str, ...] = ("shard",)
-    unit: Unit = ""
-    fields: tuple[Field, ...] = ()
-
-    @property
-    def bounds(self) -> dict[str, float]:
-        """Of a histogram's buckets, by how INFO writes them; without the last, which has no bound."""
-        return SECONDS_BOUNDS if self.unit == "seconds" else BATCH_BOUNDS
-
-    @property
-    def series(self) -> tuple[str, ...]:
-        """The names that queries use."""
-        if self.kind == "histogram":
-            return tuple(f"{self.name}_{end}" for end in ("bucket", "sum", "count"))
-        return (self.name,)
-
-    def source_of(self, field: Field) -> Source:
-        return field.source or self.source
-
-
 def _one(field: str) -> tuple[Field, ...]:
     return (Field(field),)
+
+
+def _single(name: str, kind: Kind, source: Source, field: str, help: str, unit: Unit = "") -> Metric:
+    """A metric of one value for each shard, or for the models worker, and its field."""
+    return Metric(name, kind, help, source, () if source == "models" else ("shard",), unit, _one(field))
 
 
 def _each(label: str, values: Iterable[str], field: str, part: str = "") -> tuple[Field, ...]:
@@ -98,40 +49,30 @@ def _stages() -> tuple[Field, ...]:
 
 
 _ENGINE: Sequence[Metric] = (
-    Metric(
-        "keymiss_hits_total",
-        "counter",
-        "Hooked read commands whose key was there.",
-        "engine",
-        fields=_one("hits"),
-    ),
-    Metric(
+    _single("keymiss_hits_total", "counter", "engine", "hits", "Hooked read commands whose key was there."),
+    _single(
         "keymiss_misses_total",
         "counter",
+        "engine",
+        "misses",
         "Hooked read commands whose key was not there, so that a function was asked.",
-        "engine",
-        fields=_one("misses"),
     ),
-    Metric(
-        "keymiss_answers_total",
-        "counter",
-        "Misses that a function answered.",
-        "engine",
-        fields=_one("misses_overridden"),
+    _single(
+        "keymiss_answers_total", "counter", "engine", "misses_overridden", "Misses that a function answered."
     ),
-    Metric(
+    _single(
         "keymiss_single_flight_savings_total",
         "counter",
-        "Misses that joined one of the same key which was being worked out already.",
         "engine",
-        fields=_one("single_flight_savings"),
+        "single_flight_savings",
+        "Misses that joined one of the same key which was being worked out already.",
     ),
-    Metric(
+    _single(
         "keymiss_misses_waiting",
         "gauge",
-        "Clients whose miss is being worked out now.",
         "engine",
-        fields=_one("misses_waiting"),
+        "misses_waiting",
+        "Clients whose miss is being worked out now.",
     ),
     Metric(
         "keymiss_errors_total",
@@ -187,28 +128,24 @@ _ENGINE: Sequence[Metric] = (
         ("shard", "worker"),
         fields=_each("worker", WORKERS, "{}_running"),
     ),
-    Metric(
-        "keymiss_hooked_calls_total",
-        "counter",
-        "Commands that passed a hook.",
-        "engine",
-        fields=_one("hooked_calls"),
+    _single(
+        "keymiss_hooked_calls_total", "counter", "engine", "hooked_calls", "Commands that passed a hook."
     ),
     Metric(
         "keymiss_events_total",
         "counter",
-        "Events of keys that registrations want. fired: given to a function; sync: so, while the server "
-        "waited; refused: the queue was full; failed: the function raised.",
+        "Events and hooked commands on keys that registrations want. fired: all; of these sync: while the "
+        "server waited; refused: the queue was full; failed: nobody waited, and the run failed.",
         "engine",
         ("shard", "outcome"),
         fields=_each("outcome", ("fired", "sync", "refused", "failed"), "events_{}"),
     ),
-    Metric(
+    _single(
         "keymiss_events_waiting",
         "gauge",
-        "Events put off until their command has ended.",
         "engine",
-        fields=_one("events_put_off"),
+        "events_put_off",
+        "Events put off until their command has ended.",
     ),
     Metric(
         "keymiss_registrations",
@@ -218,25 +155,20 @@ _ENGINE: Sequence[Metric] = (
         ("shard", "kind"),
         fields=_each("kind", ("keys", "stream", "hook", "other", "gone"), "registrations_{}"),
     ),
-    Metric("keymiss_tensors", "gauge", "Keys that hold a tensor.", "engine", fields=_one("tensors")),
-    Metric(
-        "keymiss_tensor_bytes",
-        "gauge",
-        "Memory of the tensors at keys.",
-        "engine",
-        unit="bytes",
-        fields=_one("tensor_bytes"),
+    _single("keymiss_tensors", "gauge", "engine", "tensors", "Keys that hold a tensor."),
+    _single(
+        "keymiss_tensor_bytes", "gauge", "engine", "tensor_bytes", "Memory of the tensors at keys.", "bytes"
     ),
-    Metric("keymiss_models_stored", "gauge", "Keys that hold a model.", "engine", fields=_one("models")),
-    Metric(
+    _single("keymiss_models_stored", "gauge", "engine", "models", "Keys that hold a model."),
+    _single(
         "keymiss_model_blob_bytes",
         "gauge",
-        "Size of the models' files; a blob that several keys hold counts once.",
         "engine",
-        unit="bytes",
-        fields=_one("model_bytes"),
+        "model_bytes",
+        "Size of the models at keys.",
+        "bytes",
     ),
-    Metric("keymiss_scripts", "gauge", "Keys that hold a script.", "engine", fields=_one("scripts")),
+    _single("keymiss_scripts", "gauge", "engine", "scripts", "Keys that hold a script."),
     Metric(
         "keymiss_runs_total",
         "counter",
@@ -245,12 +177,12 @@ _ENGINE: Sequence[Metric] = (
         ("shard", "outcome"),
         fields=_each("outcome", ("done", "failed", "timed_out"), "runs_{}"),
     ),
-    Metric(
+    _single(
         "keymiss_rg_commands_total",
         "counter",
-        "RG.* commands given to the functions worker.",
         "engine",
-        fields=_one("rg_commands"),
+        "rg_commands",
+        "RG.* commands given to the functions worker.",
     ),
     Metric(
         "keymiss_peer_messages_total",
@@ -317,19 +249,19 @@ _FUNCTIONS: Sequence[Metric] = (
         ("shard", "outcome"),
         fields=_each("outcome", ("done", "failed", "aborted"), "executions_{}"),
     ),
-    Metric(
+    _single(
         "keymiss_executions_running",
         "gauge",
-        "Executions and runs of registrations that have not ended.",
         "functions",
-        fields=_one("executions_running"),
+        "executions_running",
+        "Executions and runs of registrations that have not ended.",
     ),
-    Metric(
+    _single(
         "keymiss_sessions",
         "gauge",
-        "Sessions that registrations or executions hold.",
         "functions",
-        fields=_one("sessions"),
+        "sessions",
+        "Sessions that have registrations.",
     ),
     Metric(
         "keymiss_function_runs_total",
@@ -362,20 +294,20 @@ _FUNCTIONS: Sequence[Metric] = (
         "functions",
         ("shard", "function"),
     ),
-    Metric(
+    _single(
         "keymiss_functions_memory_bytes",
         "gauge",
-        "Resident memory of the functions worker and the processes beside it.",
         "functions",
-        unit="bytes",
-        fields=_one("functions_memory_bytes"),
+        "functions_memory_bytes",
+        "Resident memory of the functions worker and the processes beside it.",
+        "bytes",
     ),
-    Metric(
+    _single(
         "keymiss_functions_processes",
         "gauge",
-        "The functions worker and the processes beside it.",
         "functions",
-        fields=_one("functions_processes"),
+        "functions_processes",
+        "The functions worker and the processes beside it.",
     ),
 )
 
@@ -451,9 +383,7 @@ _MODELS: Sequence[Metric] = (
         ("device",),
         fields=_one("queue_depth"),
     ),
-    Metric(
-        "keymiss_models_loaded", "gauge", "Models that are ready.", "models", (), fields=_one("models_loaded")
-    ),
+    _single("keymiss_models_loaded", "gauge", "models", "models_loaded", "Models that are ready."),
     Metric(
         "keymiss_model_weight_bytes",
         "gauge",
@@ -463,56 +393,50 @@ _MODELS: Sequence[Metric] = (
         "bytes",
         _one("weight_bytes"),
     ),
-    Metric(
+    _single(
         "keymiss_models_resident_bytes",
         "gauge",
-        "Memory of the weights that are loaded and not put out.",
         "models",
-        (),
+        "bytes_resident",
+        "Memory of the weights that are loaded and not put out.",
         "bytes",
-        _one("bytes_resident"),
     ),
-    Metric(
+    _single(
         "keymiss_models_memory_limit_bytes",
         "gauge",
-        "What keymiss.models-memory allows for weights; 0: any.",
         "models",
-        (),
+        "memory_limit_bytes",
+        "What keymiss.models-memory allows for weights; 0: any.",
         "bytes",
-        _one("memory_limit_bytes"),
     ),
-    Metric(
+    _single(
         "keymiss_model_loads_total",
         "counter",
-        "Models that were loaded, also those brought back.",
         "models",
-        (),
-        fields=_one("models_loads"),
+        "models_loads",
+        "Models that were loaded, also those brought back.",
     ),
-    Metric(
+    _single(
         "keymiss_model_load_seconds_total",
         "counter",
-        "Time that loading models took.",
         "models",
-        (),
+        "models_load_us",
+        "Time that loading models took.",
         "seconds",
-        _one("models_load_us"),
     ),
-    Metric(
+    _single(
         "keymiss_models_put_out_total",
         "counter",
-        "Models put out of memory to make room.",
         "models",
-        (),
-        fields=_one("models_put_out"),
+        "models_put_out",
+        "Models put out of memory to make room.",
     ),
-    Metric(
+    _single(
         "keymiss_models_brought_back_total",
         "counter",
-        "Models loaded again that had been put out.",
         "models",
-        (),
-        fields=_one("models_brought_back"),
+        "models_brought_back",
+        "Models loaded again that had been put out.",
     ),
     Metric(
         "keymiss_device_busy_seconds_total",
@@ -523,21 +447,11 @@ _MODELS: Sequence[Metric] = (
         "seconds",
         _one("device_busy_us"),
     ),
-    Metric(
-        "keymiss_inference_threads",
-        "gauge",
-        "Threads that one forward pass may use.",
-        "models",
-        (),
-        fields=_one("threads"),
+    _single(
+        "keymiss_inference_threads", "gauge", "models", "threads", "Threads that one forward pass may use."
     ),
-    Metric(
-        "keymiss_inference_channels",
-        "gauge",
-        "Shards that use the models worker.",
-        "models",
-        (),
-        fields=_one("channels"),
+    _single(
+        "keymiss_inference_channels", "gauge", "models", "channels", "Shards that use the models worker."
     ),
 )
 

@@ -10,8 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from keymiss.metrics.definitions import METRICS, Metric
+from keymiss.metrics.definitions import METRICS
 from keymiss.metrics.histogram import Distribution
+from keymiss.metrics.metric import Metric
 from keymiss.metrics.samples import Sample, Source
 
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from keymiss.metrics.definitions import BATCH_BOUNDS, SECONDS_BOUNDS
+from keymiss.metrics.metric import BATCH_BOUNDS, SECONDS_BOUNDS
 
 SECONDS = tuple(SECONDS_BOUNDS.values())
 REQUESTS = tuple(BATCH_BOUNDS.values())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from keymiss.metrics.definitions import INFO_PREFIX, Field, Metric, Source, of
+from keymiss.metrics.definitions import of
 from keymiss.metrics.histogram import Distribution
+from keymiss.metrics.metric import INFO_PREFIX, Field, Metric, Source
 from keymiss.metrics.samples import Sample
 
 _NOT_IN_A_PART = re.compile(r"[^!-~]|[,=:]")  # what would end a part of a field `a=1,b=2`, or its line

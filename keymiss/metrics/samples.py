@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
-from keymiss.metrics.definitions import METRICS, Metric
+from keymiss.metrics.definitions import METRICS
 from keymiss.metrics.histogram import Distribution
+from keymiss.metrics.metric import Metric
 
 MAX_NAMES = 64  # values of a label that users choose: functions, models
 OTHER = "other"  # what the others are counted as together

@@ -1,4 +1,5 @@
-/* errors.h: the errors that clients get by who is to blame, as INFO keymiss counts them. */
+/* errors.h: the errors that clients get, and functions that run a client's commands, by who is to blame, as INFO keymiss counts
+ * them. */
 #ifndef KEYMISS_ERRORS_H
 #define KEYMISS_ERRORS_H
 

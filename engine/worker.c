@@ -278,10 +278,11 @@ static void on_end(RedisModuleCtx *ctx, void *owner, const char *why) {
 
 static const channel_events events = {on_frame, on_room, on_end};
 
+/* One that is wanted for its metrics is tried for ever: the log has the first failure, the second, the fourth ... */
 static void start_failed(worker *w, const char *why) {
-    note_error(w, why);
-    if (!w->failing_us) w->failing_us = now_us();
     w->failures++;
+    if ((w->failures & (w->failures - 1)) == 0 || strcmp(w->last_error, why) != 0) note_error(w, why);
+    if (!w->failing_us) w->failing_us = now_us();
     pause_worker(w);
 }
 

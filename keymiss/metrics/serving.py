@@ -1,8 +1,8 @@
 """/metrics over HTTP, on a port that may change while the worker runs.
 
 1. All of it is in threads of its own. The worker's loop only says what is wanted (`follow`).
-2. One thread accepts, one more serves each scrape: at most MAX_SCRAPES at a time, each for TIMEOUT_S at most,
-   however slowly somebody reads. Who comes meanwhile finds the connection closed.
+2. One thread accepts, one more serves each scrape: at most MAX_SCRAPES at a time, of which each read and
+   write takes TIMEOUT_S at most. Who comes meanwhile finds the connection closed.
 3. A port that is taken is tried again every few seconds. Nothing that goes wrong here ends the worker.
 """
 

@@ -71,6 +71,17 @@ class Hello:
             told[name] = value.encode("utf-8", "surrogateescape")
         return ["HELLO", PROTOCOL_VERSION, *(part for pair in told.items() for part in pair)]
 
+    @property
+    def shard_name(self) -> str:
+        """What metrics, logs and traces call the shard."""
+        return self.settings.get("shard-name") or str(self.port)
+
+    def request_name(self, number: int) -> str:
+        """What logs and traces call a request: that of the job with this number. "" for 0, none.
+
+        With some of the server's run id, since numbers begin anew with each run."""
+        return f"{self.shard_name}-{self.run_id[:6]}-{number}" if number else ""
+
     def setting(self, name: str, default: int) -> int:
         """A setting that is a number; `default` where the module does not know it or it is none."""
         try:

@@ -111,7 +111,7 @@ def _show(traced: Trace, key: str, shard: Shard, client_us: int) -> None:
     for heading, justify in (("stage", "left"), ("at ms", "right"), ("took ms", "right"), ("", "right")):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("measured by", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for stage in traced.stages:
         table.add_row(
             "  " * stage.depth + stage.name,

@@ -35,6 +35,7 @@ from keymiss.functions.requirements import RECORD, Requirements
 from keymiss.functions.sessions import Sessions
 from keymiss.functions.shard import Shard
 from keymiss.functions.spread import Spread
+from keymiss.logs import Quota
 
 BACKGROUND_THREADS = 4
 
@@ -61,6 +62,7 @@ class Gears:
         self.fire = Refires(self).fire
         self.receive = self.peers.receive
         self.figures = Figures(self)
+        self.failures_told = Quota()
         self.configure = self.config.restore
 
     def greet(self) -> None:

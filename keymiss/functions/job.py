@@ -32,6 +32,7 @@ _DATABASE, _FLAGS, _ARGV = 4, 5, 6  # COMMAND: argv follows the flags
 _REGISTRATION, _KEY, _EVENT, _TYPE, _VALUE, _EVENT_ARGV = 6, 7, 8, 9, 10, 12
 _HOOKED_ARGV = 7
 DEFAULT_MAX_RESULT_BYTES = 512 << 20
+_LETTERS = b"smrtc"  # of the flags
 _SMALL_REPLY = 1 << 10  # keymiss.max-result-bytes is never less
 _SHORTEST = {COMMAND: _ARGV + 1, MISS: _EVENT_ARGV, EVENT: _EVENT_ARGV, HOOKED: _HOOKED_ARGV + 1}
 
@@ -95,6 +96,14 @@ class FunctionJob(Job):
         return 0 if self.kind == EVENT else self._number()
 
     @property
+    def request(self) -> int:
+        """The number that names its request (`Hello.request_name`); 0: it is nobody's.
+
+        Beside the worker, where jobs have numbers of their own, the flags tell it."""
+        digits = self.flags.lstrip(_LETTERS) if self.kind == COMMAND else b""
+        return number(digits) if digits else self.id
+
+    @property
     def cause(self) -> int:
         """Of an EVENT: the id of the job whose command made it happen; 0 where none did."""
         return self._number() if self.kind == EVENT else 0
@@ -105,7 +114,7 @@ class FunctionJob(Job):
         return self.cause in self._table.waiting
 
     def _number(self) -> int:
-        digits = self.flags.lstrip(b"smrtc")
+        digits = self.flags.lstrip(_LETTERS)
         return number(digits) if digits else 0
 
     @property

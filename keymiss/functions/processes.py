@@ -266,7 +266,9 @@ class _Process:
     def run(self, stage: _Stage) -> None:
         stage.process, stage.number = self, next(self._numbers)
         self.stages[stage.number] = stage
-        self.send(b"JOB", stage.number, b"COMMAND", 0, 0, b"", b"STAGE", stage.order)
+        job = stage.context.job
+        request = b"%d" % (0 if job is None else job.request)
+        self.send(b"JOB", stage.number, b"COMMAND", 0, 0, request, b"STAGE", stage.order)
 
     def stop(self, stage: _Stage) -> None:
         self.send(b"CANCEL", stage.number)

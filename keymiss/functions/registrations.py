@@ -168,6 +168,8 @@ class Registration:
             result = task.result() if error is None else None
             note = _Note(self, self._gears.executions.next_number(), DONE, result, text)
         self.numbers.add(note.status, note.error, perf_counter() - started)
+        if note.error is not None:
+            self._log_failure(note.error, job)
         self._note(note)
 
     def _fired(self, job: FunctionJob, execution: Execution) -> None:
@@ -265,6 +267,18 @@ class Registration:
             self._running.discard(execution.context)
         self._gears.spread.drop(execution.id)
         self.numbers.add(execution.status, error, execution.duration_s)
+        if error is not None:
+            self._log_failure(error, execution.context.job if execution.context is not None else None)
+
+    def _log_failure(self, error: str, job: FunctionJob | None) -> None:
+        """Many may fail: some are told, RG.DUMPREGISTRATIONS counts all."""
+        left_out = self._gears.failures_told.take()
+        if left_out is not None:
+            fields: dict[str, str | int] = {"registration": self.id}
+            if left_out:
+                fields["left_out"] = left_out
+            message = f"a run of {self.desc or self.id} failed: {' '.join(error.split())}"
+            self._gears.shard.log(message, event="function-failed", fields=fields, job=job)
 
     def _note(self, run: Execution | _Note) -> None:
         last = self.last

@@ -93,6 +93,7 @@ class Serving(ABC):
 
     def _follow_settings(self) -> None:
         hello, shard = self.channel.hello, self.shard
+        shard.follow_log_settings()
         shard.pool.size = max(1, hello.setting("functions-threads", DEFAULT_THREADS))
         shard.allowance.per_s = hello.setting("functions-output", DEFAULT_BYTES)
         self.holding.limit_s = hello.setting("loop-timeout-ms", DEFAULT_LOOP_TIMEOUT_MS) / 1000
@@ -122,7 +123,9 @@ class Serving(ABC):
             job.fail(f"ERR {error}")
         except Exception as error:  # a defect of ours: the client gets an answer all the same
             traceback.print_exc()
-            job.fail(f"ERR {type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            self.shard.log(text, "warning", "defect", job=job)
+            job.fail(f"ERR {text}")
 
     def do_later(self, what: Callable[[], object]) -> None:
         """Do it when the loop turns: this thread waits for an answer now."""

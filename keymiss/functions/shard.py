@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from keymiss.channel import (
@@ -48,12 +50,14 @@ from keymiss.errors import ChannelError, DeadlineError, GearsError
 from keymiss.functions import replies
 from keymiss.functions.answers import Answer, Pending, to_value, to_value_or_error
 from keymiss.functions.context import NOBODY, Context, current
+from keymiss.functions.job import FunctionJob
 from keymiss.functions.limits import Limits
 from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, interruptible, shielded
 from keymiss.functions.sections import Sections
 from keymiss.functions.tasks import PromptFuture, guarded, start_now
 from keymiss.hashtags import hash_tag_of
+from keymiss.logs import NOTICE, Forwarding, Lines, about, level_number
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -62,7 +66,6 @@ DEFAULT_JOB_TIMEOUT_MS = 60_000
 DEFAULT_THREADS = 4
 HASH_TAG_S = 1.0
 SMALL_FRAME = 1 << 16  # keymiss.max-frame-bytes is never less
-LOG_CHARACTERS = 2000  # the server shows no more
 
 
 class Shard:
@@ -76,6 +79,13 @@ class Shard:
         self.allowance = Allowance()  # for what functions print and log
         self.limits: Limits
         self.jobs: JobTable
+        self._lines = Lines("functions")
+        # None of logging's own tree: what functions do with that concerns their lines only.
+        self._logger = logging.Logger("keymiss.functions")
+        self._logger.addHandler(
+            Forwarding(self._lines, lambda level, line: self.channel.send(b"LOG", level, line))
+        )
+        self._least_level = NOTICE
         self._numbers = itertools.count(1)
         self._asked: dict[int, Answer] = {}
         self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only
@@ -271,11 +281,31 @@ class Shard:
         """
         replies.from_resp(self._result(self._ask(b"SEND", node, payload)))
 
-    def log(self, message: str, level: str = "notice") -> None:
-        """Write a line to the server's log."""
+    def follow_log_settings(self) -> None:
+        """HELLO and SETTING: what is logged, and in which form."""
+        self._lines.json = self.hello.settings.get("log-format") == "json"
+        self._lines.shard = self.hello.shard_name
+        self._least_level = level_number(self.hello.settings.get("log-level", "notice"))
+
+    def log(
+        self,
+        message: str,
+        level: str = "notice",
+        event: str = "log",
+        fields: Mapping[str, str | int] = MappingProxyType({}),
+        job: FunctionJob | None = None,
+    ) -> None:
+        """Write a line to the server's log, about the request of `job`, else of the function that runs.
+
+        The level is debug, verbose, notice or warning. See docs/tracing.md for `event`; `fields` are what
+        programs want to know."""
+        least = level_number(level)
+        if least < self._least_level:
+            return
+        whose = job or current.get().job
+        request = self.hello.request_name(whose.request) if whose is not None else ""
         with shielded():
-            line = " ".join(message[:LOG_CHARACTERS].splitlines())
-            self.channel.send(b"LOG", level, line.encode("utf-8", "replace"))
+            self._logger.log(least, "%s", message, extra=about(event, fields, request))
 
     # Running functions
 

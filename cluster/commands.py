@@ -128,7 +128,11 @@ def down(folder: Path, delete: bool) -> None:
 @click.command()
 @folder_option
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Ask this server instead of the cluster in the folder."
+    "--port",
+    type=click.IntRange(1, 65535),
+    envvar="KEYMISS_PORT",
+    show_envvar=True,
+    help="Ask this server instead of the cluster in the folder.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Everything, for programs: docs/cluster.md lists the fields."

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from keymiss.client import Shard, connect, read_registrations, read_shards, text_of
+from keymiss.client import Address, Shard, connect, read_registrations, read_shards, text_of
 from keymiss.keys import TOKENS_PREFIX, Paragraph, processed_key, samples_key
 
 from . import monitor, processes
@@ -28,7 +28,8 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
     Servers that do not answer are listed as such. redis.ConnectionError where there is no layout and nobody
     answers."""
     candidates = [port] if port is not None else [node.port for node in layout.nodes] if layout else []
-    known = _slot_map(candidates)
+    host = "127.0.0.1" if layout else Address().host
+    known = _slot_map(host, candidates)
     if known is None and layout is None:
         raise redis.ConnectionError(f"no server answers on port {port}")
     servers = [server for shard in known or [] for server in _servers(shard)]
@@ -49,10 +50,10 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
     }
 
 
-def _slot_map(ports: Sequence[int]) -> list[Shard] | None:
+def _slot_map(host: str, ports: Sequence[int]) -> list[Shard] | None:
     """The shards as the first server that answers sees them."""
     for port in ports:
-        with closing(connect("127.0.0.1", port, TIMEOUT_S)) as client:
+        with closing(connect(host, port, TIMEOUT_S)) as client:
             try:
                 return read_shards(client)
             except redis.ConnectionError:

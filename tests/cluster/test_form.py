@@ -13,7 +13,7 @@ import redis
 from support.server import Server
 
 PROGRAM = Path(sys.executable).with_name("keymiss")
-SETTINGS: dict[str, object] = {"cluster-enabled": "yes", "cluster-node-timeout": 5000}
+SETTINGS: dict[str, object] = {"cluster-enabled": "yes", "cluster-node-timeout": 2000}
 
 
 def form(*arguments: str, status: int = 0) -> str:

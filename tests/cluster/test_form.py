@@ -13,7 +13,11 @@ import redis
 from support.server import Server
 
 PROGRAM = Path(sys.executable).with_name("keymiss")
-SETTINGS: dict[str, object] = {"cluster-enabled": "yes", "cluster-node-timeout": 2000}
+SETTINGS: dict[str, object] = {
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": 2000,
+    "repl-ping-replica-period": 1,  # a replica stands in no slot map before its master's first ping
+}
 
 
 def form(*arguments: str, status: int = 0) -> str:

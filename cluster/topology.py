@@ -104,13 +104,17 @@ def _introduce(members: Sequence[Member], clients: Clients, deadline: float) -> 
 def _attach_replicas(
     members: Sequence[Member], clients: Clients, ids: Mapping[str, str], deadline: float
 ) -> None:
+    """Also a master that came back without its data: whoever has taken its slots is its master now."""
     slots = {member.name: member.slots for member in members}
-    first = clients[members[0].name]
     for member in members:
         client = clients[member.name]
-        its_slots = slots.get(member.replica_of or "")
+        its_slots = slots.get(member.replica_of or member.name)
         if its_slots is not None and _is_empty_master(client):
-            client.execute_command("CLUSTER", "REPLICATE", _owner(first, its_slots[0]))
+            slot = its_slots[0]
+            _wait(deadline, partial(_is_served, client, slot), f"{member.name} sees nobody serve slot {slot}")
+            owner = _owner(client, slot)
+            if owner != ids[member.name]:
+                client.execute_command("CLUSTER", "REPLICATE", owner)
     for name, client in clients.items():
         _wait(deadline, partial(_is_synced, client), f"{name} has not caught up with its master")
 
@@ -157,10 +161,15 @@ def _first_slots(client: redis.Redis) -> set[int]:
 
 
 def _owner(client: redis.Redis, slot: int) -> str:
+    """The id of who serves the slot as this node sees it; empty where nobody does."""
     for first, last, master, *_ in client.execute_command("CLUSTER", "SLOTS"):
         if first <= slot <= last:
             return str(master[2].decode())
-    raise NotFormed(f"nobody serves slot {slot}")
+    return ""
+
+
+def _is_served(client: redis.Redis, slot: int) -> bool:
+    return bool(_owner(client, slot))
 
 
 def _my_id(client: redis.Redis) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from keymiss.client import STATE_FILE
 from keymiss.doctor.check import Finding, fail, ok, warn
@@ -51,18 +50,19 @@ def _taken(node: Node) -> Iterator[tuple[int, str]]:
 
 
 def folder(reading: Reading) -> Iterator[Finding]:
-    """The servers that run keep their data where the cluster is looked for."""
+    """The servers that run keep models, and look for the models worker, where the folder is now."""
+    layout = reading.layout
+    if layout is None or layout.module is None:
+        return
+    wanted = {"keymiss.models-dir": str(layout.blobs_folder)}
+    if layout.shared_models:
+        wanted["keymiss.models"] = f"unix:{layout.models_socket}"
     for server in reading.here:
-        told = server.settings.get("dir")
-        if server.node is not None and told and not _is_same(Path(told), server.node.folder):
-            yield fail(
-                f"{server.name} keeps its data in {told}, not in {server.node.folder}: was the folder moved?",
-                f"{server.cli} SHUTDOWN; {reading.again}",
-            )
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+        for name, place in wanted.items():
+            told = server.settings.get(name, place)
+            if server.node is not None and told != place:
+                restart = f"keymiss down --dir {layout.folder}; keymiss up --dir {layout.folder}"
+                yield fail(
+                    f"{server.name} has {name} {told}: was {layout.folder} moved while it ran?", restart
+                )
+                return  # the others are like it: one restart mends all

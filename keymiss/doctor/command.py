@@ -23,17 +23,21 @@ console = Console(highlight=False)
 
 
 @click.command()
+@click.argument("groups", nargs=-1, metavar="[GROUP]...")
 @folder_option
 @click.option("--port", type=click.IntRange(1, 65535), help="Look at the cluster of this server instead.")
 @click.option(
     "--server", help="A redis-server or valkey-server.  [default: the cluster's, or the one installed]"
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs: docs/operations.md lists the fields.")
-def doctor(folder: Path, port: int | None, server: str | None, as_json: bool) -> None:
-    """Check the installation, the machine and the cluster, and say how to mend what is wrong.
+def doctor(
+    groups: tuple[str, ...], folder: Path, port: int | None, server: str | None, as_json: bool
+) -> None:
+    """Check the installation, the machine, the servers and the cluster, or only the GROUPs that are named,
+    and say how to mend what is wrong.
 
     Exits with 1 where something is."""
-    results = examine(_groups(), Place(folder.absolute(), port, server))
+    results = examine(_chosen(groups), Place(folder.absolute(), port, server))
     if as_json:
         found = list(results)
         click.echo(json.dumps([_value(result) for result in found], indent=2))
@@ -42,9 +46,17 @@ def doctor(folder: Path, port: int | None, server: str | None, as_json: bool) ->
     raise SystemExit(1 if any(one.finding.outcome is Outcome.FAIL for one in found) else 0)
 
 
-def _groups() -> Iterator[Group[Any]]:
-    """Those of installed packages; one that cannot be imported is a group that fails."""
-    for entry in sorted(entry_points(group=GROUPS), key=lambda entry: _ORDER.get(entry.name, len(_ORDER))):
+def _chosen(names: tuple[str, ...]) -> Iterator[Group[Any]]:
+    """Those of installed packages, or of these the ones that are named; one that cannot be imported is a
+    group that fails."""
+    found = sorted(entry_points(group=GROUPS), key=lambda entry: _ORDER.get(entry.name, len(_ORDER)))
+    unknown = set(names) - {entry.name for entry in found}
+    if unknown:
+        known = ", ".join(entry.name for entry in found)
+        raise click.UsageError(f"no group {', '.join(sorted(unknown))}: there are {known}")
+    for entry in found:
+        if names and entry.name not in names:
+            continue
         try:
             yield entry.load()
         except Exception as error:

@@ -27,8 +27,8 @@ HERE = Path(__file__).resolve().parent
 def dashboards(target: Path | None, check: bool, folder: Path) -> None:
     """Write Grafana's dashboards, and what makes Grafana find them."""
     if target is not None:
-        written = write_provisioning(target, _local(_cluster(folder)))
-        click.echo("\n".join(str(path) for path in written))
+        for path in write_provisioning(target, _local(_cluster(folder))):
+            click.echo(path)
         return
     try:
         from .files import differing, write

@@ -45,14 +45,15 @@ def provisioning(sources: Sources) -> dict[str, str]:
 
 
 def write(folder: Path, sources: Sources) -> list[Path]:
-    """Write them below `folder`."""
-    paths = []
+    """Write them below `folder`; gives the files that changed."""
+    changed = []
     for name, text in provisioning(sources).items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        paths.append(path)
-    return paths
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
 
 
 def _prometheus(url: str) -> str:

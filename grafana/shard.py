@@ -100,14 +100,27 @@ def _cluster() -> Sequence[PanelBuilder]:
     slots = {"cluster_slots_ok": "slots served", "cluster_known_nodes": "nodes", "cluster_size": "masters"}
     return [
         figures(
-            "State", "Of the cluster as this shard sees it.", "string", known("clusterInfo"), "cluster_state"
+            "State",
+            "Of the cluster, as this shard sees it.",
+            "string",
+            known("clusterInfo"),
+            "cluster_state",
+            size=(4, 7),
         ),
-        figures("Slots and nodes", "", "none", known("clusterInfo"), *slots, names=slots, size=(8, 4)),
+        figures(
+            "Slots and nodes",
+            "Fewer than 16384 slots: a part of the keys cannot be reached.",
+            "none",
+            known("clusterInfo"),
+            *slots,
+            names=slots,
+            size=(6, 7),
+        ),
         listing(
             "Nodes",
             "CLUSTER NODES of this shard.",
             known("clusterNodes"),
-            size=(12, 8),
+            size=(14, 7),
             units={"Ping": "dateTimeFromNow", "Pong": "dateTimeFromNow"},
         ),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keymiss
@@ -87,9 +87,8 @@ def slots(reading: Reading) -> Iterator[Finding]:
         return
     free = _uncovered(reading.here[0])
     if free:
-        dead = [server for server in reading.servers if server.node is not None and not server.answers]
-        fix = f"yes yes | redis-cli --cluster fix {reading.here[0].host}:{reading.here[0].port}"
-        yield fail(f"nobody serves {free}", reading.again if dead else fix)
+        ranges = " ".join(f"{first}-{last}" for first, last in free)
+        yield fail(f"nobody serves slots {ranges}", _cover(reading, free))
     for server in reading.here:
         state, served = server.cluster.get("cluster_state"), int(server.cluster.get("cluster_slots_ok", 0))
         if state != "ok" or served != SLOTS:
@@ -101,15 +100,40 @@ def slots(reading: Reading) -> Iterator[Finding]:
         yield ok(f"all {SLOTS} are served by {len(reading.masters)} shards")
 
 
-def _uncovered(server: Server) -> str:
-    """The slots that nobody serves, as this server sees it."""
+def _uncovered(server: Server) -> list[tuple[int, int]]:
+    """The slots that nobody serves, first and last of each range, as this server sees it."""
     taken = sorted(piece for shard in server.shards for piece in shard.slots)
     free, next_slot = [], 0
     for first, last in [*taken, (SLOTS, SLOTS)]:
         if first > next_slot:
-            free.append(f"{next_slot}-{first - 1}")
+            free.append((next_slot, first - 1))
         next_slot = max(next_slot, last + 1)
-    return f"slots {' '.join(free)}" if free else ""
+    return free
+
+
+def _cover(reading: Reading, free: Sequence[tuple[int, int]]) -> str:
+    """Give each range back to the shard that was made with it: its hash tag is that of its first slot, and a
+    shard that got them instead would have another tag."""
+    if any(server.node is not None and not server.answers for server in reading.servers):
+        return reading.again
+    commands = []
+    for first, last in free:
+        server = _made_with(reading, first, last)
+        if server is None:
+            return f"yes yes | redis-cli --cluster fix {reading.here[0].host}:{reading.here[0].port}"
+        commands.append(f"{server.cli} CLUSTER ADDSLOTSRANGE {first} {last}")
+    return "; ".join(commands)
+
+
+def _made_with(reading: Reading, first: int, last: int) -> Server | None:
+    """The master that serves the rest of the slots that `keymiss up` gave to the shard of this range."""
+    layout = reading.layout
+    for shard in range(layout.shards if layout is not None else 0):
+        assert layout is not None
+        begin, end = layout.slots_of(shard)
+        if begin <= first and last <= end:
+            return next((one for one in reading.masters if one.serves(begin, end)), None)
+    return None
 
 
 def replication(reading: Reading) -> Iterator[Finding]:

@@ -62,7 +62,5 @@ def folder(reading: Reading) -> Iterator[Finding]:
             told = server.settings.get(name, place)
             if server.node is not None and told != place:
                 restart = f"keymiss down --dir {layout.folder}; keymiss up --dir {layout.folder}"
-                yield fail(
-                    f"{server.name} has {name} {told}: was {layout.folder} moved while it ran?", restart
-                )
+                yield fail(f"{server.name} has {name} {told}: was the folder moved while it ran?", restart)
                 return  # the others are like it: one restart mends all

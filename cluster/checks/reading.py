@@ -47,6 +47,11 @@ class Server:
             return f"{self.node.name} (port {self.port})"
         return f"port {self.port}" if self.host == LOCAL else f"{self.host}:{self.port}"
 
+    def serves(self, first: int, last: int) -> bool:
+        """Whether it serves some of these slots."""
+        mine = [shard for shard in self.shards if (shard.host, shard.port) == (self.host, self.port)]
+        return any(begin <= last and first <= end for shard in mine for begin, end in shard.slots)
+
     @property
     def cli(self) -> str:
         """How to call redis-cli for it."""

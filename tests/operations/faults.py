@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 from support.command_line import CommandLine
+from support.functions import answering_misses
 from support.processes import runs
 from support.server import new_client
 from support.waiting import wait_until
@@ -107,37 +108,27 @@ def errors_high(subject: Subject) -> None:
     subject.at_once(12, "RG.TRIGGER", "check")
 
 
-NAP = (
-    "import asyncio\n"
-    "async def nap(record):\n"
-    "    await asyncio.sleep(0.3)\n"
-    "    return 'rested'\n"
-    "GB('CommandReader').map(nap).register(trigger='nap', mode='async_local')\n"
-)
+def sleeping(prefix: str, seconds: float) -> str:
+    """A function that answers misses below `prefix`, after a while."""
+    pause = f"    import asyncio\n    await asyncio.sleep({seconds})\n    override_reply('rested')\n"
+    return answering_misses(prefix, pause)
 
 
 def queue_full(subject: Subject) -> None:
-    subject.deploy("nap", NAP)
+    subject.deploy("nap", sleeping("nap:", 0.3))
     subject.ask(1, "CONFIG", "SET", "keymiss.max-jobs", 1)
-    subject.at_once(MOST_CLIENTS, "RG.TRIGGER", "nap")
+    subject.at_once(MOST_CLIENTS, "GET", "nap:{06S}")
 
 
 def timeouts(subject: Subject) -> None:
-    subject.deploy("nap", NAP)
+    subject.deploy("nap", sleeping("nap:", 0.3))
     subject.ask(1, "CONFIG", "SET", "keymiss.job-timeout-ms", 100)
-    subject.at_once(2, "RG.TRIGGER", "nap")
+    subject.at_once(2, "GET", "nap:{06S}")
 
 
 def latency_high(subject: Subject) -> None:
-    subject.deploy(
-        "slow",
-        "import asyncio\n"
-        "async def slow(record):\n"
-        "    await asyncio.sleep(1.1)\n"
-        "    override_reply('late')\n"
-        "GB().map(slow).register(prefix='slow:*', commands=['get'], eventTypes=['keymiss'],"
-        " mode='async_local')\n",
-    )
+    subject.deploy("slow", sleeping("slow:", 1.1))
+    subject.at_once(1, "GET", "slow:{06S}")
 
 
 def registration_lag(subject: Subject) -> None:

@@ -24,11 +24,8 @@ class Block:
     """Commands, and what they are to print."""
 
     mark: str
-    pattern: re.Pattern[str]
+    pattern: str
     commands: str
-
-    def finds(self, printed: str) -> bool:
-        return self.pattern.search(printed) is not None
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,7 @@ class Section:
 
     @property
     def blocks(self) -> list[Block]:
-        found = _MARKED.findall(self.text)
-        return [Block(mark, re.compile(pattern, re.MULTILINE), commands) for mark, pattern, commands in found]
+        return [Block(*found) for found in _MARKED.findall(self.text)]
 
     def block(self, mark: str) -> Block | None:
         """The only one of that mark, or none."""

@@ -70,11 +70,13 @@ def wait_until_prints(block: Block, keymiss: CommandLine, wanted: bool) -> None:
     """Run the commands until they print what they are to, or no longer print it."""
     printed: list[str] = []
 
+    pattern = _of_this_cluster(block.pattern, keymiss)
+
     def agrees() -> bool:
         printed.append(run(block, keymiss).stdout)
-        return block.finds(printed[-1]) is wanted
+        return (re.search(pattern, printed[-1], re.MULTILINE) is not None) is wanted
 
-    what = f"{'prints' if wanted else 'no longer prints'} {block.pattern.pattern!r}:\n{block.commands}"
+    what = f"{'prints' if wanted else 'no longer prints'} {pattern!r}:\n{block.commands}"
     try:
         wait_until(agrees, SHOWN_DEADLINE_S, what)
     except AssertionError as error:

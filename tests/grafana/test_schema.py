@@ -86,7 +86,7 @@ def errors() -> dict[str, list[str]]:
     options = ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"]
     options += ["--module", "esnext", "--moduleResolution", "bundler"]
     files = [f"{name}.ts" for name in programs]
-    said = node.run_script(folder, "node_modules/typescript/lib/tsc.js", *options, *files)
+    said = node.run_script(folder, "node_modules/typescript/bin/tsc", *options, *files)
     found: dict[str, list[str]] = {name: [] for name in programs}
     for error in said.splitlines():
         if not error.startswith(" "):  # else it explains the error before

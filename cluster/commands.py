@@ -21,8 +21,6 @@ from .monitor_layout import Monitor
 from .show import show_status
 from .status import read_status
 
-GRAFANA_FOLDER = Path(__file__).parents[1] / "grafana"
-
 console = Console(highlight=False)
 
 
@@ -187,7 +185,7 @@ def _show_monitor(layout: Layout) -> None:
     console.print(f"Monitor: {prometheus}, its alerts {prometheus}/alerts", soft_wrap=True)
     if shutil.which("grafana-server"):
         console.print(
-            f"Grafana: {GRAFANA_FOLDER}/provisioning has its data sources and dashboards; docs/grafana.md",
+            "Grafana: `keymiss dashboards --provision FOLDER` tells it of this cluster and of the dashboards",
             soft_wrap=True,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,14 +15,16 @@ from keymiss_deploy.grafana.queries import ShardQuery, panels, shard_queries
 from support import tflite_models
 from support.cluster import SLOTS
 from support.functions import answering_misses, register
+from support.paths import REPOSITORY
 from support.redis_data_source import Frame, PluginError, ask
-from support.server import Server, available_kinds
+from support.server import Server, available_kinds, new_client
 from support.waiting import wait_until
 from support.wheels import make_wheel
 
 QUERIES = {query.name: query for query in shard_queries()}
 PANELS = {f"{dashboard} / {panel['title']}": panel for dashboard, panel in panels()}
 FORM_DEADLINE_S = 15.0
+DOCUMENTED = REPOSITORY / "docs" / "grafana.md"
 KEY = "{m}model"
 NOTING = "GB('KeysReader', desc='notes').foreach(lambda x: None).register(prefix='event:*')"
 REQUIREMENTS = "Keymiss / Shard: Gears / Requirements"
@@ -81,6 +84,19 @@ def _unit(panel: dict[str, Any], field: str) -> str:
                 if own["id"] == "unit":
                     return str(own["value"])
     return "none" if panel["type"] == "table" else str(config["defaults"]["unit"])
+
+
+def test_a_user_with_the_rights_that_are_documented_is_enough(
+    shard: redis.Redis,
+) -> None:
+    for line in re.findall(r"^    (ACL SETUSER grafana .*)$", DOCUMENTED.read_text(), re.MULTILINE):
+        shard.execute_command(*line.split())
+    port = shard.connection_pool.connection_kwargs["port"]
+    with closing(new_client(port, username="grafana", password="secret")) as client:
+        for query in QUERIES.values():
+            ask(client, query.model)
+        with pytest.raises(PluginError, match="no permissions"):
+            ask(client, {"type": "cli", "query": "GET question:1"})
 
 
 def test_registrations_are_shown_with_their_arguments(shard: redis.Redis) -> None:

@@ -74,7 +74,7 @@ class Hello:
     @property
     def shard_name(self) -> str:
         """What metrics, logs and traces call the shard."""
-        return self.settings.get("shard-name") or str(self.port)
+        return self.settings.get("shard-name") or (str(self.port) if self.port else "")
 
     def request_name(self, number: int) -> str:
         """What logs and traces call a request: that of the job with this number. "" for 0, none.

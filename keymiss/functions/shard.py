@@ -82,9 +82,9 @@ class Shard:
         self._lines = Lines("functions")
         # None of logging's own tree: what functions do with that concerns their lines only.
         self._logger = logging.Logger("keymiss.functions")
-        self._logger.addHandler(
-            Forwarding(self._lines, lambda level, line: self.channel.send(b"LOG", level, line))
-        )
+        forwarding = Forwarding(lambda level, line: self.channel.send(b"LOG", level, line))
+        forwarding.setFormatter(self._lines)
+        self._logger.addHandler(forwarding)
         self._least_level = NOTICE
         self._numbers = itertools.count(1)
         self._asked: dict[int, Answer] = {}

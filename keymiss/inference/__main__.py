@@ -20,7 +20,9 @@ from typing import TypeAlias
 from keymiss.channel import die_with_parent, watch_pid
 from keymiss.inference.allocator import in_use, restart_with_jemalloc
 from keymiss.inference.openmp import spin_briefly
-from keymiss.inference.worker import WATCH_INTERVAL_S, Worker
+from keymiss.inference.telling import log_by
+from keymiss.inference.worker import WATCH_INTERVAL_S, ShardChannel, Worker
+from keymiss.logs import Forwarding, Lines, about
 
 log = logging.getLogger("keymiss.inference")
 
@@ -53,7 +55,6 @@ def main() -> None:
     restart_with_jemalloc()
     spin_briefly()
     gc.set_threshold(*_GC_THRESHOLDS)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     if arguments.listen is None:
         os.set_inheritable(_INHERITED_FD, False)
         status = asyncio.run(_serve_parent(arguments.threads))
@@ -69,32 +70,43 @@ async def _serve_parent(threads: int) -> int:
     die_with_parent()
     loop = asyncio.get_running_loop()
     stop = _stopped_by(loop, signal.SIGTERM)
-    worker = Worker(loop, threads, lambda why: _resolve(stop, why))
-    worker.attach(socket.socket(fileno=_INHERITED_FD), lambda reason: _resolve(stop, reason))
+    lines = Lines("models")
+    worker = Worker(loop, threads, lines, lambda why: _resolve(stop, why))
+    channel = worker.attach(
+        socket.socket(fileno=_INHERITED_FD), lambda channel, reason: _resolve(stop, reason)
+    )
+    log_by(Forwarding(channel.log), lines)
     watch_pid(os.getppid(), loop, lambda: _resolve(stop))
     worker.watch()
     _end_if_stuck(loop, worker)
-    return _status(await stop)
+    reason = await stop
+    if reason is not None:  # the server may hear nothing any more; it says itself that this worker has ended
+        print(f"models worker: {reason}", file=sys.stderr)
+    return 0 if reason is None else 1
 
 
 async def _serve_shards(path: Path, threads: int) -> int:
     """Serve whoever connects, until a signal comes."""
     loop = asyncio.get_running_loop()
+    lines = Lines("models", to_file=True)
+    log_by(logging.StreamHandler(sys.stderr), lines)
     lock = _lock(path)
     if lock is None:
         log.error("another models worker serves %s", path)
         return 1
     listener = _listen(path)
     stop = _stopped_by(loop, signal.SIGTERM, signal.SIGINT)
-    worker = Worker(loop, threads, lambda why: _resolve(stop, why))
+    worker = Worker(loop, threads, lines, lambda why: _resolve(stop, why))
     worker.watch()
     _end_if_stuck(loop, worker)
-    log.info("serving %s%s", path, " with jemalloc" if in_use() else "")
+    log.info("serving %s%s", path, " with jemalloc" if in_use() else "", extra=about("worker-started"))
     accepting = loop.create_task(_accept(loop, listener, worker))
     reason = await stop
     accepting.cancel()
     path.unlink(missing_ok=True)
-    return _status(reason)
+    if reason is not None:
+        log.error("%s", reason, extra=about("worker-ended"))
+    return 0 if reason is None else 1
 
 
 def _end_if_stuck(loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
@@ -107,12 +119,13 @@ def _end_if_stuck(loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
 async def _accept(loop: asyncio.AbstractEventLoop, listener: socket.socket, worker: Worker) -> None:
     while True:
         sock, _ = await loop.sock_accept(listener)
-        log.info("a shard has connected")
+        log.info("a shard has connected", extra=about("shard-connected"))
         worker.attach(sock, _log_end)
 
 
-def _log_end(reason: Exception | None) -> None:
-    log.info("a shard has left%s", f": {reason}" if reason else "")
+def _log_end(channel: ShardChannel, reason: Exception | None) -> None:
+    why = {"error": str(reason)} if reason else {}
+    log.info("a shard has left", extra=about("shard-left", why, shard=channel.shard))
 
 
 def _stopped_by(loop: asyncio.AbstractEventLoop, *signals: signal.Signals) -> Stop:
@@ -126,13 +139,6 @@ def _stopped_by(loop: asyncio.AbstractEventLoop, *signals: signal.Signals) -> St
 def _resolve(stop: Stop, reason: Exception | None = None) -> None:
     if not stop.done():
         stop.set_result(reason)
-
-
-def _status(reason: Exception | None) -> int:
-    if reason is None:
-        return 0
-    log.error("%s", reason)
-    return 1
 
 
 def _lock(path: Path) -> int | None:

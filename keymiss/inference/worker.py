@@ -38,7 +38,9 @@ from keymiss.inference.quick import QuickRuns
 from keymiss.inference.runs import Run, Runner, refused
 from keymiss.inference.scripts import Script, Scripts
 from keymiss.inference.store import Identity, Store
+from keymiss.inference.telling import JobLog, follow_settings
 from keymiss.inference.tracing import trace_of
+from keymiss.logs import Lines
 from keymiss.metrics.info import pairs
 from keymiss.metrics.samples import Sample, sample
 from keymiss.metrics.serving import DEFAULT_ADDRESS, MetricsServer, Place
@@ -63,13 +65,18 @@ class Worker:
     """What all channels share: the models, the devices and their queues.
 
     `threads` is how many a forward pass may use, at most one a core; 0 leaves it to the first HELLO.
-    `on_stuck` is called when a device is lost to a forward pass that does not end: only a new process has
-    it back."""
+    `lines` is the form of its log, which follows the settings. `on_stuck` is called when a device is lost to
+    a forward pass that does not end: only a new process has it back."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, threads: int, on_stuck: Callable[[Exception], object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: int,
+        lines: Lines,
+        on_stuck: Callable[[Exception], object],
     ) -> None:
         self.loop = loop
+        self.lines = lines
         self._on_stuck = on_stuck
         self.hang_timeout_s = HANG_TIMEOUT_MS / 1000
         self.channels: set[ShardChannel] = set()
@@ -83,9 +90,13 @@ class Worker:
         self._scripts: Scripts | None = None
         self._devices: dict[Device, DeviceQueue] = {}
 
-    def attach(self, sock: socket.socket, on_end: Callable[[Exception | None], None]) -> None:
+    def attach(
+        self, sock: socket.socket, on_end: Callable[[ShardChannel, Exception | None], None]
+    ) -> ShardChannel:
         """Serve a channel from now on."""
-        self.channels.add(ShardChannel(self, sock, on_end))
+        channel = ShardChannel(self, sock, on_end)
+        self.channels.add(channel)
+        return channel
 
     def greet(self, hello: Hello) -> None:
         """A server has introduced itself. The first one's settings are those of the process."""
@@ -210,7 +221,7 @@ class ShardChannel:
     """The channel of one shard."""
 
     def __init__(
-        self, worker: Worker, sock: socket.socket, on_end: Callable[[Exception | None], None]
+        self, worker: Worker, sock: socket.socket, on_end: Callable[[ShardChannel, Exception | None], None]
     ) -> None:
         self._worker = worker
         self._on_end = on_end
@@ -222,7 +233,8 @@ class ShardChannel:
             b"RESULT": self._result,
             b"SETTING": self._setting,
         }
-        self._channel = Channel(sock, worker.loop, handlers, worker.greet, self._ended)
+        self._channel = Channel(sock, worker.loop, handlers, self._greet, self._ended)
+        self._log = JobLog(self._channel.hello)
         self._jobs = JobTable(self._channel, worker.loop)
         self._asker = Asker(self._channel)
         self._runner = Runner(worker, self, self._asker)
@@ -237,8 +249,7 @@ class ShardChannel:
     @property
     def shard(self) -> str:
         """What metrics call its shard."""
-        hello = self._channel.hello
-        return hello.settings.get("shard-name") or str(hello.port)
+        return self._channel.hello.shard_name
 
     @property
     def metrics_place(self) -> Place:
@@ -247,6 +258,18 @@ class ShardChannel:
         return Place(
             hello.settings.get("metrics-address") or DEFAULT_ADDRESS, hello.setting("models-metrics-port", 0)
         )
+
+    def log(self, level: str, line: bytes) -> None:
+        """Write a line to the log of its server. Every thread."""
+        self._channel.send(b"LOG", level, line)
+
+    def _greet(self, hello: Hello) -> None:
+        self._worker.greet(hello)
+        self._follow_log_settings()
+
+    def _follow_log_settings(self) -> None:
+        follow_settings(self._worker.lines, self._channel.hello)
+        self._log = JobLog(self._channel.hello)
 
     def forget_quick(self) -> None:
         """A model was put out."""
@@ -286,6 +309,7 @@ class ShardChannel:
 
     def _setting(self, frame: Frame) -> None:
         self._channel.set(frame)
+        self._follow_log_settings()
         self._worker.keep_budget()
         self._worker.serve_metrics()
 
@@ -297,35 +321,42 @@ class ShardChannel:
             self._jobs.cancel(job_id)
         self._runner.close()
         self._worker.forget(self)
-        self._on_end(reason)
+        self._on_end(self, reason)
 
     # Jobs
+
+    def _end(self, job: Job, answer: Answer) -> None:
+        """Answer the job. Every thread."""
+        with suppress(ChannelError):  # the shard is gone, and with it whoever waited
+            if job.done(answer.reply, *answer.more):
+                job.on_cancel = None  # a cycle, which would keep its model and tensors for long
+                self._log.ended(job, answer.reply)
 
     def _load(self, job: Job) -> None:
         try:
             model = ModelParts.parse(job.parts, 4)
         except BackendError as error:
-            _end(job, not_loaded(str(error)))
+            self._end(job, not_loaded(str(error)))
             return
         self._worker.loads[model.identity] += 1
         self._worker.labels[model.identity] = model.label
         self._runner.with_model(
             model,
-            lambda ready: _end(job, loaded(ready)),
-            lambda error: _end(job, not_loaded(str(error))),
+            lambda ready: self._end(job, loaded(ready)),
+            lambda error: self._end(job, not_loaded(str(error))),
         )
 
     def _run(self, job: Job) -> None:
         try:
             parts = RunParts.parse(job.parts, 4)
         except BackendError as error:
-            _end(job, ran(refused(error.reply)))
+            self._end(job, ran(refused(error.reply)))
             return
         trace = trace_of(job)
         run = Run(
             job.deadline,
             lambda: job.finished,
-            lambda outcome: _end(job, trace.told_with(ran(outcome)) if trace else ran(outcome)),
+            lambda outcome: self._end(job, trace.told_with(ran(outcome)) if trace else ran(outcome)),
             trace.seen if trace else None,
         )
         job.on_cancel = lambda: run.cancel and run.cancel()
@@ -334,10 +365,10 @@ class ShardChannel:
     def _compile(self, job: Job) -> None:
         def ready(script: Script) -> None:
             script.check_entry_points(parts.entry_points)
-            _end(job, Answer(OK, ()))
+            self._end(job, Answer(OK, ()))
 
         def fail(error: BackendError) -> None:
-            _end(job, Answer(error_reply(error.reply), ()))
+            self._end(job, Answer(error_reply(error.reply), ()))
 
         try:
             parts, _ = ScriptParts.parse(job.parts, 4)
@@ -350,9 +381,9 @@ class ShardChannel:
         try:
             parts = GraphParts.parse(job.parts, 4)
         except BackendError as error:
-            _end(job, ran_nothing(error.reply))
+            self._end(job, ran_nothing(error.reply))
             return
-        graph = Graph(parts, job, self._runner, lambda answer: _end(job, answer))
+        graph = Graph(parts, job, self._runner, lambda answer: self._end(job, answer))
 
         def cancel() -> None:
             graph.cancel()
@@ -360,13 +391,6 @@ class ShardChannel:
 
         job.on_cancel = cancel
         graph.start()
-
-
-def _end(job: Job, answer: Answer) -> None:
-    """Answer the job. For any thread."""
-    with suppress(ChannelError):  # the shard is gone, and with it whoever waited
-        if job.done(answer.reply, *answer.more):
-            job.on_cancel = None  # a cycle, which would keep its model and tensors until the next collection
 
 
 def _pairs(values: Mapping[str, Part]) -> list[Part]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 from keymiss.errors import ChannelError
-from keymiss.logs.formatting import Lines
 from keymiss.logs.levels import level_name
 
 
 class Forwarding(logging.Handler):
-    """`send(level, line)` sends LOG; where the channel has ended, nobody is told."""
+    """`send(level, line)` sends LOG. Where the channel has ended, the line goes to standard error."""
 
-    def __init__(self, lines: Lines, send: Callable[[str, bytes], object]) -> None:
+    def __init__(self, send: Callable[[str, bytes], object]) -> None:
         super().__init__()
-        self.setFormatter(lines)
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(ChannelError):
-            self._send(level_name(record.levelno), self.format(record).encode("utf-8", "replace"))
+        line = self.format(record)
+        try:
+            self._send(level_name(record.levelno), line.encode("utf-8", "replace"))
+        except ChannelError:
+            print(line, file=sys.stderr)

@@ -11,7 +11,20 @@ import pytest
 import keymiss
 
 PROGRAM = Path(sys.executable).with_name("keymiss")
-COMMANDS = ("ask", "bench", "deploy", "doctor", "down", "form", "load", "model", "module", "status", "top", "up")
+COMMANDS = (
+    "ask",
+    "bench",
+    "deploy",
+    "doctor",
+    "down",
+    "form",
+    "load",
+    "model",
+    "module",
+    "status",
+    "top",
+    "up",
+)
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from keymiss.client import Registration, Shard, connect, read_registrations, read_shards, text_of
+from keymiss.client import Address, Registration, Shard, connect, read_registrations, read_shards, text_of
 from keymiss.doctor.check import Place
 
 from .. import processes
@@ -122,7 +122,7 @@ def read_cluster(place: Place) -> Reading:
     nodes = layout.nodes if layout is not None else []
     known: dict[tuple[str, int], Node | None] = {(LOCAL, node.port): node for node in nodes}
     if place.port is not None:
-        known[LOCAL, place.port] = None
+        known[Address.host, place.port] = None
     servers = _ask_all(known)
     others = {address for server in servers for address in server.members} - set(known)
     if others:
@@ -130,11 +130,10 @@ def read_cluster(place: Place) -> Reading:
     return Reading(place, layout, "", tuple(servers))
 
 
-def _ask_all(known: dict[tuple[str, int], Node | None]) -> list[Server]:
-    if not known:
-        return []
-    with ThreadPoolExecutor(min(len(known), AT_ONCE)) as pool:
-        return list(pool.map(_ask, *zip(*((*address, node) for address, node in known.items()), strict=True)))
+def _ask_all(known: Mapping[tuple[str, int], Node | None]) -> list[Server]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        asked = [pool.submit(_ask, host, port, node) for (host, port), node in known.items()]
+        return [one.result() for one in asked]
 
 
 def _ask(host: str, port: int, node: Node | None) -> Server:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -142,19 +142,16 @@ def differences(reading: Reading) -> Iterator[Finding]:
     """All servers have the same keymiss.* settings: which shard a key is on must not matter."""
     having = [server for server in reading.here if server.has_module]
     names = {name for server in having for name in server.settings if name.startswith("keymiss.")} - OWN
-    differing = {name: {server.settings.get(name, "") for server in having} for name in sorted(names)}
-    for name, values in differing.items():
-        if len(values) > 1:
-            usual = max(values, key=lambda value, name=name: _how_many(having, name, value))  # type: ignore[misc]
-            others = [server for server in having if server.settings.get(name, "") != usual]
-            said = f"{name} is {usual!r}, but not on {_names(others)}"
-            yield warn(said, _set(others, name, usual))
-    if len(having) > 1 and all(len(values) == 1 for values in differing.values()):
+    same = True
+    for name in sorted(names):
+        values = Counter(server.settings.get(name, "") for server in having)
+        usual = values.most_common(1)[0][0]
+        others = [server for server in having if server.settings.get(name, "") != usual]
+        if others:
+            same = False
+            yield warn(f"{name} is {usual!r}, but not on {_names(others)}", _set(others, name, usual))
+    if len(having) > 1 and same:
         yield ok(f"{len(names)} settings keymiss.* are the same on {len(having)} servers")
-
-
-def _how_many(servers: Sequence[Server], name: str, value: str) -> int:
-    return sum(server.settings.get(name, "") == value for server in servers)
 
 
 def _names(servers: Sequence[Server]) -> str:

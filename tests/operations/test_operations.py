@@ -36,7 +36,8 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with command_line(request.param, tmp_path_factory.mktemp("operated")) as keymiss:
         keymiss.up(
             *("--replicas", "1", "--monitor", "--monitor-port", str(monitor), "--monitor-interval", "1"),
-            *("--set", "cluster-node-timeout=15000", "--set", "enable-protected-configs=yes"),
+            *("--set", "cluster-node-timeout=2000", "--set", "cluster-replica-no-failover=yes"),
+            *("--set", "enable-protected-configs=yes"),
         )
         keymiss(*STORE)
         keymiss("load", REPOSITORY / "corpus" / "hiv.txt")

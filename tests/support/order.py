@@ -12,6 +12,7 @@ LONGEST_FIRST = (
     "models/test_train_and_score.py",
     "engine/test_sanitized_server.py",
     "engine/test_fuzzers.py",
+    "operations/test_operations.py",
     "cluster/test_deployment.py",
     "cluster/test_up_and_down.py",
     "docs/test_readme.py",

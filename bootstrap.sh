@@ -8,6 +8,7 @@
 #
 #     SHARDS=3 REPLICAS=0 PORT=30001   the cluster
 #     SERVER=redis-server              a redis-server or valkey-server
+#     MONITOR=                         1: Prometheus beside it, with alerts (docs/cluster.md)
 #     MODEL=default                    a Hugging Face id or folder
 #     BACKEND=auto PRECISION=auto      torch, onnx or openvino; fp32, bf16, fp16 or int8; auto: what is fastest here
 #     CORPUS=corpus                    files or folders, separated by spaces
@@ -17,7 +18,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 SHARDS=${SHARDS:-3} REPLICAS=${REPLICAS:-0} PORT=${PORT:-30001}
-SERVER=${SERVER:-} MODEL=${MODEL:-default} CORPUS=${CORPUS:-corpus}
+SERVER=${SERVER:-} MONITOR=${MONITOR:-} MODEL=${MODEL:-default} CORPUS=${CORPUS:-corpus}
 BACKEND=${BACKEND:-auto} PRECISION=${PRECISION:-auto}
 PYTHON=${PYTHON:-python3} TORCH_INDEX=${TORCH_INDEX:-}
 TORCH=torch==2.13.0 # the version that was tested
@@ -127,6 +128,7 @@ system_packages() {
         apt_update_once
         apt_install "${wanted[@]}"
     fi
+    if [[ $MONITOR ]]; then monitor_packages; fi
     if [[ $SERVER ]] && ! command -v "$SERVER" >/dev/null; then
         [[ ${SERVER##*/} == valkey-server ]] || fail "SERVER=$SERVER: there is no such program"
         valkey
@@ -149,6 +151,16 @@ valkey() {
         apt_install -tbookworm-backports valkey-server
     fi
     apt_install valkey-server
+}
+
+# What `keymiss up --monitor` starts itself. The packages' own services would take its ports at the next boot.
+monitor_packages() {
+    local package missing=()
+    for package in prometheus prometheus-redis-exporter; do is_installed "$package" || missing+=("$package"); done
+    ((${#missing[@]})) || return 0
+    apt_update_once
+    apt_install "${missing[@]}"
+    if command -v systemctl >/dev/null; then as_root systemctl disable --quiet "${missing[@]}"; fi
 }
 
 virtual_environment() {
@@ -184,6 +196,7 @@ keymiss() {
 cluster() {
     local options=(--shards "$SHARDS" --replicas "$REPLICAS" --port "$PORT")
     if [[ $SERVER ]]; then options+=(--server "$SERVER"); fi
+    if [[ $MONITOR ]]; then options+=(--monitor); fi
     keymiss up "${options[@]}"
 }
 
@@ -248,7 +261,7 @@ main() {
 tests() {
     STEPS=5
     unset PYTHONDONTWRITEBYTECODE # tests start hundreds of workers, which would compile their modules each time
-    step "What the tests need: valkey, clang, cmake" test_packages
+    step "What the tests need: valkey, clang, cmake, prometheus" test_packages
     sanitized_engine >"$STATE/sanitized.log" 2>&1 & # beside pip, which keeps one core busy
     set_up ,test
     wait
@@ -271,6 +284,7 @@ test_packages() {
         apt_install "${wanted[@]}"
     fi
     apt_install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev" # the sanitizers
+    monitor_packages
 }
 
 case ${1:-} in

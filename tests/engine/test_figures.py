@@ -78,7 +78,7 @@ def test_a_miss_that_waits_for_its_worker_is_long_in_the_queue(scripts: Scripts)
     assert scripts("register answers q:* async_local keymiss get") == b"OK"
     assert "died" in scripts("die")
     assert scripts.client.get("q:1") == b"q:1"
-    assert scripts.info("stage_queue_max_us") > 1000 > scripts.info("stage_hook_max_us") > 0
+    assert scripts.info("stage_queue_max_us") > 50_000, "keymiss.restart-backoff-ms is 100"
 
 
 def test_errors_that_clients_get_are_counted_by_kind(

@@ -167,4 +167,6 @@ def test_info_shows_what_a_worker_says_of_itself(scripts: Scripts) -> None:
     assert scripts("frame", "INFO", "5", *odd, "0", "0") == b"sent"
     assert told() == {"keymiss_good": 1}
     assert "died" in scripts("die")
-    wait_until(lambda: not told(), 10.0, "what the worker before it said is forgotten")
+    assert told() == {}
+    assert scripts("raw +hi|") == b"hi"
+    assert told() == {}, "what the worker before it said is forgotten"

@@ -53,9 +53,7 @@ def test_a_worker_that_dies_or_breaks_the_protocol_is_replaced(
 
 def test_the_log_says_why_a_worker_was_replaced(shard: Server, scripts: Scripts) -> None:
     scripts("unknown-verb")
-    wait_until(
-        lambda: "it sent a frame with an unknown verb" in shard.log, 5.0, "it is logged"
-    )
+    wait_until(lambda: "it sent a frame with an unknown verb" in shard.log, 5.0, "it is logged")
 
 
 def test_a_worker_that_hangs_is_killed(scripted: Callable[..., Server]) -> None:

@@ -260,7 +260,10 @@ tensor *tensor_hold(tensor *t) {
 }
 
 void tensor_release(tensor *t) {
-    if (t != NULL && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1) memory.free(t);
+    if (t == NULL) return;
+    /* Nobody can hold what only the caller holds: the last reference needs no subtraction, which is dear. */
+    bool last = atomic_load_explicit(&t->refs, memory_order_acquire) == 1;
+    if (last || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1) memory.free(t);
 }
 
 bool tensor_is_real(const tensor *t) {

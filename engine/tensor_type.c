@@ -8,18 +8,20 @@
 static RedisModuleType *type;
 static atomic_llong stored_tensors, stored_bytes; /* a value may be freed in the server's lazy-free thread */
 
+/* Not for nothing: an atomic addition is a good part of what a small tensor costs. */
+static void count(long long tensors, long long bytes) {
+    if (tensors != 0) atomic_fetch_add_explicit(&stored_tensors, tensors, memory_order_relaxed);
+    if (bytes != 0) atomic_fetch_add_explicit(&stored_bytes, bytes, memory_order_relaxed);
+}
+
 static tensor *counted(tensor *t) {
-    if (t != NULL) {
-        atomic_fetch_add_explicit(&stored_tensors, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&stored_bytes, (long long)tensor_heap_bytes(t), memory_order_relaxed);
-    }
+    if (t != NULL) count(1, (long long)tensor_heap_bytes(t));
     return t;
 }
 
 static void free_value(void *value) {
     tensor *t = value;
-    atomic_fetch_sub_explicit(&stored_tensors, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&stored_bytes, (long long)tensor_heap_bytes(t), memory_order_relaxed);
+    count(-1, -(long long)tensor_heap_bytes(t));
     tensor_release(t);
 }
 
@@ -142,13 +144,16 @@ RedisModuleKey *tensor_open(RedisModuleCtx *ctx, RedisModuleString *name, const 
 }
 
 void tensor_put(RedisModuleKey *key, tensor *t) {
-    void *old = NULL;
-    counted(t);
+    void *replaced = NULL;
     /* In place, where one is there and stays as long: to delete and to add a key costs more than all the rest. */
-    if (RedisModule_GetExpire(key) != REDISMODULE_NO_EXPIRE ||
-        RedisModule_ModuleTypeReplaceValue(key, type, t, &old) != REDISMODULE_OK)
-        RedisModule_ModuleTypeSetValue(key, type, t);
-    if (old != NULL) free_value(old);
+    if (RedisModule_GetExpire(key) == REDISMODULE_NO_EXPIRE &&
+        RedisModule_ModuleTypeReplaceValue(key, type, t, &replaced) == REDISMODULE_OK) {
+        tensor *old = replaced;
+        count(0, (long long)tensor_heap_bytes(t) - (long long)tensor_heap_bytes(old));
+        tensor_release(old);
+    } else {
+        RedisModule_ModuleTypeSetValue(key, type, counted(t));
+    }
     RedisModule_CloseKey(key);
 }
 

@@ -96,7 +96,8 @@ def models_worker_down(subject: Subject) -> None:
 def worker_restarting(subject: Subject) -> None:
     subject.deploy(
         "crash",
-        "import os\nGB('CommandReader').map(lambda record: os._exit(1)).register(trigger='crash')",
+        "import os\nGB('CommandReader').map(lambda record: os._exit(1))"
+        ".register(trigger='crash', mode='async_local')",
     )
     for _ in range(2):
         subject.at_once(1, "RG.TRIGGER", "crash")

@@ -10,6 +10,7 @@
 #include "ai_command.h"
 #include "ai_store.h"
 #include "ai_values.h"
+#include "log.h"
 #include "memory.h"
 #include "model_type.h"
 #include "settings.h"
@@ -141,7 +142,7 @@ static int store_at_once(RedisModuleCtx *ctx, RedisModuleString *key, new_model 
     new_model_prepare(n);
     error = new_model_refused(n);
     if (error != NULL) {
-        RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "model lost: %s", error);
+        log_note(LEVEL_WARNING, "model lost: %s", error);
         RedisModule_ReplyWithError(ctx, error);
     } else {
         model_store(ctx, key, model_hold(n->model));
@@ -163,7 +164,7 @@ static int store(RedisModuleCtx *ctx, RedisModuleString **argv, const ai_argumen
         snprintf(digest, sizeof digest, "%.*s", SHA256_HEX_CHARS, parsed->digest.data);
         bytes = blob_find(digest);
         if (bytes == NULL && from == ARGS_FROM_SERVER)
-            RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "model lost: its bytes, which an earlier one had, are not there");
+            log_note(LEVEL_WARNING, "model lost: its bytes, which an earlier one had, are not there");
         if (bytes == NULL) return RedisModule_ReplyWithError(ctx, unknown);
     }
     for (size_t i = 0; i < parsed->chunk_count; i++) size += parsed->chunks[i].len;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "hooks.h"
+#include "log.h"
 #include "memory.h"
 #include "nested.h"
 #include "settings.h"
@@ -228,11 +229,11 @@ static void on_begin(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     case NESTED_FINISHED:
     case NESTED_LOST: break;
     case NESTED_TIMED_OUT:
-        RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING,
-                        "an atomic section did not end in time (keymiss.sync-timeout-ms): others are served again");
+        log_note(LEVEL_WARNING,
+                 "an atomic section did not end in time (keymiss.sync-timeout-ms): others are served again");
         break;
     case NESTED_TOO_DEEP:
-        RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "an atomic section lies too deep in others: it is not atomic");
+        log_note(LEVEL_WARNING, "an atomic section lies too deep in others: it is not atomic");
         break;
     }
 }

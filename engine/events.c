@@ -189,21 +189,11 @@ void event_run_sync(RedisModuleCtx *ctx, const event *e, event_job *job, const c
     sync_depth--;
 }
 
-/* One line a second: a worker that is down must not fill the disk. INFO counts them all. */
-static void log_failure(const registration *r, const char *error) {
-    static uint64_t next_us;
-    uint64_t now_us = RedisModule_MonotonicMicroseconds();
-    stats.failed++;
-    if (now_us < next_us) return;
-    next_us = now_us + 1000000;
-    RedisModule_Log(NULL, "warning", "an event for registration %.*s was not handled: %s", (int)r->id.len, r->id.data, error);
-}
-
 static void unwatched_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
     registration *r = arg;
     answering = result->end == JOB_DONE;
-    if (!answering) log_failure(r, result->error);
+    if (!answering) stats.failed++;
     registration_release(r);
 }
 
@@ -219,7 +209,6 @@ void event_submit_unwatched(const event *e, int context_flags) {
 /* Synchronous registrations. */
 
 typedef struct sync_run {
-    const registration *registration;
     bool lost; /* it ended with its worker */
 } sync_run;
 
@@ -228,7 +217,7 @@ static void sync_ended(RedisModuleCtx *ctx, const job_result *result, void *arg)
     sync_run *run = arg;
     answering = result->end == JOB_DONE;
     run->lost = result->end == JOB_FAILED;
-    if (result->end == JOB_TIMED_OUT) log_failure(run->registration, result->error);
+    if (result->end == JOB_TIMED_OUT) stats.failed++;
 }
 
 static void run_put_off(RedisModuleCtx *ctx, void *arg) {
@@ -239,11 +228,11 @@ static void run_put_off(RedisModuleCtx *ctx, void *arg) {
         event_submit_unwatched(e, flags);
         return;
     }
-    sync_run run = {.registration = e->registration};
+    sync_run run = {0};
     event_job job = {.kind = JOB_EVENT, .context_flags = flags, .callback = sync_ended, .arg = &run};
     const char *error = NULL;
     event_run_sync(ctx, e, &job, &error);
-    if (error) log_failure(e->registration, error);
+    if (error) stats.failed++;
     if (run.lost) event_submit_unwatched(e, flags);
 }
 

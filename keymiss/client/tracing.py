@@ -72,11 +72,12 @@ def _stages(groups: Any) -> Iterator[TracedStage]:
 
 def _nested(stages: Iterator[TracedStage]) -> list[TracedStage]:
     """From the first one's beginning, each with how many others it lies in."""
-    ordered = sorted(stages, key=lambda stage: (stage.began_us, -stage.took_us))
+    # One that took no time comes before the one that begins then, which may follow it.
+    ordered = sorted(stages, key=lambda stage: (stage.began_us, stage.took_us > 0, -stage.took_us))
     open_until: list[int] = []
     found = []
     for stage in ordered:
-        while open_until and open_until[-1] < stage.ended_us:
+        while open_until and (open_until[-1] < stage.ended_us or open_until[-1] == stage.began_us):
             open_until.pop()
         began_us = stage.began_us - ordered[0].began_us
         depth = len(open_until)

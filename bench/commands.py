@@ -11,7 +11,20 @@ from rich.console import Console
 
 from keymiss.cli.options import folder_option, port_option, where
 
-from . import ai, client_sweep, gears, gpu, loading, many_models, memory, miss, overhead, qa, redis_benchmark
+from . import (
+    ai,
+    client_sweep,
+    gears,
+    gpu,
+    loading,
+    many_models,
+    memory,
+    metrics,
+    miss,
+    overhead,
+    qa,
+    redis_benchmark,
+)
 from .peers.servers import PEERS, Peer
 from .progress import progress
 from .question import deployed_question
@@ -20,6 +33,7 @@ from .report import Report
 ROUNDS, SECONDS = 7, 2.0
 MANY_ROWS_SECONDS = 1.25  # of benchmarks with so many rows that each has to be shorter
 SWEEP_ROUNDS = LOAD_ROUNDS = 3
+METRICS_ROUNDS = 15  # what is looked for is one part of a hundred
 WIDTH = 120  # of a table that is written to a file
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
 
@@ -227,6 +241,29 @@ def many_models_command(server: str | None, quick: bool, out: Path | None, as_js
     memory and beside loading the one that is asked for."""
     with progress() as shown:
         report = many_models.measure(server, quick, shown)
+    _finish(report, out, as_json)
+
+
+@bench.command("metrics")
+@_server
+@_quick
+@_out
+@_json
+@_backend
+@_precision
+def metrics_command(
+    server: str | None,
+    quick: bool,
+    out: Path | None,
+    as_json: bool,
+    backend: str | None,
+    precision: str | None,
+) -> None:
+    """What metrics cost: misses, RG.TRIGGER and questions while the workers are scraped every second, beside
+    the same without metrics."""
+    rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (METRICS_ROUNDS, MANY_ROWS_SECONDS)
+    with progress() as shown:
+        report = metrics.measure(server, quick, rounds, seconds, shown, _model(backend, precision))
     _finish(report, out, as_json)
 
 

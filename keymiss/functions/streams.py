@@ -65,7 +65,7 @@ class _Stream:
         self.batch = 0  # entries that were read and not finished, and since when the oldest waits
         self.oldest_s = 0.0
         self.read_s = 0.0  # when they were read
-        self.waits_since_s = 0.0  # no entry that was not read yet came before
+        self.waits_since_s = time.monotonic()  # no entry that was not read yet was known before
 
     @property
     def waiting(self) -> int:

@@ -112,7 +112,7 @@ class Worker:
     def serve_metrics(self) -> None:
         """Where the shards want them: those that want another place than the first one do not get it."""
         told = [channel.metrics_place for channel in self.channels]
-        if self._place not in told:
+        if not self._place.port or self._place not in told:
             self._place = min((place for place in told if place.port), default=Place())
             self._metrics.follow(*self._place)
 

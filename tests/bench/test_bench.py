@@ -40,6 +40,18 @@ def test_the_conditions_are_stated(run: Run, server_kind: str) -> None:
     assert {"processor", "cores", "system", "clients", "rounds"} <= set(conditions)
 
 
+def test_metrics_are_measured_beside_none_on_the_same_server(tmp_path: Path) -> None:
+    """On one server only: it is the same code on the other."""
+    run = run_quickly("metrics", tmp_path, "--server", KINDS[available_kinds()[0]])
+    assert [row["request"] for row in run.result["rows"]] == ["GET that misses", "RG.TRIGGER"]
+    for row in run.result["rows"]:
+        assert row["of without"] == pytest.approx(row["with metrics/s"] / row["without/s"])
+        assert row["lower quartile"] <= row["of without"] <= row["upper quartile"]
+    assert int(run.result["conditions"]["scrapes"].split(",")[0]) >= 4  # both workers, twice
+    assert len(run.result["promises"]) == 2
+    assert run.result["addition_ns"] > 0
+
+
 @pytest.mark.slow
 def test_tensors_and_models_are_measured_beside_strings_and_direct_calls(tmp_path: Path) -> None:
     """On one server only: models take their time."""

@@ -15,6 +15,8 @@ from support.scraping import Scrape, scrape
 from support.server import Server
 from support.waiting import wait_until
 
+from keymiss.metrics.info import fields_of
+
 DEADLINE_S = 20.0
 DESCRIBED = "GB('CommandReader', desc={name!r}).map(lambda argv: 1 / int(argv[1])).register(trigger='divide')"
 
@@ -32,10 +34,14 @@ GB('CommandReader').map(release).register(trigger='release', mode='async_local')
 
 
 class Growth:
-    """How counters have grown since this was made. What the shard tells may be a second old."""
+    """How counters have grown since this was made."""
 
-    def __init__(self, port: int) -> None:
-        self._port, self._before = port, scrape(port)
+    def __init__(self, client: redis.Redis, port: int) -> None:
+        """What is served of the shard may be a second old: of what was before the last RG command it tells
+        when it tells of that."""
+        asked = client.execute_command("RG.CONFIGGET", "MaxExecutions") and commands_of(client)
+        self._port = port
+        self._before = wait_until(lambda: told_of(port, asked), DEADLINE_S, "the past is told")
 
     def _by(self, now: Scrape, series: str, labels: dict[str, str]) -> float:
         before = list(self._before.samples(series))
@@ -49,6 +55,15 @@ class Growth:
         wait_until(has_grown, DEADLINE_S, f"{series} {labels} grows by {wanted}")
 
 
+def commands_of(client: redis.Redis) -> float:
+    return float(fields_of(client.execute_command("INFO keymiss").decode())["rg_commands"])
+
+
+def told_of(port: int, commands: float) -> Scrape | None:
+    now = scrape(port)
+    return now if now.value("keymiss_rg_commands_total") == commands else None
+
+
 def value_of(port: int, series: str, **labels: str) -> float:
     return scrape(port).value(series, **labels)
 
@@ -56,7 +71,7 @@ def value_of(port: int, series: str, **labels: str) -> float:
 def test_hits_misses_and_answers_are_those_of_the_clients(client: redis.Redis, functions_port: int) -> None:
     register(client, answering_misses("miss:"))
     client.mset({"miss:1": "there", "miss:2": "there"})
-    growth = Growth(functions_port)
+    growth = Growth(client, functions_port)
     for n in range(1, 6):
         client.get(f"miss:{n}")
     client.get("not hooked")
@@ -71,7 +86,7 @@ def test_hits_misses_and_answers_are_those_of_the_clients(client: redis.Redis, f
 
 def test_runs_are_counted_by_function_and_outcome(client: redis.Redis, functions_port: int) -> None:
     register(client, DESCRIBED.format(name="division"))
-    growth = Growth(functions_port)
+    growth = Growth(client, functions_port)
     for argument in ("1", "2"):
         client.execute_command("RG.TRIGGER", "divide", argument)
     with pytest.raises(ResponseError, match="ZeroDivisionError"):
@@ -120,15 +135,15 @@ def test_the_lag_of_a_registration_is_how_long_its_oldest_event_waits(
 def test_entries_that_wait_for_their_batch_are_not_late_but_those_that_failed_are(
     client: redis.Redis, functions_port: int
 ) -> None:
+    for n in range(3):
+        client.xadd("whole", {"n": n})
+        client.xadd("failing", {"n": n})
     register(
         client,
         "GB('StreamReader', desc='whole').foreach(lambda r: r).register('whole', batch=10)\n"
         "GB('StreamReader', desc='failing').foreach(lambda r: 1 / 0)"
         ".register('failing', batch=2, onFailedPolicy='retry', onFailedRetryInterval=60)",
     )
-    for n in range(3):
-        client.xadd("whole", {"n": n})
-        client.xadd("failing", {"n": n})
 
     def failed() -> bool:
         return (
@@ -224,7 +239,7 @@ def test_a_shard_that_does_not_answer_leaves_out_only_its_own(
 
 
 def test_errors_are_counted_by_kind(client: redis.Redis, functions_port: int) -> None:
-    growth = Growth(functions_port)
+    growth = Growth(client, functions_port)
     with pytest.raises(ResponseError):
         client.execute_command("RG.TRIGGER", "nobody knows this")
     growth.wait_for(1, "keymiss_errors_total", kind="function")

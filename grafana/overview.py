@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .page import Page, PanelBuilder, Row, prometheus_annotations, prometheus_variables
 from .panels import BAD, GOOD, WARN, Column, Query, graph, named, number, rows, states, steps
-from .promql import grown, mean, per_second, quantile, series, share, total
+from .promql import FIRING, grown, mean, per_second, quantile, series, share, total
 
 SLOW_S, TOO_SLOW_S = 0.25, 1.0  # of a miss; the second is what the alert KeymissLatencyHigh waits for
 QUANTILE_COLORS = {"p50": GOOD, "p95": WARN, "p99": BAD}
@@ -36,7 +36,7 @@ def overview() -> Page:
             Row("", _at_a_glance()),
             Row("Golden signals", _golden_signals()),
             Row("$shard", _one_shard(), repeat="shard"),
-            Row("Workers", _workers()),
+            Row("Alerts and workers", _workers()),
         ],
     )
 
@@ -54,6 +54,14 @@ def _error_share() -> str:
 def _at_a_glance() -> Sequence[PanelBuilder]:
     return [
         number(
+            "Alerts",
+            "Alerts that fire. Below, they are listed; docs/operations.md says what to do about each.",
+            "none",
+            Query(f"sum({FIRING}) or vector(0)", "alerts"),
+            thresholds=steps(GOOD, (1, BAD)),
+            size=(3, 4),
+        ),
+        number(
             "Down",
             "Servers and workers that do not answer, and of what Prometheus reads, what it cannot. The "
             "models worker "
@@ -69,6 +77,7 @@ def _at_a_glance() -> Sequence[PanelBuilder]:
             "Misses that a function answered, in a second.",
             "reqps",
             Query(per_second("keymiss_answers_total"), "answers"),
+            size=(3, 4),
         ),
         number(
             "Miss, p99",
@@ -83,6 +92,7 @@ def _at_a_glance() -> Sequence[PanelBuilder]:
             "percentunit",
             Query(_hit_rate(), "hit rate"),
             empty="no reads",
+            size=(3, 4),
         ),
         number(
             "Errors",
@@ -91,6 +101,7 @@ def _at_a_glance() -> Sequence[PanelBuilder]:
             Query(_error_share(), "errors"),
             thresholds=steps(GOOD, (0.001, WARN), (0.01, BAD)),
             empty="no requests",
+            size=(3, 4),
         ),
         number(
             "Waiting",
@@ -201,6 +212,19 @@ def _one_shard() -> Sequence[PanelBuilder]:
 def _workers() -> Sequence[PanelBuilder]:
     versions = {"shard": "Shard", "version": "Keymiss", "server": "Server", "server_version": "Its version"}
     return [
+        rows(
+            "Alerts that fire",
+            "One row for each; docs/operations.md says what shows its cause and what mends it.",
+            {
+                "alertname": "Alert",
+                "severity": "Severity",
+                "shard": "Shard",
+                "worker": "Worker",
+                "function": "Function",
+            },
+            Column("Firing", f"sum by (alertname, severity, shard, worker, function) ({FIRING})", "none"),
+            size=(24, 5),
+        ),
         states(
             "Workers",
             "When each shard's workers were ready.",

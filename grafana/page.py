@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import table
 
 from .panels import PROMETHEUS
+from .promql import FIRING
 
 PROMETHEUS_TAG, REDIS_TAG = "keymiss", "keymiss-shards"
 ALL = ".*"  # also what has no such label, as where Prometheus was given no name of the cluster
@@ -120,9 +121,7 @@ def _many(variable: builders.QueryVariable) -> builders.QueryVariable:
 def prometheus_annotations() -> list[Builder[models.AnnotationQuery]]:
     """Marks in all graphs: alerts that fire, workers that had to be started again."""
     return [
-        _annotation(
-            "Alerts", 'ALERTS{alertname=~"Keymiss.+",alertstate="firing"}', "red", "{{alertname}} {{shard}}"
-        ),
+        _annotation("Alerts", FIRING, "red", "{{alertname}} {{shard}}"),
         _annotation(
             "Worker restarts",
             'increase(keymiss_worker_restarts_total{cluster=~"$cluster",shard=~"$shard"}[$__interval]) > 0',

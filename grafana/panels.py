@@ -63,6 +63,11 @@ def ref_id(number: int) -> str:
     return chr(ord("A") + number)
 
 
+def value_field(queries: int, ref: str) -> str:
+    """What Grafana calls the values of one of so many queries in a table."""
+    return f"Value #{ref}" if queries > 1 else "Value"
+
+
 def _targets(
     panel: _P,
     queries: Sequence[Query],
@@ -119,7 +124,9 @@ def graph(
     """Lines over time. `limits` are drawn as dashed lines; `colors` of single series by their legend."""
     panel = begin(graphs.Panel(), title, description, unit, size, PROMETHEUS)
     panel.line_width(1).fill_opacity(30 if stacked else 8).show_points(looks.VisibilityMode.NEVER)
-    panel.min(0).axis_soft_max(1 if unit == "short" else 0)
+    panel.min(0)
+    if unit == "short":
+        panel.axis_soft_max(1)  # a line at 0 lies at the bottom
     if maximum is not None:
         panel.max(maximum)
     if stacked:
@@ -246,9 +253,11 @@ def rows(
     sort_by: str = "",
 ) -> table.Panel:
     """A table of this moment with one row for each value of the labels `by` (label: heading)."""
-    panel = begin(table.Panel(), title, description, "short", size, PROMETHEUS)
+    panel = begin(table.Panel(), title, description, "short", size, PROMETHEUS).no_value("none")
     plain_table(panel, filterable=False)
-    headings = {f"Value #{ref_id(number)}": column.title for number, column in enumerate(columns)}
+    headings = {
+        value_field(len(columns), ref_id(number)): column.title for number, column in enumerate(columns)
+    }
     wanted = [*by, *headings]
     panel.transformations(
         [

@@ -6,6 +6,8 @@ from keymiss.metrics import METRICS
 
 INTERVAL = "$__rate_interval"
 
+FIRING = 'ALERTS{alertname=~"Keymiss.+",alertstate="firing",cluster=~"$cluster|"}'  # also of no cluster
+
 _HISTOGRAM_ENDS = ("_bucket", "_sum", "_count")
 
 
@@ -54,8 +56,9 @@ def grown(name: str, *by: str, where: str = "") -> str:
 
 
 def quantile(q: float, histogram: str, *by: str, where: str = "") -> str:
-    """For example quantile(0.99, "keymiss_job_duration_seconds"), in the histogram's unit."""
-    return f"histogram_quantile({q}, {per_second(f'{histogram}_bucket', 'le', *by, where=where)})"
+    """For example quantile(0.99, "keymiss_job_duration_seconds"), in the histogram's unit; nothing where
+    nothing was measured, instead of NaN."""
+    return f"histogram_quantile({q}, {per_second(f'{histogram}_bucket', 'le', *by, where=where)}) >= 0"
 
 
 def mean(histogram: str, *by: str, where: str = "") -> str:

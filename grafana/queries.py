@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .files import texts
+from .panels import value_field
 
 # What Grafana puts in place of variables, for running a query without it.
 EVERYTHING = ".*"
@@ -18,6 +19,7 @@ MAY_BE_EMPTY = {
     ("Keymiss / Cluster", "Replicas' links", "A"): "there are no replicas",
     ("Keymiss / Cluster", "Replication lag", "A"): "there are no replicas",
     ("Keymiss / Cluster", "Of maxmemory", "A"): "maxmemory is not set",
+    ("Keymiss / Overview", "Alerts that fire", "A"): "all is well",
     ("Keymiss / Inference", "Memory of weights", "B"): "keymiss.models-memory is not set",
 }
 
@@ -136,7 +138,7 @@ def _unit(panel: dict[str, Any], ref_id: str) -> str:
     config = panel["fieldConfig"]
     column = next(
         (
-            change["options"]["renameByName"].get(f"Value #{ref_id}")
+            change["options"]["renameByName"].get(value_field(len(panel["targets"]), ref_id))
             for change in panel.get("transformations", ())
             if change["id"] == "organize"
         ),
@@ -154,11 +156,11 @@ def _unit(panel: dict[str, Any], ref_id: str) -> str:
 def _fields(panel: dict[str, Any], target: dict[str, Any]) -> tuple[str, ...]:
     if target.get("field"):
         return tuple(target["field"].split())
-    chosen = panel.get("options", {}).get("reduceOptions", {}).get("fields", "")
-    if chosen:
-        return tuple(chosen.removeprefix("/^(").removesuffix(")$/").split("|"))
-    named: list[str] = []
+    named: dict[str, None] = {}
     for change in panel.get("transformations", ()):
+        options = change["options"]
+        if change["id"] == "filterFieldsByName":
+            named |= dict.fromkeys(options["include"]["names"])
         if change["id"] == "organize":
-            named += [*change["options"]["renameByName"], *change["options"]["excludeByName"]]
+            named |= dict.fromkeys([*options["renameByName"], *options["excludeByName"]])
     return tuple(named)

@@ -93,11 +93,6 @@ def rg(command: str, function: str = "") -> RedisQuery:
     return RedisQuery("gears", command=f"rg.{command.lower()}", key_name=function)
 
 
-def only(fields: Sequence[str]) -> str:
-    """A regular expression for these fields, as panels choose by it."""
-    return f"/^({'|'.join(fields)})$/"
-
-
 def figures(
     title: str,
     description: str,
@@ -105,23 +100,26 @@ def figures(
     query: RedisQuery,
     *fields: str,
     size: tuple[int, int] = (4, 4),
-    units: dict[str, str] | None = None,
     names: dict[str, str] | None = None,
 ) -> stat.Panel:
-    """Some fields of a reply, large. `units` and `names` of single fields, where the panel's will not do."""
+    """Some fields of a reply, large. `names`: what to call them.
+
+    Fields are chosen and named by transformations: a panel's own choice looks at names given by overrides.
+    """
     panel = begin(stat.Panel(), title, description, unit, size, REDIS).no_value("-")
     panel.graph_mode(looks.BigValueGraphMode.NONE).color_mode(looks.BigValueColorMode.VALUE)
-    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(only(fields)))
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("/.*/"))
     panel.thresholds(steps(NEUTRAL)).color_scheme(by_thresholds())
-    for field in fields:
-        own: dict[str, object] = {}
-        if field in (units or {}):
-            own["unit"] = (units or {})[field]
-        if field in (names or {}):
-            own["displayName"] = (names or {})[field]
-        if own:
-            panel.override_by_name(field, properties(**own))
+    chosen = models.DataTransformerConfig(
+        id_val="filterFieldsByName", options={"include": {"names": list(fields)}}
+    )
+    panel.transformations([chosen, *([_renamed(names)] if names else [])])
     return panel.with_target(_Built(query))
+
+
+def _renamed(names: dict[str, str], hidden: Sequence[str] = ()) -> models.DataTransformerConfig:
+    options = {"excludeByName": dict.fromkeys(hidden, True), "indexByName": {}, "renameByName": names}
+    return models.DataTransformerConfig(id_val="organize", options=options)
 
 
 def stream(
@@ -157,12 +155,7 @@ def listing(
     plain_table(panel, filterable=True).no_value("none")
     changes = list(transformations)
     if names or hidden:
-        options = {
-            "excludeByName": dict.fromkeys(hidden, True),
-            "indexByName": {},
-            "renameByName": names or {},
-        }
-        changes.append(models.DataTransformerConfig(id_val="organize", options=options))
+        changes.append(_renamed(names or {}, hidden))
     panel.transformations(changes)
     for field, own_unit in (units or {}).items():
         panel.override_by_name((names or {}).get(field, field), properties(unit=own_unit))

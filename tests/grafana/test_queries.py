@@ -31,6 +31,7 @@ EXPRESSIONS += [fill(expr) for _, expr in (*variable_queries(), *annotation_quer
 OF_PROMETHEUS = {"ALERTS", "up"}
 TARGET_LABELS = {"cluster", "instance", "job", "shard", "role"}
 EXPORTER_LABELS = {"cmd", "err"}
+ALERT_LABELS = {"alertname", "alertstate", "severity", "worker", "function"}
 PROMTOOL_TIMEOUT_S = 30.0
 
 # What Grafana's units are for.
@@ -116,17 +117,21 @@ def test_labels_that_are_asked_for_exist() -> None:
     for expr in EXPRESSIONS:
         parsed = promql_parser.parse(expr)
         for selector in promql.selectors(parsed):
-            known = TARGET_LABELS | {"le", "__name__", "alertname", "alertstate"}
-            if (selector.name or "").startswith("keymiss_"):
-                known = known | set(METRICS[metric_name(selector.name)].labels)
-            assert {matcher.name for matcher in selector.matchers.matchers} <= known, expr
-        known = TARGET_LABELS | {"le"}
-        for selector in promql.selectors(parsed):
-            if (selector.name or "").startswith("keymiss_"):
-                known |= set(METRICS[metric_name(selector.name)].labels)
-            elif (selector.name or "").startswith("redis_"):
-                known |= EXPORTER_LABELS
+            assert {matcher.name for matcher in selector.matchers.matchers} <= _labels(selector), expr
+        known = set[str]().union(*map(_labels, promql.selectors(parsed)))
         assert set(promql.labels(parsed)) <= known, expr
+
+
+def _labels(selector: promql_parser.VectorSelector) -> set[str]:
+    """The labels of the series that it chooses."""
+    name = selector.name or ""
+    if name.startswith("keymiss_"):
+        return TARGET_LABELS | {"le"} | set(METRICS[metric_name(name)].labels)
+    if name.startswith("redis_"):
+        return TARGET_LABELS | EXPORTER_LABELS
+    if name == "ALERTS":
+        return TARGET_LABELS | ALERT_LABELS
+    return TARGET_LABELS | {"__name__"}
 
 
 def test_legends_name_labels_that_the_series_have() -> None:

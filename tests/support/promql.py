@@ -89,6 +89,8 @@ def _of_call(call: promql.Call, unit_of: Callable[[str], str]) -> Dimension:
         return dimension(call.args[0], unit_of) / A_SECOND
     if name == "increase":
         return dimension(call.args[0], unit_of)
+    if name == "vector":
+        return NUMBER
     if name == "histogram_quantile":
         (bucket,) = {one.name for one in selectors(call.args[1])}
         return OF_UNIT[unit_of(bucket.removesuffix("_bucket"))]

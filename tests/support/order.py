@@ -13,6 +13,7 @@ LONGEST_FIRST = (
     "engine/test_sanitized_server.py",
     "engine/test_fuzzers.py",
     "operations/test_operations.py",
+    "monitor/test_monitored_cluster.py",
     "cluster/test_deployment.py",
     "cluster/test_up_and_down.py",
     "docs/test_readme.py",

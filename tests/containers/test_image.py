@@ -24,7 +24,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SCRIPTS = sorted([*(IMAGE / "bin").iterdir(), *(IMAGE / "build").iterdir()])
+SCRIPTS = sorted([*(IMAGE / "bin").iterdir(), IMAGE / "install-torch"])
 INSTRUCTIONS = CONTAINERFILE.read_text().replace("\\\n", " ").splitlines()
 
 

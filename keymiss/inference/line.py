@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from keymiss.inference.forward import joinable, likeness, rows_of
 from keymiss.inference.padding import axes_of, tokens_of
 from keymiss.inference.policy import Batch, Group, Rule, Shares, Waiting, next_batch, widen
 from keymiss.inference.request import Request
+from keymiss.inference.turns import Turns
 
 _MAX_KNOWN = 1024  # models
 _WORTH_SHARING = 4  # rows that each of several passes should have: fewer stay together
@@ -40,6 +42,7 @@ class Line:
         self._lanes = lanes
         self._groups: dict[Hashable, tuple[Group[Request], deque[Waiting[Request]]]] = {}
         self._shares = Shares()
+        self._turns: dict[Hashable, Turns] = {}  # of each model that is waited for
         self._row_costs: dict[Hashable, RowCosts] = {}  # of models that join sequences
 
     def __len__(self) -> int:
@@ -54,14 +57,21 @@ class Line:
 
     def add(self, request: Request, now_s: float) -> None:
         key, rule, tokens = _kind_of(request)
+        if request.model_key not in self._turns:
+            self._turns[request.model_key] = Turns()
+            self._shares.join(request.model_key)
         if key not in self._groups:
-            if not any(group.model == request.model_key for group, _ in self._groups.values()):
-                self._shares.join(request.model_key)
             waiting: deque[Waiting[Request]] = deque()
             group = Group(request.model_key, rule, waiting, tokens, _family_of(request) if tokens else None)
             self._groups[key] = group, waiting
-        one = Waiting(request, rows_of(request.tensors), now_s, request.deadline_s)
-        self._groups[key][1].append(one)
+        rows = rows_of(request.tensors)
+        turn = self._turns[request.model_key].give(request.asked.shard, rows * max(tokens, 1))
+        one = Waiting(request, rows, now_s, request.deadline_s, turn)
+        waiting = self._groups[key][1]
+        if waiting and turn < waiting[-1].turn:
+            waiting.insert(bisect_right(waiting, turn, key=lambda other: other.turn), one)
+        else:
+            waiting.append(one)
 
     def remove(self, request: Request) -> None:
         """Where it waits still."""
@@ -70,6 +80,8 @@ class Line:
             for n, one in enumerate(found[1]):
                 if one.job is request:
                     del found[1][n]
+                    cost = one.rows * max(found[0].tokens, 1)
+                    self._turns[request.model_key].take_back(request.asked.shard, cost)
                     break
             self._drop_empty()
 
@@ -89,6 +101,8 @@ class Line:
 
     def take(self, choice: Choice) -> tuple[Request, ...]:
         """Take it out of the line; nothing has changed since it was chosen."""
+        first, batch = choice.parts[0]
+        self._turns[first.model].served(batch.turn)
         for group, batch in choice.parts:
             assert isinstance(group.waiting, deque)
             for _ in range(batch.taken):
@@ -132,6 +146,7 @@ class Line:
             model = self._groups.pop(key)[0].model
             if not any(group.model == model for group, _ in self._groups.values()):
                 self._shares.leave(model)
+                del self._turns[model]
 
 
 def _kind_of(request: Request) -> tuple[Hashable, Rule, int]:

@@ -1,7 +1,8 @@
 """Which waiting jobs run next, and together. Pure: time and costs come in as arguments.
 
-Jobs of one model whose inputs differ in nothing but dimension 0 form a group, in the order of their
-arrival. A group whose model has a batch size is joined along dimension 0:
+Jobs of one model whose inputs differ in nothing but dimension 0 form a group, in the order of their turns
+(see turns: of one shard, that of their arrival). A group whose model has a batch size is joined along
+dimension 0:
 
 1. A batch is a prefix of its group: jobs are added until the next one would take it over `batchsize` rows.
    The first job runs however large it is. Without a batch size every job runs alone.
@@ -10,8 +11,8 @@ arrival. A group whose model has a batch size is joined along dimension 0:
 2. A batch of fewer than `minbatchsize` rows waits for more, until its first job has waited
    `minbatchtimeout_s` (0: for ever). While it waits, other groups run. One that no further job would fit
    into does not wait.
-3. Of the batches that are ready, that of the model that has used least of the device runs; among equals the
-   one whose first job has waited longest.
+3. Of the batches that are ready, one of the model that has used least of the device runs; among equals, of
+   the model with the job that has waited longest. Of that model's batches, the one whose turn it is.
 4. A job whose deadline has passed is never run and never counted.
 """
 
@@ -39,18 +40,20 @@ class Rule(NamedTuple):
 @dataclass(slots=True)
 class Waiting(Generic[J]):
     """A job in its group: how many rows its inputs have, when it came, until when it may be run (monotonic
-    seconds)."""
+    seconds), and its turn."""
 
     job: J
     rows: int
     arrived_s: float
     deadline_s: float = NEVER
+    turn: float = 0.0
 
 
 @dataclass(slots=True)
 class Group(Generic[J]):
-    """Jobs that may run together, oldest first. `model` is what costs are counted for. `tokens` is the length
-    of their sequences where these may be filled up to that of another group of the same `family`; else 0."""
+    """Jobs that may run together, in the order of their turns. `model` is what costs are counted for. `tokens`
+    is the length of their sequences where these may be filled up to that of another group of the same
+    `family`; else 0."""
 
     model: Hashable
     rule: Rule
@@ -67,7 +70,8 @@ class Batch(Generic[J]):
     jobs: tuple[J, ...]
     rows: int
     taken: int
-    arrived_s: float  # when its first job came
+    arrived_s: float  # when the first of its jobs came
+    turn: float = 0.0  # of the first
 
 
 @dataclass(slots=True)
@@ -84,7 +88,7 @@ def form(group: Group[J], now_s: float, most: int | None = None) -> Batch[J] | f
     """The batch that the group can run now, or the time at which it can be run as it is (NEVER: not without
     more jobs). It has no more than `most` rows where that is less than the batch size, and enough."""
     rule, rows, taken, full, first_s = group.rule, 0, 0, False, NEVER
-    enough = min(rule.minbatchsize, rule.batchsize)
+    enough, turn = min(rule.minbatchsize, rule.batchsize), 0.0
     room = rule.batchsize if most is None else min(rule.batchsize, max(most, enough))
     jobs: list[J] = []
     for one in group.waiting:
@@ -92,13 +96,15 @@ def form(group: Group[J], now_s: float, most: int | None = None) -> Batch[J] | f
             if jobs and rows + one.rows > room:
                 full = True
                 break
+            if not jobs:
+                turn = one.turn
             first_s = min(first_s, one.arrived_s)
             jobs.append(one.job)
             rows += one.rows
         taken += 1
     if not jobs:
         return NEVER
-    batch = Batch(tuple(jobs), rows, taken, first_s)
+    batch = Batch(tuple(jobs), rows, taken, first_s, turn)
     if full or not rule.batchsize or rows >= enough:
         return batch
     ready_s = first_s + rule.minbatchtimeout_s if rule.minbatchtimeout_s else NEVER
@@ -140,17 +146,21 @@ def next_batch(
 ) -> Decision[J]:
     """What the device does next. `used_s` is what each model has used of it, `most` how many rows a batch of
     a group should have."""
-    best: tuple[float, float] | None = None
-    chosen: tuple[Group[J] | None, Batch[J] | None] = (None, None)
+    ready: dict[Hashable, list[tuple[Group[J], Batch[J]]]] = {}
     wake_s = NEVER
     for group in groups:
         formed = form(group, now_s, most(group))
         if isinstance(formed, float):
             wake_s = min(wake_s, formed)
-            continue
-        order = (used_s.get(group.model, 0.0), formed.arrived_s)
-        if best is None or order < best:
-            best, chosen = order, (group, formed)
+        else:
+            ready.setdefault(group.model, []).append((group, formed))
+    if not ready:
+        return Decision(None, None, wake_s)
+
+    def waited(model: Hashable) -> tuple[float, float]:
+        return used_s.get(model, 0.0), min(batch.arrived_s for _, batch in ready[model])
+
+    chosen = min(ready[min(ready, key=waited)], key=lambda one: (one[1].turn, one[1].arrived_s))
     return Decision(*chosen, wake_s)
 
 

@@ -23,6 +23,7 @@ COMMANDS = (
     "module",
     "status",
     "top",
+    "trace",
     "up",
 )
 

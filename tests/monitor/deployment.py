@@ -1,4 +1,4 @@
-"""A cluster as `keymiss up --monitor` makes it, whose Prometheus is in a hurry."""
+"""A cluster beside which `keymiss up --monitor` has started a Prometheus, which is in a hurry."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from support.waiting import wait_until
 from keymiss.client import connect, read_shards
 
 CORPUS = REPOSITORY / "corpus"
+SERVERS = ("shard-1", "shard-2", "shard-1-replica-1", "shard-2-replica-1")
 SHORT = "1s"  # instead of each rule's own `for`
 MONITOR_PORTS = 7  # Prometheus, exporter, models worker, four functions workers
 STOP_DEADLINE_S = 30.0
@@ -42,8 +43,7 @@ class Monitored:
 
     def port(self, shard: str) -> int:
         """Of the server with this name."""
-        names = ("shard-1", "shard-2", "shard-1-replica-1", "shard-2-replica-1")
-        return self.keymiss.port + names.index(shard)
+        return self.keymiss.port + SERVERS.index(shard)
 
     def client(self, shard: str, **options: Any) -> redis.Redis:
         return new_client(self.port(shard), **options)
@@ -75,10 +75,8 @@ def monitored_cluster(server_kind: str, folder: Path) -> Iterator[Monitored]:
     monitor_port = ports.take_run(MONITOR_PORTS)
     try:
         with command_line(server_kind, folder) as keymiss:
-            keymiss.up(
-                *("--shards", "2", "--replicas", "1", "--set", "cluster-node-timeout=3000"),
-                *("--monitor", "--monitor-port", str(monitor_port), "--monitor-interval", "1"),
-            )
+            keymiss.up("--shards", "2", "--replicas", "1", "--set", "cluster-node-timeout=3000")
+            keymiss("up", "--monitor", "--monitor-port", str(monitor_port), "--monitor-interval", "1")
             _hurry(folder / ".keymiss" / "monitor")
             prometheus = Prometheus(monitor_port)
             prometheus.wait_for_scrape(EVERYTHING)  # before what it is to see

@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 import yaml
 from keymiss_deploy.grafana.queries import PanelQuery, annotation_queries, panel_queries, variable_queries
 from monitor import traffic
-from monitor.deployment import Monitored, monitored_cluster
+from monitor.deployment import SERVERS, Monitored, monitored_cluster
 from monitor.faults import FIRST, LAST, Case
 from monitor.prometheus import EVERYTHING
 from support.paths import REPOSITORY
@@ -177,6 +177,13 @@ def test_it_clears_once_that_is_mended(case: Case, monitored: Monitored, mended:
         DEADLINE_S,
         f"{case.alert} does not fire any more",
     )
+
+
+def test_without_a_monitor_no_worker_serves_metrics(monitored: Monitored, mended: None) -> None:
+    monitored.keymiss("up", "--no-monitor")
+    for shard in SERVERS:
+        with closing(monitored.client(shard, decode_responses=True)) as client:
+            assert set(client.config_get("keymiss.*metrics-port").values()) == {"0"}
 
 
 def test_every_alert_has_its_fault() -> None:

@@ -1,4 +1,5 @@
-"""`keymiss up --monitor` on plain servers: what it starts, shows and ends does not depend on the module."""
+"""`keymiss up --monitor` on plain servers: what it starts, shows and ends depends neither on the module
+nor on the kind of server."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from monitor.prometheus import Prometheus
 from support.command_line import CommandLine, command_line
 from support.ports import ports
 from support.processes import runs
+from support.server import available_kinds
 from support.waiting import wait_until
 
 MONITOR_PORTS = 4
@@ -22,8 +24,8 @@ DEADLINE_S = 30.0
 
 
 @pytest.fixture
-def keymiss(server_kind: str, tmp_path: Path) -> Iterator[CommandLine]:
-    with command_line(server_kind, tmp_path) as started:
+def keymiss(tmp_path: Path) -> Iterator[CommandLine]:
+    with command_line(available_kinds()[0], tmp_path) as started:
         yield started
 
 

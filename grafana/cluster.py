@@ -90,14 +90,14 @@ def _servers() -> Sequence[PanelBuilder]:
             "One row for each shard and replica.",
             {"shard": "Server"},
             Column("Up for", total("redis_uptime_in_seconds", "shard"), "dtdurations"),
-            Column("Slots", total("redis_cluster_slots_assigned", "shard"), "none"),
+            Column("Slots it sees served", total("redis_cluster_slots_ok", "shard"), "none"),
             Column("Replicas", total("redis_connected_slaves", "shard"), "none"),
             Column("Keys", total("redis_db_keys", "shard"), "short"),
             Column("Memory", total("redis_memory_used_bytes", "shard"), "bytes"),
             Column("Clients", total("redis_connected_clients", "shard"), "none"),
             Column("Commands", per_second("redis_commands_processed_total", "shard"), "reqps"),
             Column(
-                "Last save",
+                "Last save worked",
                 total("redis_rdb_last_bgsave_status", "shard"),
                 "bool_yes_no",
             ),
@@ -194,8 +194,7 @@ def _clients() -> Sequence[PanelBuilder]:
         ),
         graph(
             "Time of a command",
-            "Mean time in the server, of the eight commands that take longest; what waits for a worker is "
-            "not in it.",
+            "Mean time as the servers count it, of the eight commands that take longest.",
             "s",
             Query(
                 f"topk(8, {_time_of('cmd')})",

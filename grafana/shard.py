@@ -130,7 +130,7 @@ def _clients() -> Sequence[PanelBuilder]:
     return [
         listing(
             "Commands",
-            "Since the server was started; the time that a blocked client waits is not in it.",
+            "Since the server was started.",
             info("commandstats"),
             size=(12, 9),
             names={

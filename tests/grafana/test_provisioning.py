@@ -54,6 +54,8 @@ def test_containers_find_prometheus_every_shard_and_the_dashboards() -> None:
     folders = {provider["options"]["path"].removeprefix(f"{mounted}/") for provider in providers}
     assert folders == {path.name for path in (REPOSITORY / "grafana" / "dashboards").iterdir()}
     assert "redis-datasource" in services["grafana"]["environment"]["GF_PLUGINS_PREINSTALL"]
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (REPOSITORY / "grafana" / "dashboards" / home.removeprefix(f"{mounted}/")).is_file()
 
 
 def _is_shard(name: str) -> bool:

@@ -11,7 +11,8 @@ from .promql import FIRING, grown, mean, per_second, quantile, series, share, to
 SLOW_S, TOO_SLOW_S = 0.25, 1.0  # of a miss; the second is what the alert KeymissLatencyHigh waits for
 QUANTILE_COLORS = {"p50": GOOD, "p95": WARN, "p99": BAD}
 STAGES_NOTE = (
-    "hook: command seen to job queued; queue: until it was written to the functions worker; reply: job done to "
+    "hook: command seen to job queued; queue: until it was written to the functions worker; reply: job "
+    "done to "
     "client unblocked. The others are what the function marks as its stages."
 )
 _SCRAPED = 'job=~"redis|keymiss-.+"'

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from keymiss_deploy.cluster.checks import GROUP, deployed, health
+from keymiss_deploy.cluster.checks import GROUP, deployed, health, reading, workers
 from keymiss_deploy.cluster.checks.reading import Reading, read_cluster
+from keymiss_deploy.cluster.monitor_layout import Monitor
 from support.command_line import CommandLine, command_line
 from support.processes import runs
 from support.server import Server, new_client
@@ -95,7 +96,10 @@ def test_a_shard_that_died_is_named_and_started_again_by_the_command_it_gives(ke
     wait_until_well(place(keymiss), "replication")
 
 
-def test_a_server_that_hangs_is_told_within_a_deadline(keymiss: CommandLine) -> None:
+def test_a_server_that_hangs_is_told_within_a_deadline(
+    keymiss: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "TIMEOUT_S", 1.0)
     (victim,) = [one for one in keymiss.status()["shards"] if one["name"] == "shard-1-replica-1"]
     os.kill(victim["pid"], signal.SIGSTOP)
     try:
@@ -183,21 +187,30 @@ def test_paragraphs_without_tokens_and_what_was_not_deployed_are_told(keymiss: C
 
 
 def test_a_model_that_is_not_on_every_shard_is_named(keymiss: CommandLine) -> None:
-    reading = read_cluster(place(keymiss))
-    stored = [
-        replace(one, models=("m{06S}",)) if one.port == keymiss.port else one for one in reading.servers
-    ]
-    (finding,) = deployed.models(replace(reading, servers=tuple(stored)))
+    found = read_cluster(place(keymiss))
+    stored = [replace(one, models=("m{06S}",)) if one.port == keymiss.port else one for one in found.servers]
+    (finding,) = deployed.models(replace(found, servers=tuple(stored)))
     assert finding.found == f"m is not on shard-2 (port {keymiss.port + 1})"
 
 
+def test_a_monitor_that_was_asked_for_and_does_not_run_is_told(keymiss: CommandLine) -> None:
+    found = read_cluster(place(keymiss))
+    assert found.layout is not None
+    assert list(workers.monitor(found)) == []
+    watched = replace(found, layout=replace(found.layout, monitor=Monitor()))
+    assert [one.found.partition(";")[0] for one in workers.monitor(watched)] == [
+        "prometheus does not run",
+        "exporter does not run",
+    ]
+
+
 def test_versions_and_clocks_that_differ_are_told(keymiss: CommandLine) -> None:
-    reading = read_cluster(place(keymiss))
-    assert [one.outcome for one in health.clocks(reading)] == [Outcome.OK]
+    found = read_cluster(place(keymiss))
+    assert [one.outcome for one in health.clocks(found)] == [Outcome.OK]
 
     def changed(**fields: object) -> Reading:
-        first, *others = reading.servers
-        return replace(reading, servers=(replace(first, **fields), *others))  # type: ignore[arg-type]
+        first, *others = found.servers
+        return replace(found, servers=(replace(first, **fields), *others))  # type: ignore[arg-type]
 
     (finding,) = health.module(changed(modules={"keymiss": 42}))
     assert "has version 42" in finding.found

@@ -70,6 +70,18 @@ def test_doctor_without_any_server_program_says_how_to_install_one(tmp_path: Pat
     assert "apt-get install redis-server" in done.stdout
 
 
+def test_groups_can_be_chosen_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        call = [PROGRAM, "doctor", *arguments]
+        return subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    found = json.loads(run("machine", "cluster", "--json").stdout)
+    assert {one["group"] for one in found} == {"machine", "cluster"}
+    refused = run("clusters")
+    assert refused.returncode == 2
+    assert "no group clusters: there are installation, machine, servers, cluster" in refused.stderr
+
+
 def test_a_check_or_a_group_that_breaks_is_a_failure_and_the_others_go_on(tmp_path: Path) -> None:
     def breaks(_: Any) -> list[Finding]:
         raise ZeroDivisionError("of a broken system")

@@ -51,9 +51,9 @@ class Waiting(Generic[J]):
 
 @dataclass(slots=True)
 class Group(Generic[J]):
-    """Jobs that may run together, in the order of their turns. `model` is what costs are counted for. `tokens`
-    is the length of their sequences where these may be filled up to that of another group of the same
-    `family`; else 0."""
+    """Jobs that may run together, in the order of their turns. `model` is what costs are counted for.
+    `tokens` is the length of their sequences where these may be filled up to that of another group of the
+    same `family`; else 0."""
 
     model: Hashable
     rule: Rule

@@ -168,7 +168,9 @@ def test_a_worker_whose_device_is_lost_to_an_endless_pass_ends(model: Make, step
     its.close()
     try:
         with closing(ours):
-            shard = Shard(ours, hang_timeout_ms=100)
+            shard = Shard(
+                ours, hang_timeout_ms=1000
+            )  # far longer than a pass of these takes, on a busy machine too
             for _ in range(40):  # the first are slow whatever they do
                 shard.run(model("Steps"), [floats(1, values=[steps])])
             endless = shard.start(model("Steps"), [floats(1, values=[1e9])], deadline_ms=50)

@@ -11,11 +11,15 @@ from .promql import FIRING, grown, mean, per_second, quantile, series, share, to
 SLOW_S, TOO_SLOW_S = 0.25, 1.0  # of a miss; the second is what the alert KeymissLatencyHigh waits for
 QUANTILE_COLORS = {"p50": GOOD, "p95": WARN, "p99": BAD}
 STAGES_NOTE = (
-    "hook: command seen to job queued; queue: until it was written to the functions worker; reply: job "
-    "done to "
-    "client unblocked. The others are what the function marks as its stages."
+    "hook: command seen to job queued; queue: until it was written to the functions worker; "
+    "reply: job done to client unblocked. The others are what the function marks as its stages."
 )
 _SCRAPED = 'job=~"redis|keymiss-.+"'
+_READS = (
+    Query(per_second("keymiss_hits_total"), "hits"),
+    Query(per_second("keymiss_misses_total"), "misses"),
+    Query(per_second("keymiss_answers_total"), "answers"),
+)
 _CLIENT_JOBS = 'kind!="event"'  # those for which a client waits
 
 
@@ -63,8 +67,7 @@ def _at_a_glance() -> Sequence[PanelBuilder]:
         ),
         number(
             "Down",
-            "Servers and workers that do not answer, and of what Prometheus reads, what it cannot. The "
-            "models worker "
+            "Servers and workers that do not answer, and what Prometheus cannot read. The models worker "
             "counts once for each shard that uses it.",
             "short",
             Query(f"sum(1 - {series('redis_up')})", "servers"),
@@ -118,41 +121,16 @@ def _golden_signals() -> Sequence[PanelBuilder]:
         graph(
             "Traffic",
             "Hooked reads that were hits and misses, misses that joined one of the same key, commands that "
-            "passed "
-            "a hook, and RG.* commands.",
+            "passed a hook, and RG.* commands.",
             "reqps",
-            Query(per_second("keymiss_hits_total"), "hits"),
-            Query(per_second("keymiss_misses_total"), "misses"),
-            Query(per_second("keymiss_answers_total"), "answers"),
+            *_READS,
             Query(per_second("keymiss_single_flight_savings_total"), "joined"),
             Query(per_second("keymiss_hooked_calls_total"), "hooked"),
             Query(per_second("keymiss_rg_commands_total"), "RG.*"),
         ),
-        graph(
-            "Latency of misses",
-            "From when the job was queued until it was done.",
-            "s",
-            *quantiles("keymiss_job_duration_seconds", where='kind="miss"'),
-            limits=[(TOO_SLOW_S, BAD)],
-            colors=QUANTILE_COLORS,
-        ),
-        graph(
-            "Errors",
-            "Errors that clients got. busy: a queue was full; timeout: a deadline passed; worker: it died; "
-            "function, model: it said so.",
-            "cps",
-            Query(per_second("keymiss_errors_total", "kind"), "{{kind}}"),
-            stacked=True,
-        ),
-        graph(
-            "Saturation",
-            "Jobs that wait for a worker, jobs that a worker has, and clients whose miss is being worked "
-            "out.",
-            "short",
-            Query(total("keymiss_queue_depth", "worker"), "waiting for {{worker}}"),
-            Query(total("keymiss_jobs_running", "worker"), "at {{worker}}"),
-            Query(total("keymiss_misses_waiting"), "clients of misses"),
-        ),
+        _latency(),
+        _errors(),
+        _saturation(),
         graph(
             "Cache hit rate",
             "Of the hooked reads of a shard, those whose key was there.",
@@ -171,42 +149,46 @@ def _golden_signals() -> Sequence[PanelBuilder]:
 
 
 def _one_shard() -> Sequence[PanelBuilder]:
+    """The same of one shard: in a row that repeats, $shard is a single one."""
     size = (6, 6)
-    return [
-        graph(
-            "Answers",
-            "Hits, misses and answers of this shard.",
-            "reqps",
-            Query(per_second("keymiss_hits_total"), "hits"),
-            Query(per_second("keymiss_misses_total"), "misses"),
-            Query(per_second("keymiss_answers_total"), "answers"),
-            size=size,
-        ),
-        graph(
-            "Latency of misses",
-            "From when the job was queued until it was done.",
-            "s",
-            *quantiles("keymiss_job_duration_seconds", where='kind="miss"'),
-            colors=QUANTILE_COLORS,
-            size=size,
-        ),
-        graph(
-            "Errors",
-            "Errors that clients of this shard got.",
-            "cps",
-            Query(per_second("keymiss_errors_total", "kind"), "{{kind}}"),
-            stacked=True,
-            size=size,
-        ),
-        graph(
-            "Saturation",
-            "Jobs that wait for a worker, and jobs that a worker has.",
-            "short",
-            Query(total("keymiss_queue_depth", "worker"), "waiting for {{worker}}"),
-            Query(total("keymiss_jobs_running", "worker"), "at {{worker}}"),
-            size=size,
-        ),
-    ]
+    answers = graph("Answers", "Hits, misses and answers of this shard.", "reqps", *_READS, size=size)
+    return [answers, _latency(size), _errors(size), _saturation(size)]
+
+
+def _latency(size: tuple[int, int] = (8, 8)) -> PanelBuilder:
+    return graph(
+        "Latency of misses",
+        "From when the job was queued until it was done. The line is where KeymissLatencyHigh fires.",
+        "s",
+        *quantiles("keymiss_job_duration_seconds", where='kind="miss"'),
+        limits=[(TOO_SLOW_S, BAD)],
+        colors=QUANTILE_COLORS,
+        size=size,
+    )
+
+
+def _errors(size: tuple[int, int] = (8, 8)) -> PanelBuilder:
+    return graph(
+        "Errors",
+        "Errors that clients got. busy: a queue was full; timeout: a deadline passed; worker: it died; "
+        "function, model: it said so.",
+        "cps",
+        Query(per_second("keymiss_errors_total", "kind"), "{{kind}}"),
+        stacked=True,
+        size=size,
+    )
+
+
+def _saturation(size: tuple[int, int] = (8, 8)) -> PanelBuilder:
+    return graph(
+        "Saturation",
+        "Jobs that wait for a worker, jobs that a worker has, and clients whose miss is being worked out.",
+        "short",
+        Query(total("keymiss_queue_depth", "worker"), "waiting for {{worker}}"),
+        Query(total("keymiss_jobs_running", "worker"), "at {{worker}}"),
+        Query(total("keymiss_misses_waiting"), "clients of misses"),
+        size=size,
+    )
 
 
 def _workers() -> Sequence[PanelBuilder]:

@@ -14,6 +14,7 @@ PROGRAM = Path(sys.executable).with_name("keymiss")
 COMMANDS = (
     "ask",
     "bench",
+    "dashboards",
     "deploy",
     "doctor",
     "down",

@@ -90,7 +90,7 @@ def _worker(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def memory_together(pids: Iterable[int]) -> int:
-    """Bytes that these processes have in memory, where several map a file the most that one of them has of it.
+    """Bytes that these processes have in memory; where several map a file, the most that one has of it.
 
     Not the sum of their Pss: that depends on who else on the host maps the same libraries."""
     files: dict[tuple[str, ...], int] = {}

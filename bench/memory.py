@@ -35,7 +35,9 @@ def measure(server: str | None, quick: bool, progress: Progress) -> Report:
         for name, shared in WORKERS.items():
             _measure(report, binary, shards, name, shared, first, subject, progress)
     report.conditions["model"] = subject.what
-    report.conditions["memory"] = "of servers and workers, files that several map counted once, less that before the model was stored"
+    report.conditions["memory"] = (
+        "of servers and workers, what several map counted once, less that before the model was stored"
+    )
     return report
 
 

@@ -6,7 +6,7 @@ are the loop's thread's; the rest is for every thread, as a scrape has one of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -23,8 +23,6 @@ from keymiss.metrics.samples import Bounded, Sample, sample
 from keymiss.metrics.serving import DEFAULT_ADDRESS, MetricsServer
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
     from keymiss.functions.gears import Gears
 
 WATCH_S = 1.0
@@ -57,7 +55,7 @@ class Figures:
         self._shard_info = ShardInfo(gears.shard)
         self._name_of = Bounded()
         self._told: dict[str, str] = {}
-        self._server = MetricsServer(self._registry, self._shard.log)
+        self._server = MetricsServer(self._text, self._shard.log)
         self._complained_s = -COMPLAIN_S
 
     @property
@@ -92,11 +90,11 @@ class Figures:
 
     # Every thread
 
-    def _registry(self) -> CollectorRegistry:
-        from keymiss.metrics.exposition import Exposition, ProcessFigures, registry_of
+    def _text(self) -> Callable[[], bytes]:
+        from keymiss.metrics.exposition import Exposition
 
         sources = (self._own, self._of_functions, lambda: self._shard_info.samples(self.shard))
-        return registry_of(Exposition(sources, self._failed), ProcessFigures(lambda: {"shard": self.shard}))
+        return Exposition(sources, self._failed, lambda: {"shard": self.shard}).text
 
     def _failed(self, error: Exception) -> None:
         now_s = monotonic()

@@ -12,7 +12,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from keymiss.backends import Backends, Device
 from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, number
@@ -44,9 +43,6 @@ from keymiss.logs import Lines
 from keymiss.metrics.info import pairs
 from keymiss.metrics.samples import Sample, sample
 from keymiss.metrics.serving import DEFAULT_ADDRESS, MetricsServer, Place
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 log = logging.getLogger("keymiss.inference")
 
@@ -83,7 +79,7 @@ class Worker:
         self.loads: Counter[Identity] = Counter()  # LOADs so far: see Runner.model
         self.figures = Figures()
         self.labels: dict[Identity, str] = {}  # of models that were loaded
-        self._metrics = MetricsServer(self._registry, log.info)
+        self._metrics = MetricsServer(self._text, log.info)
         self._place = Place()
         self._threads = threads
         self._store: Store | None = None
@@ -182,10 +178,10 @@ class Worker:
         yield sample("keymiss_models_put_out_total", counts.put_out)
         yield sample("keymiss_models_brought_back_total", counts.brought_back)
 
-    def _registry(self) -> CollectorRegistry:
-        from keymiss.metrics.exposition import Exposition, ProcessFigures, registry_of
+    def _text(self) -> Callable[[], bytes]:
+        from keymiss.metrics.exposition import Exposition
 
-        return registry_of(Exposition([self.samples], self._failed), ProcessFigures(dict))
+        return Exposition([self.samples], self._failed, dict).text
 
     def _failed(self, error: Exception) -> None:
         """A figure could not be read: the models are worth more."""

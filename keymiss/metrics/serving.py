@@ -11,15 +11,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import ThreadingWSGIServer
 
 DEFAULT_ADDRESS = "127.0.0.1"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 RETRY_S = 3.0
 TURN_S = 0.25  # until a change is noticed
 TIMEOUT_S = 10.0
@@ -34,12 +34,12 @@ class Place(NamedTuple):
 
 
 class MetricsServer:
-    """`registry` makes what is served, when it is first needed: prometheus_client is imported then only.
-    `log` is told what somebody should know; it is called on other threads."""
+    """`make` makes what gives the text that is served, when it is first needed: prometheus_client is imported
+    then only. `log` is told what somebody should know; it is called on other threads."""
 
-    def __init__(self, registry: Callable[[], CollectorRegistry], log: Callable[[str], object]) -> None:
-        self._make_registry, self._log = registry, log
-        self._registry: CollectorRegistry | None = None
+    def __init__(self, make: Callable[[], Callable[[], bytes]], log: Callable[[str], object]) -> None:
+        self._make, self._log = make, log
+        self._text: Callable[[], bytes] | None = None
         self._wanted = Place()
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,7 +83,9 @@ class MetricsServer:
 
     def _serve(self, place: Place) -> None:
         """Until something else is wanted. OSError where it cannot be."""
-        with _server(place, self._app()) as server:
+        if self._text is None:
+            self._text = self._make()
+        with _server(place, self._app) as server:
             self._listening = server.socket
             self._log(f"metrics are served on http://{place.address}:{place.port}/metrics")
             server.timeout = TURN_S
@@ -93,12 +95,15 @@ class MetricsServer:
             finally:
                 self._listening = None
 
-    def _app(self) -> Any:
-        from prometheus_client import make_wsgi_app
-
-        if self._registry is None:
-            self._registry = self._make_registry()
-        return make_wsgi_app(self._registry)
+    def _app(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """WSGI."""
+        if environ["PATH_INFO"] not in ("/", "/metrics"):
+            start("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"/metrics\n"]
+        assert self._text is not None
+        told = self._text()
+        start("200 OK", [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(told)))])
+        return [told]
 
 
 def _server(place: Place, app: Any) -> ThreadingWSGIServer:

@@ -75,6 +75,8 @@ def test_shards_that_share_a_worker_are_told_apart(cluster: Cluster) -> None:
     first, second = cluster.masters[:2]
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(contextlib.closing(one.client())) for one in (first, second)]
+        for client, shard in zip(clients, cluster.shards, strict=False):  # so both have joined the worker
+            run_doubler(client, shard.hash_tag, 1)
         port = stack.enter_context(served(clients[0], "keymiss.models-metrics-port"))
         before = requests(port)
         for runs, client in enumerate(clients, start=1):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 from support.ports import ports
-from support.scraping import scrape
+from support.scraping import Scrape, scrape
 from support.waiting import wait_until
 
 from keymiss.metrics import serving
-from keymiss.metrics.exposition import Exposition, registry_of
+from keymiss.metrics.exposition import Exposition
 from keymiss.metrics.samples import Sample, sample
 from keymiss.metrics.serving import MAX_SCRAPES, MetricsServer
 
@@ -35,7 +34,7 @@ def log() -> list[str]:
 
 @pytest.fixture
 def server(log: list[str]) -> Iterator[MetricsServer]:
-    def registry() -> CollectorRegistry:
+    def text() -> Callable[[], bytes]:
         def works() -> Iterator[Sample]:
             yield sample("keymiss_models_loaded", 3)
 
@@ -43,9 +42,9 @@ def server(log: list[str]) -> Iterator[MetricsServer]:
             yield sample("keymiss_models_put_out_total", 1)
             raise RuntimeError("cannot be read")
 
-        return registry_of(Exposition([breaks, works], lambda error: log.append(str(error))))
+        return Exposition([breaks, works], lambda error: log.append(str(error)), dict).text
 
-    made = MetricsServer(registry, log.append)
+    made = MetricsServer(text, log.append)
     yield made
     made.follow(HERE, 0)
 
@@ -114,3 +113,9 @@ def test_who_says_nothing_keeps_nobody_out_for_long(
         with contextlib.suppress(ConnectionError):
             assert refused.recv(1) == b"", "one scrape too many is closed"
         wait_until(lambda: served(port), DEADLINE_S, "the silent ones were given up")
+
+
+def test_labels_of_any_characters_are_read_again() -> None:
+    name = 'a "quoted" \\ name\nof two lines, ünï'
+    told = Exposition([lambda: [sample("keymiss_model_weight_bytes", 7, name)]], pytest.fail, dict).text()
+    assert Scrape(told.decode()).value("keymiss_model_weight_bytes", model=name) == 7

@@ -63,8 +63,8 @@ def restarts(values: str) -> dict[str, str]:
     return series("keymiss_worker_restarts_total", {**FUNCTIONS, "worker": "models"}, values)
 
 
-# Of each alert (and why): what Prometheus reads each minute, at the threshold, above it from minute 10 on, no more
-# from minute 30 on (what is counted: a few times); the minutes when it fires; those when it does not.
+# Of each alert (and why): what Prometheus reads each minute, at the threshold, above it from minute 10 on,
+# no more from minute 30 on (what is counted: a few times); when it fires; when it does not.
 HISTORIES: dict[str, tuple[list[dict[str, str]], list[int], list[int]]] = {
     "KeymissShardDown": ([series("redis_up", SERVER, "1x9 0x19 1x30")], [12, 29], [9, 31]),
     "KeymissShardDown, as the exporter is": ([series("up", SERVER, "1x9 0x19 1x30")], [12, 29], [9, 31]),

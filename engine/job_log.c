@@ -9,10 +9,6 @@
 
 enum { REGISTRATION_AT = 2, KEY_AT = 3 }; /* in the body of MISS and EVENT, behind database and flags */
 
-static slice text_slice(const char *text) {
-    return (slice){text, strlen(text)};
-}
-
 /* An error in the reply: of a function or of a model. */
 static bool says_error(const job_result *result) {
     return result->end == JOB_DONE && result->done.count > 0 && result->done.parts[0].len > 0 &&
@@ -55,10 +51,10 @@ void job_log_ended(const job_ending *e, const job_result *result) {
     log_line l;
     log_begin(&l, level, event, e->request);
     if (e->id != e->request) log_line_number(&l, "job", (long long)e->id);
-    log_line_text(&l, "kind", text_slice(e->kind));
-    log_line_text(&l, "role", text_slice(worker_name(e->role)));
+    log_line_word(&l, "kind", e->kind);
+    log_line_word(&l, "role", worker_name(e->role));
     log_line_number(&l, "us", (long long)e->took_us);
-    if (result->end != JOB_DONE) add_error(&l, text_slice(result->error));
+    if (result->end != JOB_DONE) add_error(&l, (slice){result->error, strlen(result->error)});
     else if (error) add_error(&l, (slice){result->done.parts[0].data + 1, result->done.parts[0].len - 1});
     add_what(&l, e);
     log_end(&l, level);
@@ -68,7 +64,7 @@ void job_log_refused(job_id request, const char *kind, const char *error) {
     if (!log_may()) return;
     log_line l;
     log_begin(&l, LEVEL_WARNING, "job-refused", request);
-    log_line_text(&l, "kind", text_slice(kind));
-    add_error(&l, text_slice(error));
+    log_line_word(&l, "kind", kind);
+    add_error(&l, (slice){error, strlen(error)});
     log_end(&l, LEVEL_WARNING);
 }

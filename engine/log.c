@@ -28,10 +28,6 @@ static bool is_json(void) {
     return settings.log_format[0] == 'j';
 }
 
-static slice text_slice(const char *text) {
-    return (slice){text, strlen(text)};
-}
-
 bool log_wants(log_level level) {
     static const char initials[] = "dvnw";
     return (long)level >= strchr(initials, settings.log_level[0]) - initials;
@@ -74,7 +70,7 @@ static void add_time(log_line *l) {
     gmtime_r(&now.tv_sec, &parts);
     size_t len = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts);
     snprintf(text + len, sizeof(text) - len, ".%03ldZ", now.tv_nsec / 1000000);
-    log_line_text(l, "time", text_slice(text));
+    log_line_word(l, "time", text);
 }
 
 /* The server's log tells the time and the level of a line of text, and whose log it is. */
@@ -82,17 +78,17 @@ static void begin(log_line *l, log_level level, const char *worker, const char *
     log_line_begin(l, is_json(), message ? message : event);
     if (!l->json) return;
     add_time(l);
-    log_line_text(l, "level", text_slice(level_names[level]));
-    log_line_text(l, "shard", text_slice(shard_name()));
-    log_line_text(l, "worker", text_slice(worker));
-    log_line_text(l, "event", text_slice(event));
-    if (message) log_line_text(l, "message", text_slice(message));
+    log_line_word(l, "level", level_names[level]);
+    log_line_word(l, "shard", shard_name());
+    log_line_word(l, "worker", worker);
+    log_line_word(l, "event", event);
+    if (message) log_line_word(l, "message", message);
 }
 
 void log_begin(log_line *l, log_level level, const char *event, unsigned long long request) {
     char name[REQUEST_NAME_MAX];
     begin(l, level, "module", event, NULL);
-    if (request) log_line_text(l, "request", text_slice(log_request_name(name, request)));
+    if (request) log_line_word(l, "request", log_request_name(name, request));
     if (quota.left_out && level >= LEVEL_NOTICE) {
         log_line_number(l, "left_out", quota.left_out);
         quota.left_out = 0;

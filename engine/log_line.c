@@ -92,6 +92,10 @@ void log_line_text(log_line *l, const char *name, slice value) {
     if (!add_name(l, name) || !(plain ? add(l, value.data, value.len) : add_quoted(l, value))) l->len = before;
 }
 
+void log_line_word(log_line *l, const char *name, const char *value) {
+    log_line_text(l, name, (slice){value, strlen(value)});
+}
+
 void log_line_number(log_line *l, const char *name, long long value) {
     size_t before = l->len;
     char text[24];

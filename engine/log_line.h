@@ -23,6 +23,7 @@ typedef struct log_line {
 /* `event` begins a line of text; one of JSON is begun by its first fields. */
 void log_line_begin(log_line *l, bool json, const char *event);
 void log_line_text(log_line *l, const char *name, slice value);
+void log_line_word(log_line *l, const char *name, const char *value); /* NUL-terminated */
 void log_line_number(log_line *l, const char *name, long long value);
 void log_line_end(log_line *l);
 

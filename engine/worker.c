@@ -175,9 +175,9 @@ static void note_error(worker *w, const char *why) {
     snprintf(w->last_error, sizeof(w->last_error), "%s", why);
     log_line l;
     log_begin(&l, LEVEL_WARNING, w->state == WORKER_OFF ? "worker-not-started" : "worker-ended", 0);
-    log_line_text(&l, "role", (slice){w->name, strlen(w->name)});
+    log_line_word(&l, "role", w->name);
     if (w->pid) log_line_number(&l, "pid", w->pid);
-    log_line_text(&l, "error", (slice){why, strlen(why)});
+    log_line_word(&l, "error", why);
     log_end(&l, LEVEL_WARNING);
 }
 
@@ -325,7 +325,7 @@ static void on_ready(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     w->last_error[0] = 0;
     log_line l;
     log_begin(&l, LEVEL_NOTICE, "worker-ready", 0);
-    log_line_text(&l, "role", (slice){w->name, strlen(w->name)});
+    log_line_word(&l, "role", w->name);
     log_line_number(&l, "pid", w->pid);
     log_line_number(&l, "starts", (long long)w->starts);
     log_end(&l, LEVEL_NOTICE);

@@ -34,6 +34,7 @@ from .servers import find_server, free_ports, running
 MOST_COST = 0.01  # of the throughput
 SCRAPE_S = 1.0
 START_DEADLINE_S = 30.0  # of a worker, which then serves its metrics
+SCRAPES, QUICK_SCRAPES = 300, 30  # to time one
 ADDITIONS = 200_000
 
 TRIGGER = "GB('CommandReader').map(lambda argv: argv[1]).register(trigger='echo', mode='async_local')"
@@ -89,12 +90,18 @@ def measure(
         }
         progress.expect(len(variants) * rounds)
         rates = interleave(variants, rounds, progress)
+        progress.say("timing a scrape")
+        scrape_s = _scrape_cpu_s(client, QUICK_SCRAPES if quick else SCRAPES)
         conditions = conditions_of(client, CLIENTS, rounds)
     conditions["clients"] = "as shown"
     conditions["scrapes"] = (
         f"{len(scrapes)}, one a second of each worker, {1000 * median(scrapes):.1f} ms each"
     )
-    return _report(rates, conditions)
+    report = _report(rates, conditions)
+    report.figures["scrape_cpu_s"] = scrape_s
+    text = f"a scrape every {SCRAPE_S:g} s takes the functions worker at most {MOST_COST:.0%} of a processor, share"
+    report.promises.append(Promise(text, scrape_s / SCRAPE_S, scrape_s / SCRAPE_S <= MOST_COST))
+    return report
 
 
 def _commands(
@@ -180,11 +187,29 @@ def _scrape(port: int) -> float | None:
     """How many seconds it took; None where nothing is served."""
     began_s = time.perf_counter()
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=START_DEADLINE_S) as answer:
-            answer.read()
+        _fetch(port)
     except OSError:
         return None
     return time.perf_counter() - began_s
+
+
+def _fetch(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=START_DEADLINE_S) as answer:
+        return str(answer.read().decode())
+
+
+def _scrape_cpu_s(client: redis.Redis, scrapes: int) -> float:
+    """Processor time that the functions worker takes for one scrape, by its own account."""
+    with _served(client) as (port, _), _scraping((port,), []):
+        before_s = _cpu_s(port)
+        for _ in range(scrapes):
+            _fetch(port)
+        return (_cpu_s(port) - before_s) / (scrapes + 1)
+
+
+def _cpu_s(port: int) -> float:
+    lines = (line for line in _fetch(port).splitlines() if line.startswith("process_cpu_seconds_total"))
+    return float(next(lines).rpartition(" ")[2])
 
 
 def _report(rates: Mapping[_Variant, Sequence[float]], conditions: dict[str, str]) -> Report:

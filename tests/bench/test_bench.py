@@ -48,8 +48,9 @@ def test_metrics_are_measured_beside_none_on_the_same_server(tmp_path: Path) -> 
         assert row["of without"] == pytest.approx(row["with metrics/s"] / row["without/s"])
         assert row["lower quartile"] <= row["of without"] <= row["upper quartile"]
     assert int(run.result["conditions"]["scrapes"].split(",")[0]) >= 4  # both workers, twice
-    assert len(run.result["promises"]) == 2
+    assert len(run.result["promises"]) == 3
     assert run.result["addition_ns"] > 0
+    assert run.result["scrape_cpu_s"] > 0
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from .reading import Reader, Reading
 from .tables import TABLES, TOTALS
 from .view import TableView, style_of
 
-INTERVALS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+INTERVALS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # workers tell their figures once a second
 FIRST_INTERVAL_S = 1.0  # at most: rates need a second reading
 TOTAL_WIDTH = 19  # characters of one figure: four in 80 columns
 

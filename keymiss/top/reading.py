@@ -114,17 +114,23 @@ class Reader:
         )
 
     async def _ask(self, address: Address) -> _Answer:
+        state: State = "down"
         try:
             return await asyncio.wait_for(self._asked(address), self._deadline_s)
         except (asyncio.TimeoutError, redis.TimeoutError):
             error = f"no answer within {self._deadline_s:g} s"
+        except redis.BusyLoadingError as raised:
+            state, error = "loading", str(raised)
+        except redis.AuthenticationError as raised:
+            state, error = "error", str(raised)
         except (redis.RedisError, OSError) as raised:
             error = str(raised)
         await self._hang_up(address)  # what it may still answer is nobody's
-        return _Answer("down", error)
+        return _Answer(state, error)
 
     async def _asked(self, address: Address) -> _Answer:
-        """Two round trips: the second for the models that the first found."""
+        """Two round trips, the second for the models that the first found. redis.BusyLoadingError from a
+        server that loads its data and lets but some of these commands pass."""
         client = self._client(address)
         info, nodes, name, keys = await _pipelined(
             client,

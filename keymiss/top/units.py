@@ -41,7 +41,9 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """840 us, 1.23 ms, 45.6 ms, 7.89 s."""
+    """840 us, 1.23 ms, 45.6 ms, 7.89 s; 0 as it is."""
+    if value == 0:
+        return "0"
     for unit, size in (("us", 1e-6), ("ms", 1e-3)):
         if value < 999.5 * size:
             return f"{_three(value / size)} {unit}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,10 +14,12 @@ from typing import Any
 import pytest
 import redis
 from support.cluster import Cluster
-from support.command_line import command_line
 from support.functions import answering_misses, register
-from support.processes import runs
+from support.ports import ports
+from support.server import Server
 from support.waiting import wait_until
+
+from keymiss.client import STATE_FILE
 
 PROGRAM = Path(sys.executable).with_name("keymiss")
 INTERVAL_S = 2.0  # the load takes a fraction of it
@@ -107,19 +107,31 @@ def test_each_shard_counts_what_it_was_asked_meanwhile(cluster: Cluster) -> None
             assert totals[figure] == sum(row[figure] for row in told["shards"])
 
 
-def test_a_shard_that_is_down_is_told_and_is_the_exit_status(server_kind: str, tmp_path: Path) -> None:
-    with command_line(server_kind, tmp_path) as keymiss:
-        keymiss.up("--plain", "--shards", "2")
-        first, second = keymiss.status()["shards"]
-        os.kill(first["pid"], signal.SIGKILL)
-        wait_until(lambda: not runs(first["pid"]), 15.0, "the first shard has ended")
-        told = json.loads(keymiss("top", "--once", "--json", "--interval", "0.2", status=1))
+def test_a_shard_that_is_down_is_told_and_is_the_exit_status(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """The first of two, as `keymiss up` writes them down: the second is found all the same."""
+    first = ports.take_run(2)
+    (tmp_path / STATE_FILE).write_text(json.dumps({"port": first, "shards": 2, "replicas": 0}))
+    make_server(module=None, port=first + 1)
+
+    def once(*options: str) -> str:
+        command = [PROGRAM, "top", "--once", "--interval", "0.2", "--dir", tmp_path, *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60.0)
+        assert done.returncode == 1, done.stderr
+        return done.stdout
+
+    try:
+        told = json.loads(once("--json"))
         assert told["complete"] is False
+        assert [row["address"] for row in told["shards"]] == [
+            f"127.0.0.1:{port}" for port in (first, first + 1)
+        ]
         assert [row["state"] for row in told["shards"]] == ["down", "up"]
-        assert [row["role"] for row in told["shards"]] == ["master"] * 2
-        assert told["shards"][0]["answers_per_second"] is None
-        assert told["shards"][1]["shard"] == str(second["port"])
-        assert told["totals"]["servers_up"] == 1
-        text = keymiss("top", "--once", "--interval", "0.2", "--port", str(second["port"]), status=1)
-        assert text.splitlines()[0].endswith("1 of 2 servers up")
-        assert "down" in text
+        assert [row["answers_per_second"] for row in told["shards"]] == [None, None], "it has no module"
+        assert told["totals"]["memory_bytes"] == told["shards"][1]["memory_bytes"] > 0
+        heading, *rows = once().splitlines()
+        assert heading.endswith("1 of 2 servers up")
+        assert any("down" in row and "onnect" in row for row in rows)
+    finally:
+        ports.release(first)

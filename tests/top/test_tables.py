@@ -66,6 +66,7 @@ def test_rows_are_sorted_by_any_figure_with_those_that_have_none_last() -> None:
         (units.seconds(0.00123), "1.23 ms"),
         (units.seconds(0.99999), "1.00 s"),
         (units.seconds(12.0), "12.0 s"),
+        (units.seconds(0), "0"),
         (units.size(512), "512 B"),
         (units.size(1 << 30), "1.00 GB"),
         (units.size(999.9 * 1024), "0.98 MB"),

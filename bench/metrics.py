@@ -99,7 +99,7 @@ def measure(
     )
     report = _report(rates, conditions)
     report.figures["scrape_cpu_s"] = scrape_s
-    text = f"a scrape every {SCRAPE_S:g} s takes the functions worker at most {MOST_COST:.0%} of a processor, share"
+    text = f"a scrape every {SCRAPE_S:g} s takes the functions worker at most {MOST_COST:.0%} of a core"
     report.promises.append(Promise(text, scrape_s / SCRAPE_S, scrape_s / SCRAPE_S <= MOST_COST))
     return report
 

@@ -1,6 +1,6 @@
 """How long the stages of what functions do take: `with stage("forward"): ...`.
 
-A mark adds to plain numbers of this process, which costs well under a microsecond; whoever shows the numbers
+A mark adds to plain numbers of this process, which costs about a microsecond; whoever shows the numbers
 reads `durations`. Where somebody traces the job that runs (KEYMISS.TRACE), its answer tells of the mark too.
 
 Every thread may mark.

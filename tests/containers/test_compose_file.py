@@ -1,7 +1,6 @@
 """docker-compose.yml keeps to the Compose specification, its containers to what docs/containers.md promises.
 
-compose-spec.json is the specification's own schema: compose-spec/compose-spec on GitHub, 170098b, Apache
-License 2.0.
+The specification's own schema comes with dclint, a linter of such files, from npm.
 """
 
 from __future__ import annotations
@@ -14,17 +13,19 @@ import pytest
 import yaml
 from containers.compose_file import COMPOSE_FILE, compose, mounts, own_services, services, shards, variables
 from jsonschema import Draft7Validator
+from support import node
 from support.paths import REPOSITORY
 
 SERVICES = sorted(services())
-SCHEMA = Path(__file__).with_name("compose-spec.json")
+LINTER = Path(__file__).parent / "schema"
 
 
 @pytest.mark.parametrize(
     "tree", [yaml.safe_load(COMPOSE_FILE.read_text()), compose()], ids=["as written", "with defaults"]
 )
 def test_the_file_is_what_the_specification_s_schema_takes(tree: object) -> None:
-    validator = Draft7Validator(json.loads(SCHEMA.read_text()))
+    schema = node.packages("compose-schema", LINTER) / "node_modules/dclint/schemas/compose.schema.json"
+    validator = Draft7Validator(json.loads(schema.read_text()))
     assert [f"{list(error.path)}: {error.message}" for error in validator.iter_errors(tree)] == []
 
 

@@ -126,3 +126,8 @@ def test_without_a_terminal_it_says_what_to_use(server: Server) -> None:
     )
     assert done.returncode == 2
     assert "--once prints the figures" in done.stderr
+
+
+def test_only_the_live_view_loads_what_draws_it() -> None:
+    code = "import keymiss.cli.top, sys; sys.exit('textual' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=DEADLINE_S).returncode == 0

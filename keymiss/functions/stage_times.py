@@ -47,6 +47,8 @@ class stage:
 
 
 def _new(name: str) -> Histogram:
+    if not isinstance(name, str):
+        raise TypeError(f"a stage is named by a text, not by {name!r}")
     if len(durations) >= MAX_STAGES:
         name = OTHER
     return durations.setdefault(name, Histogram())

@@ -96,5 +96,10 @@ def _histogram_heads(metric: str, labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _series(name: str, labels: Iterable[tuple[str, str]]) -> str:
-    said = ",".join(f'{label}="{value.translate(_ESCAPED)}"' for label, value in labels)
+    said = ",".join(f'{label}="{_shown(value)}"' for label, value in labels)
     return f"{name}{{{said}}} " if said else f"{name} "
+
+
+def _shown(value: str) -> str:
+    """A label's value between quotes. Users choose names: what is no Unicode stands as `\\udcff`."""
+    return value.encode("utf-8", "backslashreplace").decode().translate(_ESCAPED)

@@ -149,6 +149,10 @@ def test_in_the_program_itself_they_say_where_they_work() -> None:
             with pytest.raises(RuntimeError, match="it works where a shard runs them"), atomic():
                 pass
             continue
+        if name == "stage":
+            with pytest.raises(RuntimeError, match="stage is for functions"):
+                runtime.stage("forward")
+            continue
         arguments = ("PING",) if name in ("execute", "executeAsync") else ("x",)
         takes = getattr(runtime, name).__code__.co_argcount
         with pytest.raises(RuntimeError, match=f"{name} is for functions"):

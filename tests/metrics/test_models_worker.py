@@ -49,6 +49,16 @@ def test_runs_are_counted_by_model_device_and_shard(client: redis.Redis, models_
     assert told.value("keymiss_model_loads_total") >= 1
 
 
+def test_a_tag_that_is_no_text_does_not_spoil_the_page(client: redis.Redis, models_port: int) -> None:
+    store = ("AI.MODELSTORE", "m", "TORCH", "CPU", "TAG", b'\x00\xff\r\n"\\', "BLOB", torch_models.doubler())
+    client.execute_command(*store)
+    torch_models.set_tensor(client, "x", 1.0)
+    torch_models.execute(client, "m", "x", "y")
+    name = '\x00\\udcff\r\n"\\'
+    counted = scrape(models_port).value("keymiss_model_requests_total", model=name)
+    assert counted == 1
+
+
 def test_a_model_without_a_tag_is_known_by_its_digest(client: redis.Redis, models_port: int) -> None:
     torch_models.store(client, "m", torch_models.doubler())
     torch_models.set_tensor(client, "x", 1.0)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from keymiss_deploy.cluster.keeper import end
+
+from keymiss.children import end
 
 from .servers import STOP_DEADLINE_S, running
 from .subjects import Subject

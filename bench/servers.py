@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import redis
-from keymiss_deploy.cluster.keeper import end
 from keymiss_deploy.cluster.layout import Layout
 from keymiss_deploy.cluster.lifecycle import bring_up, take_down
 
 import keymiss
+from keymiss.children import end
 from keymiss.client import connect
 
 START_DEADLINE_S = 15.0

@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from keymiss.children import end
+
 from .processes import write_pid_file
 
 FIRST_PAUSE_S = 0.1
@@ -36,7 +38,7 @@ def keep(pid_file: Path, argv: list[str]) -> None:
         write_pid_file(pid_file, program.pid)
         while program.poll() is None:
             if signal.sigwait(END | {signal.SIGCHLD}) in END:
-                end(program)
+                end(program, STOP_DEADLINE_S)
                 return
         young = time.monotonic() - started < GROWN_UP_S
         pause_s = min(max(2 * pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S) if young else 0.0
@@ -46,16 +48,6 @@ def keep(pid_file: Path, argv: list[str]) -> None:
         )
         if signal.sigtimedwait(END, pause_s):
             return
-
-
-def end(program: subprocess.Popen[bytes], deadline_s: float = STOP_DEADLINE_S) -> None:
-    """End a child: by SIGTERM, and where it takes longer than `deadline_s` by SIGKILL."""
-    program.terminate()
-    try:
-        program.wait(deadline_s)
-    except subprocess.TimeoutExpired:
-        program.kill()
-        program.wait()
 
 
 def _take_signals() -> None:

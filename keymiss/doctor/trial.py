@@ -14,6 +14,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ..children import end
+
 START_DEADLINE_S = 15.0
 ANSWER_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 5.0
@@ -51,12 +53,7 @@ def try_module(server: str, module: Path) -> Trial:
         try:
             return _ask(process, folder / "socket", log)
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, STOP_DEADLINE_S)
 
 
 def _ask(process: subprocess.Popen[bytes], socket: Path, log: Path) -> Trial:

@@ -78,7 +78,7 @@ class Top(App[None]):
         self.workers.cancel_all()
         await self._reader.aclose()
 
-    # ---- what is read ----
+    # What is read
 
     async def _follow(self) -> None:
         """Read and show, until the app ends."""
@@ -107,7 +107,7 @@ class Top(App[None]):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left_s)
 
-    # ---- what is shown ----
+    # What is shown
 
     @property
     def _table(self) -> TableView:
@@ -162,7 +162,7 @@ class Top(App[None]):
     def on_table_view_ordered(self) -> None:
         self._show()
 
-    # ---- keys ----
+    # Keys
 
     def action_help(self) -> None:
         self.push_screen(Help(self._table.table))

@@ -29,14 +29,14 @@ from .host import Host, execute, host, memory_of, set_inputs, store
 from .progress import Progress
 from .report import Promise, Report, conditions_of
 from .rounds import percentile
-from .servers import find_server
+from .scrape import figures, scrape, wait_until_served
+from .servers import find_server, free_ports
 from .subjects import Subject, minilm, perturbed, small
 
 MODELS, IN_MEMORY, MEAN = 12, 4, 3.0  # models; how many fit; mean of the distribution that chooses
 TOKENS = 64
 SENDERS = 32
 SECONDS, QUICK_SECONDS = 5.0, 0.5
-TOLD_DEADLINE_S = 5.0
 OVERTIME_S = 5.0  # what is not answered so long behind the last request is not waited for
 LOADS = (0.1, 0.3, 0.6, 0.9)  # of what can be answered with all models in memory
 QUICK_LOADS = (0.1, 0.5)
@@ -101,6 +101,7 @@ class Sample:
     """What came of one trace."""
 
     latencies_ms: list[float] = field(default_factory=list)
+    answered: int = 0
     weights_bytes: list[int] = field(default_factory=list)
     resident_bytes: list[int] = field(default_factory=list)
     took_s: float = 0.0
@@ -117,14 +118,14 @@ def measure(server: str | None, quick: bool, progress: Progress) -> Report:
         report = Latencies("many-models", f"{MODELS} models behind one host", COLUMNS, {})
         progress.expect(3 * len(loads))
         with ExitStack() as stack:
-            way, client = stack.enter_context(_served(binary, models, {}))
+            way, client, _ = stack.enter_context(_served(binary, models, {}))
             report.conditions = conditions_of(client, SENDERS, rounds=1) | _conditions(models, size, seconds)
             saturation = _saturation(way, QUICK_SECONDS if quick else SECONDS / 2)
             traces = {load: trace(load * saturation, seconds) for load in loads}
             _run_all(report, RESIDENT, way, traces, saturation, progress)
-        with _served(binary, models, {"keymiss.models-memory": IN_MEMORY * size}) as (way, client):
+        with _served(binary, models, {"keymiss.models-memory": IN_MEMORY * size}) as (way, _, port):
             _run_all(report, BUDGET, way, traces, saturation, progress)
-            report.conditions["put out, brought back"] = _turnover(client)
+            report.conditions["put out, brought back"] = _turnover(port)
         _run_all(report, LOADED, _loading(models), traces, saturation, progress)
     _promise(report)
     return report
@@ -142,7 +143,7 @@ def trace(rate: float, seconds: float, seed: int = 7) -> list[Request]:
 def run_trace(requests: Sequence[Request], way: Way) -> Sample:
     """Send each request when it is due, or as soon as a sender is free. What is not answered in time counts
     with how long it has waited at the end."""
-    sample, began_s = Sample(), time.perf_counter()
+    sample, answered, began_s = Sample(), list[Request](), time.perf_counter()
     end_s = began_s + requests[-1].due_s + OVERTIME_S
 
     def send(request: Request) -> None:
@@ -150,6 +151,7 @@ def run_trace(requests: Sequence[Request], way: Way) -> Sample:
         time.sleep(max(0.0, due_s - time.perf_counter()))
         if time.perf_counter() < end_s:
             way.ask(request.model)
+            answered.append(request)
         sample.latencies_ms.append((time.perf_counter() - due_s) * 1000)
 
     with ThreadPoolExecutor(SENDERS) as pool:
@@ -160,7 +162,7 @@ def run_trace(requests: Sequence[Request], way: Way) -> Sample:
             done, sending = wait(sending, timeout=0.25)
             for one in done:
                 one.result()
-    sample.took_s = time.perf_counter() - began_s
+    sample.answered, sample.took_s = len(answered), time.perf_counter() - began_s
     return sample
 
 
@@ -170,17 +172,18 @@ def run_trace(requests: Sequence[Request], way: Way) -> Sample:
 @contextmanager
 def _served(
     binary: str, models: Sequence[Subject], settings: Mapping[str, object]
-) -> Iterator[tuple[Way, redis.Redis]]:
-    """Keymiss, each model under a key of one shard, run once."""
+) -> Iterator[tuple[Way, redis.Redis, int]]:
+    """Keymiss, each model under a key of one shard, run once; the shard, and where the models worker serves
+    its metrics."""
     with host(binary, 1, shared_worker=True, settings=settings) as on, ExitStack() as stack:
         (shard,) = on.shards
         set_inputs(shard, models[0])
         for n, subject in enumerate(models):
             store(shard, f"model{n}", subject, "BLOB", subject.file.read_bytes())
             execute(shard, f"model{n}", subject)
-        end_s = time.monotonic() + TOLD_DEADLINE_S
-        while _told(shard, "jobs_run") < len(models) and time.monotonic() < end_s:
-            time.sleep(0.1)
+        (port,) = free_ports(1)
+        shard.config_set("keymiss.models-metrics-port", port)
+        wait_until_served([port])
         options = shard.connection_pool.connection_kwargs
         pool = redis.ConnectionPool(
             port=options["port"], socket_timeout=options["socket_timeout"], protocol=2
@@ -190,10 +193,11 @@ def _served(
         yield (
             Way(
                 lambda model: execute(client, f"model{model}", models[model]),
-                lambda: _told(shard, "bytes_resident"),
+                lambda: int(figures(scrape(port))["keymiss_models_resident_bytes"]),
                 lambda: _worker_rss(on),
             ),
             shard,
+            port,
         )
 
 
@@ -201,13 +205,10 @@ def _worker_rss(on: Host) -> int:
     return sum(memory_of(pid, "Rss") for pid in on.shared_worker_pids)
 
 
-def _told(shard: redis.Redis, name: str) -> int:
-    """A number of the models worker, as it was within the last second."""
-    return int(shard.info("keymiss_models_worker").get(f"keymiss_{name}", 0))
-
-
-def _turnover(shard: redis.Redis) -> str:
-    return f"{_told(shard, 'models_put_out')} and {_told(shard, 'models_brought_back')} times"
+def _turnover(metrics_port: int) -> str:
+    told = figures(scrape(metrics_port))
+    put_out, back = told["keymiss_models_put_out_total"], told["keymiss_models_brought_back_total"]
+    return f"{put_out:.0f} and {back:.0f} times"
 
 
 def _loading(models: Sequence[Subject]) -> Way:
@@ -272,7 +273,7 @@ def _run_all(
             name,
             load * saturation,
             load,
-            len(requests) / sample.took_s,
+            sample.answered / sample.took_s,
             percentile(sample.latencies_ms, 50),
             percentile(sample.latencies_ms, 99),
             median(sample.weights_bytes) / 1e6,

@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 import timeit
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -29,11 +28,11 @@ from .miss import COROUTINE, MISS
 from .progress import Progress
 from .report import Promise, Report, conditions_of
 from .rounds import interleave, median_ratio
+from .scrape import figures, scrape, wait_until_served
 from .servers import find_server, free_ports, running
 
 MOST_COST = 0.01  # of the throughput
 SCRAPE_S = 1.0
-START_DEADLINE_S = 30.0  # of a worker, which then serves its metrics
 SCRAPES, QUICK_SCRAPES = 300, 30  # to time one
 ADDITIONS = 200_000
 
@@ -162,21 +161,16 @@ def _served(client: redis.Redis) -> Iterator[Sequence[int]]:
 @contextmanager
 def _scraping(ports: Sequence[int], took_s: list[float]) -> Iterator[None]:
     """Each port is scraped every second, from now on; RuntimeError where one is not served in time."""
-    end_s = time.monotonic() + START_DEADLINE_S
-    for port in ports:
-        while _scrape(port) is None:
-            if time.monotonic() > end_s:
-                raise RuntimeError(f"no metrics are served on port {port}")
-            time.sleep(0.05)
+    wait_until_served(ports)
     over = threading.Event()
 
-    def scrape() -> None:
+    def run() -> None:
         while True:
             took_s.extend(took for port in ports if (took := _scrape(port)) is not None)
             if over.wait(SCRAPE_S):
                 return
 
-    scraping = threading.Thread(target=scrape)
+    scraping = threading.Thread(target=run)
     scraping.start()
     try:
         yield
@@ -189,15 +183,10 @@ def _scrape(port: int) -> float | None:
     """How many seconds it took; None where nothing is served."""
     began_s = time.perf_counter()
     try:
-        _fetch(port)
+        scrape(port)
     except OSError:
         return None
     return time.perf_counter() - began_s
-
-
-def _fetch(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=START_DEADLINE_S) as answer:
-        return str(answer.read().decode())
 
 
 def _scrape_cpu_s(client: redis.Redis, scrapes: int) -> float:
@@ -205,13 +194,12 @@ def _scrape_cpu_s(client: redis.Redis, scrapes: int) -> float:
     with _served(client) as (port, _), _scraping((port,), []):
         before_s = _cpu_s(port)
         for _ in range(scrapes):
-            _fetch(port)
+            scrape(port)
         return (_cpu_s(port) - before_s) / (scrapes + 1)
 
 
 def _cpu_s(port: int) -> float:
-    lines = (line for line in _fetch(port).splitlines() if line.startswith("process_cpu_seconds_total"))
-    return float(next(lines).rpartition(" ")[2])
+    return figures(scrape(port))["process_cpu_seconds_total"]
 
 
 def _report(rates: Mapping[_Variant, Sequence[float]], conditions: dict[str, str]) -> Report:

@@ -27,6 +27,7 @@ import numpy as np
 
 from keymiss.backends.archive import data_offset
 from keymiss.backends.base import (
+    HALF_PRECISION_STEP,
     Array,
     Backend,
     Device,
@@ -42,7 +43,9 @@ from keymiss.errors import BackendError, ModelError
 RUNTIME_OPTIONS = "runtime_options"  # where in a model's own information options for running it are
 PRECISION_HINT = "INFERENCE_PRECISION_HINT"
 
-_PRECISIONS = ("f32", "f16", "bf16")
+_HALF_PRECISIONS = ("f16", "bf16")
+_PRECISIONS = ("f32", *_HALF_PRECISIONS)
+_LENGTH_STEP = 8  # tokens: it makes code for each length
 
 _ZIP = b"PK\x03\x04"
 _MAX_XML_BYTES = 64 << 20
@@ -95,7 +98,8 @@ class OpenVinoBackend(Backend):
         with path.open("rb") as file:
             is_zip = file.read(len(_ZIP)) == _ZIP
         model, weights = self._read_ir(path) if is_zip else (self._read_onnx(path), None)
-        target, options = self._target(device), self._options(device) | _own_options(model)
+        own = _own_options(model)
+        target, options = self._target(device), self._options(device) | own
         try:
             compiled = self._core.compile_model(model, target, options)
         except RuntimeError as error:
@@ -104,7 +108,8 @@ class OpenVinoBackend(Backend):
         if device.kind == "CPU" and self._threads > 1 and size <= _COMPILED_TWICE_BYTES:
             streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self._threads}
             again = partial(self._core.compile_model, model, target, options | streams)
-        return OpenVinoModel(compiled, again, self._threads, size, weights)
+        step = HALF_PRECISION_STEP if own.get(PRECISION_HINT) in _HALF_PRECISIONS else _LENGTH_STEP
+        return OpenVinoModel(compiled, again, self._threads, size, weights, step)
 
     def _read_onnx(self, path: Path) -> Any:
         check_onnx(path)
@@ -148,7 +153,6 @@ class OpenVinoBackend(Backend):
 class OpenVinoModel(Model):
     """A compiled model. `compile_shared` compiles it for passes that share the device."""
 
-    length_step = 8
     mapped_bytes = 0  # of a zip the weights are mapped, and the first pass copies most in an order of its own
 
     def __init__(
@@ -158,6 +162,7 @@ class OpenVinoModel(Model):
         threads: int,
         size: int,
         weights: Array | None,
+        length_step: int,
     ) -> None:
         self._infos = [_info(port, "input", n) for n, port in enumerate(compiled.inputs)]
         results = [_info(port, "output", n) for n, port in enumerate(compiled.outputs)]
@@ -170,7 +175,7 @@ class OpenVinoModel(Model):
         self.inputs = tuple(info.name for info in self._infos)
         self.outputs = tuple(info.name for info in results)
         self._weights = weights  # the compiled model points into them
-        self.weight_bytes = size
+        self.weight_bytes, self.length_step = size, length_step
 
     def take_threads(self, threads: int) -> None:
         self._thread.shares = threads < self._threads

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from keymiss.backends.archive import MappedWeights, check_archive, map_weights
-from keymiss.backends.base import ARRAY_DTYPES, Array, Backend, Device, Model, unsupported
+from keymiss.backends.base import (
+    ARRAY_DTYPES,
+    HALF_PRECISION_STEP,
+    Array,
+    Backend,
+    Device,
+    Model,
+    unsupported,
+)
 from keymiss.errors import BackendError, ModelError
 
 # In a module's code: what may write into its own tensors. Its passes must not run at the same time.
@@ -80,11 +88,10 @@ class TorchModel(Model):
         self.weight_bytes = sum(t.untyped_storage().nbytes() for t in weights.values())
         self._mapped = map_weights(torch, module, path) if self._on_cpu else MappedWeights(0, None)
         self.mapped_bytes = self._mapped.bytes
-        # In these precisions it makes code for each shape, and keeps it.
         if self._on_cpu and any(
             tensor.dtype in (torch.bfloat16, torch.float16) for tensor in weights.values()
         ):
-            self.length_step = 8
+            self.length_step = HALF_PRECISION_STEP
         self.shares_device = self._on_cpu and not _CHANGES_ITSELF.search(str(module.inlined_graph))
         self.can_let_go = self.shares_device and self.mapped_bytes >= _MOSTLY * self.weight_bytes > 0
 

@@ -61,13 +61,13 @@ class Line:
             self._turns[request.model_key] = Turns()
             self._shares.join(request.model_key)
         if key not in self._groups:
-            waiting: deque[Waiting[Request]] = deque()
-            group = Group(request.model_key, rule, waiting, tokens, _family_of(request) if tokens else None)
-            self._groups[key] = group, waiting
+            new: deque[Waiting[Request]] = deque()
+            family = _family_of(request) if tokens else None
+            self._groups[key] = Group(request.model_key, rule, new, tokens, family), new
+        group, waiting = self._groups[key]
         rows = rows_of(request.tensors)
-        turn = self._turns[request.model_key].give(request.asked.shard, rows * max(tokens, 1))
+        turn = self._turns[request.model_key].give(request.asked.shard, rows * max(group.tokens, 1))
         one = Waiting(request, rows, now_s, request.deadline_s, turn)
-        waiting = self._groups[key][1]
         if waiting and turn < waiting[-1].turn:
             waiting.insert(bisect_right(waiting, turn, key=lambda other: other.turn), one)
         else:
@@ -75,20 +75,21 @@ class Line:
 
     def remove(self, request: Request) -> None:
         """Where it waits still."""
-        found = self._groups.get(_kind_of(request)[0])
-        if found is not None:
-            for n, one in enumerate(found[1]):
-                if one.job is request:
-                    del found[1][n]
-                    cost = one.rows * max(found[0].tokens, 1)
-                    self._turns[request.model_key].take_back(request.asked.shard, cost)
-                    break
-            self._drop_empty()
+        for group, waiting in self._groups.values():
+            if group.model == request.model_key:
+                for n, one in enumerate(waiting):
+                    if one.job is request:
+                        del waiting[n]
+                        cost = one.rows * max(group.tokens, 1)
+                        self._turns[request.model_key].take_back(request.asked.shard, cost)
+                        self._drop_empty()
+                        return
 
     def choose(self, now_s: float) -> tuple[Choice | None, float]:
         """What would run now; where that is None, when to ask again, unless something comes."""
         groups = [group for group, _ in self._groups.values()]
-        most = {group.family: self._most(group) for group in groups if group.tokens}
+        families = {group.family: group for group in groups if group.tokens}
+        most = {family: self._most(group) for family, group in families.items()}
         decision = next_batch(groups, now_s, self._shares.used_s, lambda group: most.get(group.family))
         group, batch = decision.group, decision.batch
         if group is None or batch is None:
@@ -150,12 +151,15 @@ class Line:
 
 
 def _kind_of(request: Request) -> tuple[Hashable, Rule, int]:
-    """The key of its group, by which rule that is joined, and the length of its sequences where others may be
-    joined with them."""
+    """The key of its group, by which rule that is joined, and the length that its sequences run at where
+    others may be joined with them."""
     if not request.rule.batchsize or not joinable(request.tensors):
         return (request.model_key, None), Rule(), 0
     tokens = tokens_of(request.model, request.tensors)
-    return (request.model_key, likeness(request.tensors)), request.rule, tokens
+    if not tokens or not axes_of(request.model).known:
+        return (request.model_key, likeness(request.tensors)), request.rule, tokens
+    width = axes_of(request.model).width(tokens, request.model.length_step)
+    return (_family_of(request), width), request.rule, width
 
 
 def _family_of(request: Request) -> Hashable:

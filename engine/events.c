@@ -8,9 +8,10 @@
  *    sleeps.
  * 3. Values are read with commands, never with StringDMA, which may replace the value that the command still holds.
  * 4. Nothing fires while data is loaded, nor on a replica for what its master writes; a miss on a replica does.
- * 5. The main thread waits for a synchronous function only while events are answered: after one that was not, they run
- *    asynchronously until one is. Else each write would wait again for a worker that is down or a function that hangs.
- *    One that was lost with its worker is run once more that way, as asynchronous ones are.
+ * 5. The main thread waits for a synchronous function only while its registration's events are answered: after one that
+ *    was not, they run asynchronously until one is; those of other registrations until the worker has said something.
+ *    Else each write would wait again for a worker that is down or a function that hangs. One that was lost with its
+ *    worker is run once more that way, as asynchronous ones are.
  * 6. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
 #include "events.h"
 
@@ -21,6 +22,7 @@
 #include "registrations.h"
 #include "settings.h"
 #include "unit.h"
+#include "worker.h"
 
 #include <string.h>
 
@@ -29,7 +31,7 @@ enum { OPEN_UNNOTICED = REDISMODULE_OPEN_KEY_NONOTIFY | REDISMODULE_OPEN_KEY_NOS
 static event_collector *collector;
 static unsigned sync_depth; /* synchronous functions running, one inside the other */
 static long long put_off;   /* events that wait for the end of a unit */
-static bool answering = true; /* the event that ended last was answered, not lost with its worker or to its deadline */
+static uint64_t unanswered_us; /* when an event ended last that was lost with its worker or to its deadline; 0: none */
 static int open_mode = REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH;
 
 static struct {
@@ -189,11 +191,16 @@ void event_run_sync(RedisModuleCtx *ctx, const event *e, event_job *job, const c
     sync_depth--;
 }
 
+static void note_answer(registration *r, job_end end) {
+    r->unanswered = end != JOB_DONE;
+    if (r->unanswered) unanswered_us = RedisModule_MonotonicMicroseconds();
+}
+
 static void unwatched_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
     registration *r = arg;
-    answering = result->end == JOB_DONE;
-    if (!answering) stats.failed++;
+    note_answer(r, result->end);
+    if (r->unanswered) stats.failed++;
     registration_release(r);
 }
 
@@ -209,26 +216,31 @@ void event_submit_unwatched(const event *e, int context_flags) {
 /* Synchronous registrations. */
 
 typedef struct sync_run {
+    registration *registration;
     bool lost; /* it ended with its worker */
 } sync_run;
 
 static void sync_ended(RedisModuleCtx *ctx, const job_result *result, void *arg) {
     (void)ctx;
     sync_run *run = arg;
-    answering = result->end == JOB_DONE;
+    note_answer(run->registration, result->end);
     run->lost = result->end == JOB_FAILED;
     if (result->end == JOB_TIMED_OUT) stats.failed++;
+}
+
+static bool may_be_waited_for(const registration *r) {
+    return !r->unanswered && (!unanswered_us || worker_heard_us(WORKER_FUNCTIONS) > unanswered_us);
 }
 
 static void run_put_off(RedisModuleCtx *ctx, void *arg) {
     event *e = arg;
     int flags = RedisModule_GetContextFlags(ctx);
     if (e->registration->removed) return;
-    if (!answering) {
+    if (!may_be_waited_for(e->registration)) {
         event_submit_unwatched(e, flags);
         return;
     }
-    sync_run run = {0};
+    sync_run run = {.registration = e->registration};
     event_job job = {.kind = JOB_EVENT, .context_flags = flags, .callback = sync_ended, .arg = &run};
     const char *error = NULL;
     event_run_sync(ctx, e, &job, &error);

@@ -39,6 +39,7 @@ typedef struct registration {
     registration_kind kind;
     registration_mode mode;
     bool single_flight, wants_value, paused;
+    bool unanswered; /* its event that ended last was lost with the worker or to its deadline */
     slice id, prefix;
     names events, types, commands; /* events and commands are made lower case; types are as TYPE spells them */
     slice *parts;                  /* all of it, in the order of the frame */

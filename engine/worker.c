@@ -385,6 +385,10 @@ bool worker_ready(worker_role role) {
     return worker_channel(role) != NULL;
 }
 
+uint64_t worker_heard_us(worker_role role) {
+    return worker_ready(role) ? channel_heard_us(workers[role].channel) : 0;
+}
+
 unsigned worker_generation(worker_role role) {
     return workers[role].generation;
 }

@@ -27,6 +27,7 @@ void worker_need(worker_role role);            /* start it, unless it runs or wa
 void worker_need_now(worker_role role);        /* the same without the wait: the main thread is about to wait for it */
 void worker_keep(worker_role role, bool keep); /* start it again when it ends even if there are no jobs (registrations) */
 bool worker_ready(worker_role role);
+uint64_t worker_heard_us(worker_role role);    /* when it said something last, by the monotonic clock; 0: it does not run */
 unsigned worker_generation(worker_role role);  /* of the channel open now; 0 when there is none */
 
 channel *worker_channel(worker_role role);     /* of a worker that is ready; else NULL */

@@ -203,6 +203,19 @@ def test_writers_do_not_wait_again_and_again_for_a_function_that_hangs(make_serv
         assert time.monotonic() - started < 20 * 0.5
 
 
+def test_a_function_that_hangs_does_not_make_another_one_late(client: redis.Redis) -> None:
+    client.config_set("keymiss.sync-timeout-ms", 50)
+    register(
+        client,
+        "import time\nGB().foreach(lambda r: time.sleep(0.5)).register(prefix='slow*', mode='sync')\n",
+    )
+    client.set("slow", "v")
+    client.config_set("keymiss.sync-timeout-ms", 60_000)
+    register(client, _noting("prefix='k*', mode='sync'"))
+    client.set("k1", "v")
+    assert _noted(client) == [b"set k1"]
+
+
 def test_writers_go_on_where_no_worker_can_be_started(make_server: Any) -> None:
     server: Server = make_server(settings={"appendonly": "yes"})
     with contextlib.closing(server.client()) as client:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from inference.shard import Ran, Shard, StoredModel, floats
+from support.waiting import wait_until
 
 from keymiss.backends import Array, Model
 from keymiss.channel import Tensor
@@ -78,7 +79,8 @@ def test_sequences_of_other_lengths_are_joined_and_cut(
     shard: Shard, model: Make, tokens: StoredModel
 ) -> None:
     rows = [list(range(n, n + length)) for n, length in enumerate((20, 20, 19, 21, 20))]
-    assert max(_ask(shard, model, tokens, rows)) > 2
+    # Again where the device was free before all had come: what sends them may have lost its core.
+    wait_until(lambda: max(_ask(shard, model, tokens, rows)) > 2, 30.0, "more than two run together")
 
 
 def test_a_batch_is_not_mostly_filling(shard: Shard, model: Make, tokens: StoredModel) -> None:

@@ -3,6 +3,7 @@
 #
 #     ./bootstrap.sh             packages, build, cluster, model, corpus, functions, one question
 #     ./bootstrap.sh test [...]  what the tests need, then all of them; further arguments are pytest's
+#                                (a cluster of this folder is stopped; ./bootstrap.sh starts it again)
 #
 # Needs root or sudo where system packages are missing. Run again, it does only what is not done yet. It honours
 #

@@ -78,6 +78,14 @@ class Model(ABC):
         """One forward pass over len(inputs) tensors, giving len(outputs) tensors. ModelError where it
         fails."""
 
+    runs_each: bool = False  # several passes at one call cost less than as many calls
+
+    def run_each(self, tensors: Sequence[Array]) -> list[Array]:
+        """Where it does: as many passes as the tensors' first axis is long, each over its part of all of
+        them; the outputs have such an axis too. ModelError where one fails or their outputs differ in
+        shape: none has run then, as far as anybody can tell."""
+        raise NotImplementedError
+
 
 def object_array(values: Sequence[object], shape: tuple[int, ...]) -> Array:
     """Strings, in C order, as an array."""

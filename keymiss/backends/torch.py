@@ -28,6 +28,7 @@ from keymiss.errors import BackendError, ModelError
 
 # In a module's code: what may write into its own tensors. Its passes must not run at the same time.
 _CHANGES_ITSELF = re.compile(r"prim::SetAttr|aten::\w*[a-z0-9]_\(")
+_EACH = "_keymiss_each"  # the method that is added to a module
 _MOSTLY = 0.9  # of the weights: the rest is smaller than a page each
 _thread = threading.local()  # .threads: how many it computes with
 
@@ -78,12 +79,14 @@ class TorchModel(Model):
             raise BackendError("the TorchScript module has no forward method")
         schema = module.forward.schema
         self._torch, self._device, self._on_cpu = torch, device, device.type == "cpu"
+        self._module = module
         self._from_numpy, self._is_grad_enabled = torch.from_numpy, torch.is_grad_enabled
         self._forward = (
             module.forward
         )  # a call of the module itself looks for hooks, which an archive has not
         self.inputs = tuple(argument.name for argument in schema.arguments[1:])
-        self.outputs = ("",) * _count_outputs(schema.returns[0].type)
+        returns = schema.returns[0].type
+        self.outputs = ("",) * _count_outputs(returns)
         weights = {t.untyped_storage().data_ptr(): t for t in (*module.parameters(), *module.buffers())}
         self.weight_bytes = sum(t.untyped_storage().nbytes() for t in weights.values())
         self._mapped = map_weights(torch, module, path) if self._on_cpu else MappedWeights(0, None)
@@ -94,6 +97,14 @@ class TorchModel(Model):
             self.length_step = HALF_PRECISION_STEP
         self.shares_device = self._on_cpu and not _CHANGES_ITSELF.search(str(module.inlined_graph))
         self.can_let_go = self.shares_device and self.mapped_bytes >= _MOSTLY * self.weight_bytes > 0
+        parts = returns.elements() if returns.kind() == "TupleType" else [returns]
+        self.runs_each = (
+            self.shares_device
+            and bool(self.inputs and parts)
+            and all(kind.kind() == "TensorType" for kind in (*(a.type for a in schema.arguments[1:]), *parts))
+        )
+        self._each_source = _source_of_each(len(self.inputs), len(parts), returns.kind() == "TupleType")
+        self._each: Any = None  # compiled when it is first called
 
     def let_go(self) -> None:
         self._mapped.let_go()
@@ -102,6 +113,17 @@ class TorchModel(Model):
         take_threads(self._torch, threads)
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
+        return self._call(self._forward, tensors)
+
+    def run_each(self, tensors: Sequence[Array]) -> list[Array]:
+        if self._each is None:
+            self._each = _defined(self._torch, self._module, self._each_source)
+        with (
+            self._torch.inference_mode()
+        ):  # less of each operator; what needs gradients fails, and runs alone
+            return self._call(self._each, tensors)
+
+    def _call(self, method: Any, tensors: Sequence[Array]) -> list[Array]:
         torch = self._torch
         if self._is_grad_enabled():  # on a new thread: to ask costs less than to enter and leave
             torch.set_grad_enabled(False)
@@ -112,11 +134,38 @@ class TorchModel(Model):
         if not self._on_cpu:
             given = [tensor.to(self._device) for tensor in given]
         try:
-            result = self._forward(*given)
+            result = method(*given)
         except (RuntimeError, torch.jit.Error) as error:
             raise ModelError(f"the model failed: {useful(error)}") from None
         results = result if type(result) is tuple else (result,)
         return [array_of(value, "output", n) for n, value in enumerate(results)]
+
+
+def _defined(torch: Any, module: Any, source: str) -> Any:
+    """A method, compiled in the scope of this function: `torch` is of it."""
+    module.define(source)
+    return getattr(module, _EACH)
+
+
+def _source_of_each(inputs: int, outputs: int, is_tuple: bool) -> str:
+    """A method of a module that calls its forward for each part of its inputs along their first axis.
+
+    `while` and not `for`: the compiler unrolls the latter, and joins products of several passes, whose
+    results may then differ in the last bit from those of a pass alone."""
+    names = [f"x{n}" for n in range(inputs)]
+    given, taken = (", ".join(f"{name}{form}" for name in names) for form in (": Tensor", "[at]"))
+    lists = [f"y{n}" for n in range(outputs)]
+    lines = [
+        f"def {_EACH}(self, {given}):",
+        *(f"    {name}: List[Tensor] = []" for name in lists),
+        "    at = 0",
+        "    while at < x0.size(0):",
+        f"        y = self.forward({taken})",
+        *(f"        {name}.append(y{f'[{n}]' if is_tuple else ''})" for n, name in enumerate(lists)),
+        "        at += 1",
+        f"    return {', '.join(f'torch.stack({name})' for name in lists)}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def take_threads(torch: Any, threads: int) -> None:

@@ -47,8 +47,9 @@ class Channel:
 
     `on_hello(hello)` is called when the server has introduced itself, before READY is sent.
     `on_end(reason)` is called once, when the other end closed, or the stream is of no use (`reason`
-    says why, None for a plain end of file). A handler that raises ends the channel: one that runs
-    jobs must answer a job's failure itself.
+    says why, None for a plain end of file). `on_handled()` is called when all frames that one read
+    brought have been handled. A handler that raises ends the channel: one that runs jobs must answer
+    a job's failure itself.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Channel:
         handlers: Mapping[bytes, Handler],
         on_hello: Callable[[Hello], None],
         on_end: Callable[[Exception | None], None],
+        on_handled: Callable[[], None] = lambda: None,
     ) -> None:
         sock.setblocking(False)
         self.hello = Hello()
@@ -75,6 +77,7 @@ class Channel:
         self._poll.register(sock, select.POLLIN)
         self._on_hello = on_hello
         self._on_end = on_end
+        self._on_handled = on_handled
         self._handlers = {b"HELLO": self._greet, b"SETTING": self.set, b"PING": self._pong, **handlers}
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -230,6 +233,7 @@ class Channel:
                     return
                 if len(self._unsent) >= _ANSWERS_KEPT and not self._writer_armed:
                     self.flush()
+            self._on_handled()
         except (
             Exception
         ) as error:  # whatever it was: the frames behind it cannot be trusted to be handled in order

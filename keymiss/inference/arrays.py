@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -38,10 +39,18 @@ def to_tensor(array: Array) -> Tensor:
 def array_of_parts(dtype: bytes, shape: bytes, data: bytes) -> Array:
     """A tensor's three parts of a frame as to_array gives them. ValueError for STRING, and for what is
     malformed."""
-    form, dimensions, size = _layout(dtype, shape)
+    form, dimensions, size = layout_of(dtype, shape)
     if len(data) != size:
         raise ValueError("the data does not fit the shape")
     array: Array = np.ndarray(dimensions, form, bytearray(data))
+    return array
+
+
+def array_of_all(dtype: bytes, shape: bytes, data: Sequence[bytes]) -> Array:
+    """Tensors of one dtype and shape, all of the right size, along a new first axis. ValueError for
+    STRING."""
+    form, dimensions, _ = layout_of(dtype, shape)
+    array: Array = np.ndarray((len(data), *dimensions), form, bytearray().join(data))
     return array
 
 
@@ -52,8 +61,19 @@ def encoded(array: Array) -> bytes:
     return b"%b%b\r\n" % (_head(array.dtype, array.shape), array.tobytes())
 
 
+def all_encoded(array: Array) -> list[bytes]:
+    """Of each part of an array along its first axis: what `encoded` gives."""
+    if array.dtype == object:
+        return list(map(encoded, array))
+    head, data = _head(array.dtype, array.shape[1:]), array.tobytes()
+    size = len(data) // len(array)
+    return [b"%b%b\r\n" % (head, data[at * size : (at + 1) * size]) for at in range(len(array))]
+
+
 @lru_cache(maxsize=4096)
-def _layout(dtype: bytes, shape: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+def layout_of(dtype: bytes, shape: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """dtype, shape and size in bytes of a tensor as a frame says it. ValueError for STRING, and for what is
+    malformed."""
     try:
         name, dimensions, size = kind_of(dtype, shape)
         return _DTYPE_OF[name], dimensions, size

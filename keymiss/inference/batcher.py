@@ -149,14 +149,13 @@ class DeviceQueue:
         """Whether its passes are done before they could be handed to another thread."""
         return self._costs.get(model_key) <= _QUICK_S
 
-    def ran(self, model_key: Hashable, passes: int, used_s: float) -> bool:
-        """Count passes that the loop's thread has run, each alone, on the borrowed device. Together they took
-        `used_s`. Whether the model is quick still."""
+    def ran(self, model_key: Hashable, passes: int, requests: int, used_s: float) -> None:
+        """Count passes that the loop's thread has run for so many requests on the borrowed device. Together
+        they took `used_s`."""
         self._costs.learn(model_key, used_s / passes)
-        self.waits.add(0.0, passes)
+        self.waits.add(0.0, requests)
         self.busy_s += used_s
         self.cpu_s += used_s
-        return self.is_quick(model_key)
 
     def _enqueue(self, request: Request) -> None:
         """The lock is held."""

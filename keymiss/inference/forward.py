@@ -71,9 +71,14 @@ def check_outputs(outputs: Sequence[Array], promised: int) -> None:
         raise ModelError(f"the model gave {len(outputs)} outputs where it promised {promised}")
 
 
+def check_rows(outputs: Sequence[Array], rows: int) -> None:
+    """ModelError where not every output has so many."""
+    if any(output.ndim == 0 or len(output) != rows for output in outputs):
+        raise ModelError("Model did not generate the expected batch size")
+
+
 def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Array]]:
     """Each request's rows of each output."""
-    if any(output.ndim == 0 or len(output) != sum(rows) for output in outputs):
-        raise ModelError("Model did not generate the expected batch size")
+    check_rows(outputs, sum(rows))
     ends = np.cumsum(rows)[:-1]
     return [list(parts) for parts in zip(*(np.split(x, ends) for x in outputs), strict=True)]

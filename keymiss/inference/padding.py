@@ -20,9 +20,14 @@ _MASK = "attention_mask"
 _TOKENS = ("INT64", "INT32")
 
 
+def takes_sequences(model: Model) -> bool:
+    """Whether sequences of different lengths may be joined for it."""
+    return _MASK in model.inputs
+
+
 def tokens_of(model: Model, tensors: Sequence[Tensor]) -> int:
     """The length of the sequences of a request; 0 where they are none that could be filled up."""
-    if _MASK not in model.inputs:
+    if not takes_sequences(model):
         return 0
     shape = tensors[0].shape
     alike = len(shape) == 2 and all(t.shape == shape and t.dtype in _TOKENS for t in tensors)

@@ -1,27 +1,30 @@
 """RUNs of quick models, done where their frames are read.
 
 What a tiny model costs is not its forward pass but what is made around it: a job, a request, a turn of a
-queue, two threads. A RUN of a loaded model that is quick and runs alone needs none of that: the loop's thread
-borrows the device until it has handled what it read, runs it, and answers. Everything else goes the long way
-(runs, batcher), which also says what is wrong with a RUN.
+queue, two threads. A RUN of a loaded model that is quick and waits for no others needs none of that: the
+loop's thread borrows the device until it has handled what it read, runs it, and answers. RUNs of one model
+and form that come behind each other share even the call: in one pass where the model has a batch size, else
+each in a pass of its own, but Python is left once for all of them. Everything else goes the long way (runs,
+batcher), which also says what is wrong with a RUN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 
-from keymiss.backends import Array
+from keymiss.backends import Array, Model
 from keymiss.channel import Channel, Frame, element, encode
 from keymiss.errors import BackendError, ChannelError
-from keymiss.inference.arrays import array_of_parts, encoded
+from keymiss.inference.arrays import all_encoded, array_of_all, array_of_parts, encoded, layout_of
 from keymiss.inference.batcher import LONGEST_S, DeviceQueue, error_text
-from keymiss.inference.figures import Asked
-from keymiss.inference.forward import check_outputs
+from keymiss.inference.figures import Asked, count_pass
+from keymiss.inference.forward import check_outputs, check_rows
 from keymiss.inference.frames import ModelParts, error_reply
+from keymiss.inference.padding import takes_sequences
 from keymiss.inference.runs import Runner
 from keymiss.inference.tracing import TRACED
 
@@ -32,22 +35,95 @@ _KIND, _MODEL, _COUNTS, _TENSORS = (
     7,
 )  # JOB <id> RUN <deadline_ms> <model> <outputs> <n>, then the inputs and <request>
 _MAX_LANES = 1024
+_MOST_TOGETHER = 16  # passes at one call: the server has answers to work with meanwhile
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Lane:
     """A quick model, and what a right RUN of it looks like."""
 
-    run: Callable[[Sequence[Array]], list[Array]]
+    model: Model
+    batchsize: int  # rows that a pass may have
     key: Hashable  # of what its queue knows of it
     queue: DeviceQueue
     outputs: int
     counts: list[bytes]  # how many outputs and inputs the frame says
     inputs: range  # where in the frame they are
     asked: Asked
-    runs: int = 0  # since the device was borrowed
+    alone: bool = False  # no two of its RUNs at one call
+    passes: int = 0  # of one RUN each, since the device was borrowed
     errors: int = 0  # of these
     used_s: float = 0.0  # by these
+
+    def most(self, shapes: Sequence[tuple[int, ...]]) -> int:
+        """How many RUNs with inputs of these shapes there may be at one call."""
+        if self.alone or not shapes:
+            return 1
+        if not self.batchsize:
+            return _MOST_TOGETHER if self.model.runs_each else 1
+        rows = shapes[0][0] if shapes[0] else 0
+        joinable = rows > 0 and all(shape[:1] == (rows,) for shape in shapes)
+        return max(self.batchsize // rows, 1) if joinable else 1
+
+
+class _Group:
+    """RUNs of one lane, whose tensors are of the same dtypes and shapes."""
+
+    __slots__ = ("_dtypes", "_length", "_model", "_shapes", "_sizes", "frames", "lane", "most")
+
+    def __init__(self, lane: _Lane, first: Frame) -> None:
+        """ValueError where the first one's tensors are malformed, or strings."""
+        self.lane = lane
+        self.frames = [first]
+        self._length = len(first)
+        self._model = first[_MODEL:_TENSORS]
+        self._dtypes, self._shapes = first[_TENSORS:-1:3], first[_TENSORS + 1 : -1 : 3]
+        layouts = list(map(layout_of, self._dtypes, self._shapes))
+        self._sizes = [size for _, _, size in layouts]
+        self.most = lane.most([shape for _, shape, _ in layouts])
+        if not self._fits(first):
+            raise ValueError("the data does not fit the shape")
+
+    def add(self, frame: Frame) -> bool:
+        """False where it is of another kind."""
+        takes = (
+            len(frame) == self._length
+            and frame[_KIND] == b"RUN"
+            and frame[_MODEL:_TENSORS] == self._model
+            and frame[_TENSORS:-1:3] == self._dtypes
+            and frame[_TENSORS + 1 : -1 : 3] == self._shapes
+            and self._fits(frame)
+            and not frame[-1].endswith(TRACED)
+        )
+        if takes:
+            self.frames.append(frame)
+        return takes
+
+    def _fits(self, frame: Frame) -> bool:
+        return list(map(len, frame[_TENSORS + 2 : -1 : 3])) == self._sizes
+
+    def run(self) -> list[bytes]:
+        """The answers of all of several. Whatever is raised: nothing was done."""
+        lane, frames, count = self.lane, self.frames, len(self.frames)
+        data = ([frame[at] for frame in frames] for at in range(_TENSORS + 2, self._length - 1, 3))
+        inputs = list(map(array_of_all, self._dtypes, self._shapes, data))
+        began_s = perf_counter()
+        outputs = _joined(lane.model, inputs) if lane.batchsize else lane.model.run_each(inputs)
+        used_s = perf_counter() - began_s
+        check_outputs(outputs, lane.outputs)
+        tensors = map(b"".join, zip(*map(all_encoded, outputs), strict=True))
+        samples = _samples(inputs[0][0])
+        if lane.batchsize:
+            first = _said(used_s, 1, samples, lane.outputs)
+            said = [first, *[_said(used_s, 0, samples, lane.outputs)] * (count - 1)]
+            lane.queue.ran(lane.key, 1, count, used_s)
+            count_pass([lane.asked] * count, used_s, 0, 0, failed=False)
+        else:
+            said = [_said(used_s / count, 1, samples, lane.outputs)] * count
+            lane.passes += count
+            lane.used_s += used_s
+        parts = zip(frames, said, tensors, strict=True)
+        return [_done(frame[1], head, data) for frame, head, data in parts]
 
 
 class QuickRuns:
@@ -57,6 +133,7 @@ class QuickRuns:
         self._channel = channel
         self._runner = runner
         self._lanes: dict[bytes, _Lane] = {}
+        self._group: _Group | None = None  # to be run
         self._borrowed: DeviceQueue | None = None
         self._until_s = 0.0  # it may be used
         self._used: list[_Lane] = []  # since then
@@ -66,7 +143,16 @@ class QuickRuns:
         self._lanes.clear()
 
     def run(self, frame: Frame) -> bool:
-        """Run it and answer. False, and nothing done, where it is for the long way, as other jobs are."""
+        """Run it, with those behind it or at `settle`, and answer. False, and nothing done, where it is for
+        the long way, as other jobs are."""
+        group = self._group
+        if group is not None:
+            if group.add(frame):
+                if len(group.frames) >= group.most:
+                    self.settle()
+                    self._channel.flush()
+                return True
+            self.settle()
         if len(frame) <= _TENSORS or frame[_KIND] != b"RUN":
             return False
         lane = self._lanes.get(frame[_MODEL]) or self._learn(frame[_MODEL])
@@ -74,33 +160,36 @@ class QuickRuns:
             return False
         if frame[-1].endswith(TRACED):
             return False
-        queue = lane.queue
-        began_s = perf_counter()
-        has_device = queue is self._borrowed and began_s < self._until_s and not queue.is_wanted
-        if not has_device and not self._borrow(queue, began_s):
-            return False
         try:
-            arrays = [array_of_parts(frame[at], frame[at + 1], frame[at + 2]) for at in lane.inputs]
+            group = _Group(lane, frame)
         except ValueError:
             return False
-        try:
-            outputs = lane.run(arrays)
-            ended_s = perf_counter()
-            if len(outputs) != lane.outputs:
-                check_outputs(outputs, lane.outputs)
-            samples = len(arrays[0]) if arrays and arrays[0].ndim else 1
-            answer = _done(frame[1], ended_s - began_s, samples, outputs)
-        except Exception as error:  # whatever a model does, the next one is served
-            ended_s = perf_counter()
-            lane.errors += 1
-            answer = encode(b"DONE", frame[1], error_reply(error_text(error)), 0, 1, 0, 1, 0)
-        if not lane.runs:
-            self._used.append(lane)
-        lane.runs += 1
-        lane.used_s += ended_s - began_s
-        with suppress(ChannelError):  # the shard is gone, and with it whoever waited
-            self._channel.write(answer)
+        queue, now_s = lane.queue, perf_counter()
+        has_device = queue is self._borrowed and now_s < self._until_s and not queue.is_wanted
+        if not has_device and not self._borrow(queue, now_s):
+            return False
+        self._group = group
+        if group.most == 1:
+            self.settle()
         return True
+
+    def settle(self) -> None:
+        """Run those that were kept for others to come, and answer them."""
+        group, self._group = self._group, None
+        if group is None:
+            return
+        lane, frames = group.lane, group.frames
+        if lane not in self._used:
+            self._used.append(lane)
+        answers: list[bytes] = []
+        if len(frames) > 1:
+            try:
+                answers = group.run()
+            except Exception:  # one of them fails, or gives what others do not: each by itself will tell
+                lane.alone = True
+        answers = answers or [_run_alone(lane, frame) for frame in frames]
+        with suppress(ChannelError):  # the shard is gone, and with it whoever waited
+            self._channel.write(b"".join(answers))
 
     def _learn(self, said: bytes) -> _Lane | None:
         """The lane of a model that may have one."""
@@ -109,15 +198,18 @@ class QuickRuns:
             queue = self._runner.worker.queue_of(parts.identity.device)
         except (BackendError, ChannelError):
             return None
-        model, key = self._runner.loaded(parts), self._runner.key(parts)
-        if model is None or parts.rule.batchsize or not queue.is_quick(key):
+        model, key, rule = self._runner.loaded(parts), self._runner.key(parts), parts.rule
+        if model is None or not queue.is_quick(key):
+            return None
+        if rule.batchsize and (rule.minbatchsize > 1 or takes_sequences(model)):
             return None
         if len(self._lanes) >= _MAX_LANES:
             self._lanes.clear()
         inputs, outputs = len(model.inputs), len(model.outputs)
         counts = [b"%d" % outputs, b"%d" % inputs]
         asked = self._runner.asked(parts.label, parts.identity.device)
-        lane = _Lane(model.run, key, queue, outputs, counts, range(_TENSORS, _TENSORS + 3 * inputs, 3), asked)
+        places = range(_TENSORS, _TENSORS + 3 * inputs, 3)
+        lane = _Lane(model, rule.batchsize, key, queue, outputs, counts, places, asked)
         self._lanes[said] = lane
         return lane
 
@@ -132,30 +224,64 @@ class QuickRuns:
 
     def _give_back(self) -> None:
         for lane in self._used:
-            if not lane.queue.ran(lane.key, lane.runs, lane.used_s):
+            if lane.passes:
+                lane.queue.ran(lane.key, lane.passes, lane.passes, lane.used_s)
+                lane.asked.ran_alone(lane.passes, lane.used_s, lane.errors)
+                lane.passes, lane.errors, lane.used_s = 0, 0, 0.0
+            if not lane.queue.is_quick(lane.key):
                 self.forget()
-            lane.asked.ran_alone(lane.runs, lane.used_s, lane.errors)
-            lane.runs, lane.errors, lane.used_s = 0, 0, 0.0
         self._used.clear()
         if self._borrowed is not None:
             self._borrowed.give_back()
             self._borrowed = None
 
 
-def _done(job_id: bytes, used_s: float, samples: int, outputs: Sequence[Array]) -> bytes:
-    """DONE of a RUN that went well."""
+def _run_alone(lane: _Lane, frame: Frame) -> bytes:
+    """The answer of one that is known to be right."""
+    began_s = perf_counter()
+    try:
+        arrays = [array_of_parts(frame[at], frame[at + 1], frame[at + 2]) for at in lane.inputs]
+        outputs = lane.model.run(arrays)
+        used_s = perf_counter() - began_s
+        check_outputs(outputs, lane.outputs)
+        samples = _samples(arrays[0]) if arrays else 1
+        answer = _done(frame[1], _said(used_s, 1, samples, lane.outputs), b"".join(map(encoded, outputs)))
+    except Exception as error:  # whatever a model does, the next one is served
+        used_s = perf_counter() - began_s
+        lane.errors += 1
+        answer = encode(b"DONE", frame[1], error_reply(error_text(error)), 0, 1, 0, 1, 0)
+    lane.passes += 1
+    lane.used_s += used_s
+    return answer
+
+
+def _joined(model: Model, inputs: Sequence[Array]) -> list[Array]:
+    """One pass over the rows of several RUNs; `inputs` and what it gives have an axis for these. ModelError
+    where a RUN's own rows cannot be told in what came out."""
+    count, rows = inputs[0].shape[:2]
+    outputs = model.run([array.reshape(count * rows, *array.shape[2:]) for array in inputs])
+    check_rows(outputs, count * rows)
+    return [output.reshape(count, rows, *output.shape[1:]) for output in outputs]
+
+
+def _samples(first: Array) -> int:
+    """Those of a pass, by its first input."""
+    return len(first) if first.ndim else 1
+
+
+def _said(used_s: float, calls: int, samples: int, outputs: int) -> tuple[bytes, bytes]:
+    """What DONE of a RUN that went well says before and behind the job's id, but for its tensors."""
     duration_us = b"%d" % (used_s * 1e6)
-    head = b"*%d\r\n$4\r\nDONE\r\n$%d\r\n%b\r\n$5\r\n+OK\r\n\r\n$%d\r\n%b\r\n%b"
-    numbers = _numbers(samples, len(outputs))
-    return b"".join(
-        [
-            head % (8 + 3 * len(outputs), len(job_id), job_id, len(duration_us), duration_us, numbers),
-            *map(encoded, outputs),
-        ]
-    )
+    numbers = _numbers(calls, samples, outputs)
+    behind = b"$5\r\n+OK\r\n\r\n$%d\r\n%b\r\n%b" % (len(duration_us), duration_us, numbers)
+    return b"*%d\r\n$4\r\nDONE\r\n" % (8 + 3 * outputs), behind
+
+
+def _done(job_id: bytes, said: tuple[bytes, bytes], tensors: bytes) -> bytes:
+    return b"%b$%d\r\n%b\r\n%b%b" % (said[0], len(job_id), job_id, said[1], tensors)
 
 
 @lru_cache(maxsize=1024)
-def _numbers(samples: int, outputs: int) -> bytes:
+def _numbers(calls: int, samples: int, outputs: int) -> bytes:
     """<calls> <samples> <errors> <n>"""
-    return b"".join(element(b"%d" % number) for number in (1, samples, 0, outputs))
+    return b"".join(element(b"%d" % number) for number in (calls, samples, 0, outputs))

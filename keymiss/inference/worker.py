@@ -229,7 +229,7 @@ class ShardChannel:
             b"RESULT": self._result,
             b"SETTING": self._setting,
         }
-        self._channel = Channel(sock, worker.loop, handlers, self._greet, self._ended)
+        self._channel = Channel(sock, worker.loop, handlers, self._greet, self._ended, self._handled)
         self._log = JobLog(self._channel.hello)
         self._jobs = JobTable(self._channel, worker.loop)
         self._asker = Asker(self._channel)
@@ -291,6 +291,9 @@ class ShardChannel:
             start(job)
         else:
             job.fail(f"ERR the models worker knows no job of kind {job.kind[:32]!r}")
+
+    def _handled(self) -> None:
+        self._quick.settle()
 
     def _cancel(self, frame: Frame) -> None:
         if len(frame) != 2:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from queue import SimpleQueue
+from typing import Any
 
+import numpy as np
 import pytest
-from inference.shard import Shard, StoredModel, floats
+from inference.shard import Ran, Shard, StoredModel, floats
 from support.waiting import wait_until
 
-from keymiss.backends import Array, Model
-from keymiss.channel import NEVER, Tensor
+from keymiss.backends import Array, Backends, Device, Model
+from keymiss.channel import NEVER, Frame, Tensor, encode, parse_tensors, tensor_parts
+from keymiss.channel.frames import FrameReader
+from keymiss.errors import ModelError
 from keymiss.inference import batcher
 from keymiss.inference.batcher import DeviceQueue
+from keymiss.inference.figures import Asked, ModelFigures
 from keymiss.inference.policy import Rule
+from keymiss.inference.quick import QuickRuns
 from keymiss.inference.request import Outcome, Request
 
 ALONE = Rule()
@@ -148,6 +155,178 @@ def test_a_device_that_was_woken_while_it_was_lent_serves_what_comes_later(queue
         assert outcomes.get(timeout=DEADLINE_S).error is None
 
 
+class Noted(Model):
+    """Doubles its inputs, and notes how many passes each call was for and how many rows a pass had."""
+
+    inputs: tuple[str, ...] = ("x",)
+    outputs: tuple[str, ...] = ("y",)
+    weight_bytes = mapped_bytes = 0
+    runs_each = True
+
+    def __init__(self, refuses: float | None = None) -> None:
+        self.refuses = refuses
+        self.calls: list[int] = []
+        self.rows: list[int] = []
+
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
+        self.calls.append(1)
+        self.rows.append(len(tensors[0]))
+        return self._outputs(tensors)
+
+    def run_each(self, tensors: Sequence[Array]) -> list[Array]:
+        self.calls.append(len(tensors[0]))
+        return self._outputs(tensors)
+
+    def _outputs(self, tensors: Sequence[Array]) -> list[Array]:
+        if self.refuses is not None and (tensors[0] == self.refuses).any():
+            raise ValueError("refused")
+        return [2 * tensors[0]]
+
+
+class Lent:
+    """The runner, worker and channel of quick runs: a device that idles, and one loaded model."""
+
+    def __init__(self, model: Model, stored: StoredModel) -> None:
+        self.model, self.part = model, stored.part()
+        self.worker = self.loop = self
+        self.queue = DeviceQueue("CPU")
+        self.asked_for = Asked(ModelFigures("m", "CPU"), "s")
+        self.queue._costs.learn("m", 0.0)
+        self.given_back: list[Callable[[], object]] = []
+        self.written: list[bytes] = []
+        self.flushed: list[int] = []  # writes before each flush
+        self.ids = count(1)
+        self.quick = QuickRuns(self, self)  # type: ignore[arg-type]
+
+    def queue_of(self, device: Device) -> DeviceQueue:
+        return self.queue
+
+    def loaded(self, parts: object) -> Model:
+        return self.model
+
+    def key(self, parts: object) -> str:
+        return "m"
+
+    def asked(self, label: str, device: Device) -> Asked:
+        return self.asked_for
+
+    def call_soon(self, give_back: Callable[[], object]) -> None:
+        self.given_back.append(give_back)
+
+    def write(self, answers: bytes) -> None:
+        self.written.append(answers)
+
+    def flush(self) -> None:
+        self.flushed.append(len(self.written))
+
+    def frame(self, tensor: Tensor) -> Frame:
+        parts = "JOB", next(self.ids), "RUN", 0, self.part, 1, *tensor_parts([tensor]), "r"
+        (frame,) = FrameReader().feed(encode(*parts))
+        return frame
+
+    def run(self, *tensors: Tensor) -> list[Ran]:
+        """What comes of RUNs that were read together, in the order of their ids."""
+        for tensor in tensors:
+            assert self.quick.run(self.frame(tensor))
+        self.quick.settle()
+        while self.given_back:
+            self.given_back.pop()()
+        frames = sorted(FrameReader().feed(b"".join(self.written)), key=lambda frame: int(frame[1]))
+        self.written.clear()
+        return [Ran(f[2], *map(int, f[3:7]), parse_tensors(f, 7)[0]) for f in frames]
+
+
+def _row(n: float) -> Tensor:
+    return floats(1, 2, values=[n, -n])
+
+
+class TestGroups:
+    """RUNs that were read together share the call of the model."""
+
+    @pytest.fixture
+    def lent(self, model: Make) -> Callable[..., Lent]:
+        return lambda noted, **options: Lent(noted, model("Linear", **options))
+
+    def test_those_of_one_form_share_calls_and_each_has_its_own_answer(self, lent: Any) -> None:
+        noted = Noted()
+        rans = lent(noted).run(*map(_row, range(40)))
+        assert noted.calls == [16, 16, 8]
+        assert [ran.outputs[0].values for ran in rans] == [[2.0 * n, -2.0 * n] for n in range(40)]
+        assert {ran.counters for ran in rans} == {(1, 1, 0)}
+
+    def test_those_of_another_form_do_not(self, lent: Any) -> None:
+        noted = Noted()
+        tensors = [_row(1), _row(2), floats(2, 2, values=range(4)), _row(3), floats(1, 2, values=[8, 9])]
+        rans = lent(noted).run(*tensors)
+        assert noted.calls == [2, 1, 2]
+        assert [len(ran.outputs[0].values) for ran in rans] == [2, 2, 4, 2, 2]
+
+    def test_a_full_group_is_answered_before_the_rest_is_read(self, lent: Any) -> None:
+        one = lent(Noted())
+        one.run(*map(_row, range(20)))
+        assert one.flushed == [1]
+
+    def test_one_that_fails_fails_alone_and_all_are_counted(self, lent: Any) -> None:
+        noted = Noted(refuses=3.0)
+        one = lent(noted)
+        rans = one.run(*map(_row, range(6)))
+        assert [ran.reply for ran in rans].count(OK) == 5 and b"refused" in rans[3].reply
+        assert [ran.counters for ran in rans] == [(1, 0, 1) if n == 3 else (1, 1, 0) for n in range(6)]
+        assert noted.calls == [6] + [1] * 6
+        assert (one.asked_for.requests, one.asked_for.model.batches, one.asked_for.model.errors) == (6, 6, 1)
+
+    def test_a_batch_size_joins_their_rows_in_one_pass(self, lent: Any) -> None:
+        noted = Noted()
+        one = lent(noted, batchsize=8)
+        rans = one.run(*(floats(2, 1, values=[n, n + 0.5]) for n in range(6)))
+        assert noted.rows == [8, 4]
+        assert [ran.outputs[0].values for ran in rans] == [[2.0 * n, 2.0 * n + 1.0] for n in range(6)]
+        assert [ran.counters for ran in rans] == [(int(n in (0, 4)), 2, 0) for n in range(6)]
+        assert (one.asked_for.requests, one.asked_for.model.batches) == (6, 2)
+
+    def test_what_is_larger_than_the_batch_size_runs_alone(self, lent: Any) -> None:
+        noted = Noted()
+        lent(noted, batchsize=3).run(*(floats(4, 1, values=range(4)) for _ in range(2)))
+        assert noted.rows == [4, 4]
+
+    def test_one_that_is_to_wait_for_a_batch_is_for_the_long_way(self, lent: Any) -> None:
+        one = lent(Noted(), batchsize=8, minbatchsize=2)
+        assert not one.quick.run(one.frame(_row(1)))
+
+
+class TestRunEach:
+    """What a model of PyTorch gives for several passes at one call is what it gives for each."""
+
+    @pytest.fixture
+    def loaded(self, model: Make) -> Callable[[str], Model]:
+        return lambda name: Backends(1)["TORCH"].load(model(name).path, Device("CPU"), [], [])
+
+    @pytest.mark.parametrize(
+        ("name", "inputs"),
+        [
+            ("Linear", [np.linspace(-9, 9, 7 * 2 * 3, dtype="f4").reshape(7, 2, 3)]),
+            ("Rows", [np.linspace(-9, 9, 5 * 3 * 4, dtype="f4").reshape(5, 3, 4)]),
+            ("Sum", [np.linspace(-9, 9, 4, dtype="f4").reshape(4, 1)]),
+            ("Tokens", [np.arange(3 * 2 * 5).reshape(3, 2, 5), np.ones((3, 2, 5), "i8")]),
+        ],
+    )
+    def test_to_the_last_bit(self, loaded: Any, name: str, inputs: list[Array]) -> None:
+        one = loaded(name)
+        assert one.runs_each
+        together = one.run_each(inputs)
+        alone = [one.run([given[n] for given in inputs]) for n in range(len(inputs[0]))]
+        for n, outputs in enumerate(zip(*alone, strict=True)):
+            assert together[n].tobytes() == np.stack(outputs).tobytes()
+
+    def test_one_that_fails_fails_all(self, loaded: Any) -> None:
+        with pytest.raises(ModelError, match="x is positive"):
+            loaded("Positive").run_each([np.array([[-1.0], [1.0]], "f4")])
+
+    @pytest.mark.parametrize("name", ["InPlace", "Steps", "Wide"])
+    def test_a_model_that_may_change_itself_has_every_pass_of_its_own(self, loaded: Any, name: str) -> None:
+        assert not loaded(name).runs_each
+
+
 class TestRuns:
     """RUNs that a worker reads: those of a quick model are answered where they are read."""
 
@@ -174,6 +353,25 @@ class TestRuns:
         failed = shard.run(quick, [floats(1, 2, values=[1, 2])])
         assert b"mat1 and mat2 shapes" in failed.reply and failed.counters == (1, 0, 1)
         assert shard.run(quick, [X]).reply == OK
+
+    def test_what_is_wrong_with_one_of_many_is_its_own(self, shard: Shard, model: Make) -> None:
+        picky = model("Positive")
+        for _ in range(3):
+            shard.run(picky, [floats(1, values=[-1.0])])
+        started = [(n, shard.start(picky, [floats(1, values=[float(n)])])) for n in range(-100, 2)]
+        for n, job in started:
+            ran = shard.finish(job)
+            assert ran.outputs[0].values == [float(n)] if n <= 0 else b"x is positive" in ran.reply
+
+    def test_rows_that_cannot_be_told_apart_are_run_apart(self, shard: Shard, model: Make) -> None:
+        summed = model("Sum", batchsize=4)
+        for _ in range(3):
+            shard.run(summed, [X])
+        frames = [("JOB", 9000 + n, "RUN", 0, summed.part(), 1, *tensor_parts([X]), "r") for n in range(3)]
+        shard.sock.sendall(b"".join(encode(*parts) for parts in frames))
+        for n in range(3):
+            ran = shard.finish(9000 + n)
+            assert ran.outputs[0].values == [6.0] if ran.reply == OK else b"batch size" in ran.reply
 
     def test_rows_are_samples(self, shard: Shard, model: Make) -> None:
         quick = model("Linear")

@@ -282,6 +282,7 @@ class TestGroups:
         assert noted.rows == [8, 4]
         assert [ran.outputs[0].values for ran in rans] == [[2.0 * n, 2.0 * n + 1.0] for n in range(6)]
         assert [ran.counters for ran in rans] == [(int(n in (0, 4)), 2, 0) for n in range(6)]
+        assert not any(ran.duration_us for ran in rans if not ran.calls)
         assert (one.asked_for.requests, one.asked_for.model.batches) == (6, 2)
 
     def test_what_is_larger_than_the_batch_size_runs_alone(self, lent: Any) -> None:

@@ -117,7 +117,7 @@ class DeviceQueue:
     def _may_run_here(self, request: Request) -> bool:
         return (
             not request.rule.batchsize
-            and not request.asks
+            and not request.off_loop
             and self.is_quick(request.model_key)
             and request.deadline_s > monotonic()
         )
@@ -363,7 +363,7 @@ class DeviceQueue:
             self._on_loop is not None
             and bool(self._line)
             and all(
-                self.is_quick(request.model_key) and not request.rule.batchsize and not request.asks
+                self.is_quick(request.model_key) and not request.rule.batchsize and not request.off_loop
                 for request in self._line.first_of_each_group()
             )
         )

@@ -32,6 +32,7 @@ _MAX_DEPTH = 250  # of expressions and blocks in each other
 _MAX_CALLS = 100  # of functions in each other
 _MAX_OPERATIONS = 5_000  # of a function with all that it calls; 12,000 in a row overflow a stack of 8 MB
 
+_REACHING_OUT = ("redis::", "redisAI::")  # how such operators begin
 _NAMESPACES = frozenset({"aten", "prim", "redis", "redisAI"})
 _REFUSED = frozenset(
     {
@@ -124,20 +125,29 @@ def _check_calls(functions: dict[str, ast.FunctionDef]) -> None:
         length(name, ())
 
 
-def check_compiled(torch: Any, functions: Iterable[Any]) -> None:
-    """ScriptError where a compiled function, or one that it calls, is not fit to run."""
+def check_compiled(torch: Any, functions: Iterable[Any]) -> set[str]:
+    """The names of those functions that go straight to their end: they and what they call neither loop nor
+    reach out of the script. ScriptError where a compiled function, or one that it calls, is not fit to
+    run."""
     known = {function.qualified_name: function for function in functions}
     sizes: dict[str, int] = {}
+    winding: set[str] = set()
 
     def size(name: str) -> int:
         if name not in sizes:
             function = known.get(name) or torch.jit._state._python_cu.find_function(name)
             total = 0
             for node in _nodes(function.graph):
-                _check_kind(node.kind())
+                kind = node.kind()
+                _check_kind(kind)
                 total += 1
-                if node.kind() == "prim::CallFunction":
-                    total += size(next(node.inputs()).type().annotation_str)
+                if kind == "prim::Loop" or kind.startswith(_REACHING_OUT):
+                    winding.add(name)
+                if kind == "prim::CallFunction":
+                    called = next(node.inputs()).type().annotation_str
+                    total += size(called)
+                    if called in winding:
+                        winding.add(name)
                 if total > _MAX_OPERATIONS:
                     raise ScriptError(f"function {name} has more than {_MAX_OPERATIONS} operations")
             sizes[name] = total
@@ -145,6 +155,7 @@ def check_compiled(torch: Any, functions: Iterable[Any]) -> None:
 
     for name in known:
         size(name)
+    return {function.name for name, function in known.items() if name not in winding}
 
 
 def _check_kind(kind: str) -> None:

@@ -56,10 +56,9 @@ class Graph:
     def _start(self, n: int) -> None:
         op, job = self._parts.ops[n], self._job
         tensors = [tensor for i in op.inputs if (tensor := self._tensors[i]) is not None]
-        loop = self._runner.worker.loop
 
         def answer(outcome: Outcome) -> None:
-            loop.call_soon_threadsafe(self._ended, n, outcome)
+            self._runner.worker.soon(self._ended, n, outcome)
 
         run = self._running[n] = Run(job.deadline, lambda: job.finished, answer)
         if isinstance(op.what, ModelParts):

@@ -47,6 +47,19 @@ class Host(Protocol):
         """Run the model at a key of the shard."""
 
 
+class _NoHost:
+    """Of a script that asks for nothing."""
+
+    def execute(self, argv: Sequence[bytes]) -> Any:
+        raise RuntimeError("the script reached its shard")
+
+    def model_execute(self, key: bytes, inputs: Sequence[Array], outputs: int) -> Sequence[Array]:
+        raise RuntimeError("the script reached a model")
+
+
+NO_HOST: Host = _NoHost()
+
+
 @contextmanager
 def serving(host: Host) -> Iterator[list[Exception]]:
     """While this lasts, `host` serves the operators that this thread runs. Gives the list to which the error

@@ -10,7 +10,7 @@ batcher), which also says what is wrong with a RUN.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,10 +20,11 @@ from keymiss.backends import Array, Model
 from keymiss.channel import Channel, Frame, element, encode
 from keymiss.errors import BackendError, ChannelError
 from keymiss.inference.arrays import all_encoded, array_of_all, array_of_parts, encoded, layout_of
-from keymiss.inference.batcher import LONGEST_S, DeviceQueue, error_text
+from keymiss.inference.batcher import DeviceQueue, error_text
 from keymiss.inference.figures import Asked, count_pass
 from keymiss.inference.forward import check_outputs, check_rows
 from keymiss.inference.frames import ModelParts, error_reply
+from keymiss.inference.loan import Loan
 from keymiss.inference.padding import takes_sequences
 from keymiss.inference.runs import Runner
 from keymiss.inference.tracing import TRACED
@@ -129,14 +130,22 @@ class _Group:
 class QuickRuns:
     """Those of one channel. The loop's thread only."""
 
-    def __init__(self, channel: Channel, runner: Runner) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        runner: Runner,
+        loan: Loan,
+        on_error: Callable[[Frame, bytes, float], object],
+    ) -> None:
+        """`on_error` is told the frame of a RUN that failed, the error, and how long it took (seconds)."""
         self._channel = channel
+        self._on_error = on_error
         self._runner = runner
         self._lanes: dict[bytes, _Lane] = {}
         self._group: _Group | None = None  # to be run
-        self._borrowed: DeviceQueue | None = None
-        self._until_s = 0.0  # it may be used
-        self._used: list[_Lane] = []  # since then
+        self._used: list[_Lane] = []  # since the device was borrowed
+        self._loan = loan
+        loan.at_end.append(self._account)
 
     def forget(self) -> None:
         """A model may have been unloaded."""
@@ -164,9 +173,7 @@ class QuickRuns:
             group = _Group(lane, frame)
         except ValueError:
             return False
-        queue, now_s = lane.queue, perf_counter()
-        has_device = queue is self._borrowed and now_s < self._until_s and not queue.is_wanted
-        if not has_device and not self._borrow(queue, now_s):
+        if not self._loan.take(lane.queue):
             return False
         self._group = group
         if group.most == 1:
@@ -187,9 +194,29 @@ class QuickRuns:
                 answers = group.run()
             except Exception:  # one of them fails, or gives what others do not: each by itself will tell
                 lane.alone = True
-        answers = answers or [_run_alone(lane, frame) for frame in frames]
+        answers = answers or [self._run_alone(lane, frame) for frame in frames]
         with suppress(ChannelError):  # the shard is gone, and with it whoever waited
             self._channel.write(b"".join(answers))
+
+    def _run_alone(self, lane: _Lane, frame: Frame) -> bytes:
+        """The answer of one that is known to be right."""
+        began_s = perf_counter()
+        try:
+            arrays = [array_of_parts(frame[at], frame[at + 1], frame[at + 2]) for at in lane.inputs]
+            outputs = lane.model.run(arrays)
+            used_s = perf_counter() - began_s
+            check_outputs(outputs, lane.outputs)
+            samples = _samples(arrays[0]) if arrays else 1
+            answer = _done(frame[1], _said(used_s, 1, samples, lane.outputs), b"".join(map(encoded, outputs)))
+        except Exception as error:  # whatever a model does, the next one is served
+            used_s = perf_counter() - began_s
+            lane.errors += 1
+            reply = error_reply(error_text(error))
+            answer = encode(b"DONE", frame[1], reply, 0, 1, 0, 1, 0)
+            self._on_error(frame, reply, used_s)
+        lane.passes += 1
+        lane.used_s += used_s
+        return answer
 
     def _learn(self, said: bytes) -> _Lane | None:
         """The lane of a model that may have one."""
@@ -213,16 +240,8 @@ class QuickRuns:
         self._lanes[said] = lane
         return lane
 
-    def _borrow(self, queue: DeviceQueue, now_s: float) -> bool:
-        """Take the device for as long as this thread handles what it has read. False where it cannot be had,
-        or was had for long enough."""
-        if self._borrowed is not None or not queue.borrow():
-            return False
-        self._borrowed, self._until_s = queue, now_s + LONGEST_S
-        self._runner.worker.loop.call_soon(self._give_back)
-        return True
-
-    def _give_back(self) -> None:
+    def _account(self) -> None:
+        """The device is given back."""
         for lane in self._used:
             if lane.passes:
                 lane.queue.ran(lane.key, lane.passes, lane.passes, lane.used_s)
@@ -231,28 +250,6 @@ class QuickRuns:
             if not lane.queue.is_quick(lane.key):
                 self.forget()
         self._used.clear()
-        if self._borrowed is not None:
-            self._borrowed.give_back()
-            self._borrowed = None
-
-
-def _run_alone(lane: _Lane, frame: Frame) -> bytes:
-    """The answer of one that is known to be right."""
-    began_s = perf_counter()
-    try:
-        arrays = [array_of_parts(frame[at], frame[at + 1], frame[at + 2]) for at in lane.inputs]
-        outputs = lane.model.run(arrays)
-        used_s = perf_counter() - began_s
-        check_outputs(outputs, lane.outputs)
-        samples = _samples(arrays[0]) if arrays else 1
-        answer = _done(frame[1], _said(used_s, 1, samples, lane.outputs), b"".join(map(encoded, outputs)))
-    except Exception as error:  # whatever a model does, the next one is served
-        used_s = perf_counter() - began_s
-        lane.errors += 1
-        answer = encode(b"DONE", frame[1], error_reply(error_text(error)), 0, 1, 0, 1, 0)
-    lane.passes += 1
-    lane.used_s += used_s
-    return answer
 
 
 def _joined(model: Model, inputs: Sequence[Array]) -> list[Array]:

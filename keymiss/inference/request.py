@@ -36,7 +36,7 @@ class Request:
     deadline_s: float
     answer: Callable[[Outcome], object]  # called on a thread of the device
     abandoned: Callable[[], bool]  # nobody waits for it any more
-    asks: bool = False  # it may wait for what the loop's thread reads
+    off_loop: bool = False  # it may wait for what the loop's thread reads, or take any time
     asked: Asked = NOBODY  # where it is counted
     came_s: float = 0.0  # when it was queued, if it was
     # Told the batch that it ran in, and when (time.monotonic) that began and ended: on that thread.

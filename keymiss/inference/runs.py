@@ -58,6 +58,11 @@ class Runner:
         # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
         return parts.identity, parts.rule, self.worker.loads[parts.identity]
 
+    @staticmethod
+    def script_key(parts: ScriptParts, call: Call) -> Hashable:
+        """What calls of one function have in common."""
+        return "script", parts.digest, parts.device, call.function
+
     def asked(self, label: str, device: Device) -> Asked:
         """Where its requests for a model or a script are counted."""
         return self.worker.figures.asked(label, device, self.owner.shard)
@@ -105,17 +110,16 @@ class Runner:
             if run.abandoned():
                 return
             queue = self.worker.queue_of(parts.device)
-            key = ("script", parts.digest, parts.device, call.function)
             called = ScriptCall(script, call, host_on(queue))
             request = Request(
                 called,
-                key,
+                self.script_key(parts, call),
                 Rule(),
                 tensors,
                 run.deadline_s,
                 run.answer,
                 run.abandoned,
-                asks=True,
+                off_loop=not script.is_straight(call.function),
                 asked=self.asked(parts.label, parts.device),
             )
             run.cancel = lambda: queue.cancel(request)

@@ -42,11 +42,15 @@ class Script:
             check_source(source)
             unit.define(f"{source}\n", names(torch, *namespaces(torch)))
             functions = unit.get_functions()
-            check_compiled(torch, functions)
+            self._straight = check_compiled(torch, functions)
         except Exception as error:  # ours, and whatever torch says about a client's text
             what = str(error) if isinstance(error, ScriptError) else _compile_error(str(error))
             raise ScriptError(f"ERR the script does not compile: {what}") from None
         self._functions = {function.name: function for function in functions}
+
+    def is_straight(self, function: str) -> bool:
+        """Whether all calls of the function take about as long: it neither loops nor asks its shard."""
+        return function in self._straight
 
     def check_entry_points(self, entry_points: Sequence[str]) -> None:
         """ScriptError unless each is a function of three lists."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -33,7 +34,9 @@ from keymiss.inference.frames import (
     ran_nothing,
 )
 from keymiss.inference.graph import Graph
+from keymiss.inference.loan import Loan
 from keymiss.inference.quick import QuickRuns
+from keymiss.inference.quick_graphs import QuickGraphs
 from keymiss.inference.runs import Run, Runner, refused
 from keymiss.inference.scripts import Script, Scripts
 from keymiss.inference.store import Identity, Store
@@ -72,6 +75,7 @@ class Worker:
         on_stuck: Callable[[Exception], object],
     ) -> None:
         self.loop = loop
+        self._thread = threading.get_ident()  # the loop's
         self.lines = lines
         self._on_stuck = on_stuck
         self.hang_timeout_s = HANG_TIMEOUT_MS / 1000
@@ -85,6 +89,11 @@ class Worker:
         self._store: Store | None = None
         self._scripts: Scripts | None = None
         self._devices: dict[Device, DeviceQueue] = {}
+
+    def soon(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call it on the loop's thread, a little later. Every thread."""
+        here = threading.get_ident() == self._thread  # it need not be woken, which is a system call
+        (self.loop.call_soon if here else self.loop.call_soon_threadsafe)(call, *arguments)
 
     def attach(
         self, sock: socket.socket, on_end: Callable[[ShardChannel, Exception | None], None]
@@ -234,7 +243,9 @@ class ShardChannel:
         self._jobs = JobTable(self._channel, worker.loop)
         self._asker = Asker(self._channel)
         self._runner = Runner(worker, self, self._asker)
-        self._quick = QuickRuns(self._channel, self._runner)
+        loan = Loan(worker.loop)
+        self._quick = QuickRuns(self._channel, self._runner, loan, self._failed)
+        self._quick_graphs = QuickGraphs(self._channel, self._runner, loan)
         self._kinds = {b"RUN": self._run, b"LOAD": self._load, b"COMPILE": self._compile, b"DAG": self._dag}
 
     @property
@@ -268,8 +279,9 @@ class ShardChannel:
         self._log = JobLog(self._channel.hello)
 
     def forget_quick(self) -> None:
-        """A model was put out."""
+        """A model was put out, or may be gone."""
         self._quick.forget()
+        self._quick_graphs.forget()
 
     def tell(self, info: list[Part]) -> None:
         if info != self._told and not self._channel.closed and self._channel.hello.role:
@@ -278,7 +290,7 @@ class ShardChannel:
                 self._channel.send("INFO", *info)
 
     def _job(self, frame: Frame) -> None:
-        if self._quick.run(frame):
+        if self._run_now(frame):
             return
         job = Job(frame, self._jobs)
         if len(self._jobs.waiting) >= self._channel.hello.setting("max-jobs", _MAX_JOBS):
@@ -292,6 +304,14 @@ class ShardChannel:
         else:
             job.fail(f"ERR the models worker knows no job of kind {job.kind[:32]!r}")
 
+    def _run_now(self, frame: Frame) -> bool:
+        """Whether it was a job that could be done at once. Where all jobs are told, none is."""
+        return not self._log.tells_all and (self._quick.run(frame) or self._quick_graphs.run(frame))
+
+    def _failed(self, frame: Frame, error: bytes, took_s: float) -> None:
+        """A RUN that was done at once has failed."""
+        self._log.answered(frame, error, took_s)
+
     def _handled(self) -> None:
         self._quick.settle()
 
@@ -303,7 +323,7 @@ class ShardChannel:
     def _unload(self, frame: Frame) -> None:
         if len(frame) != 2:
             raise ChannelError("malformed UNLOAD")
-        self._quick.forget()
+        self.forget_quick()
         self._worker.store.release(frame[1].decode("ascii", "replace"), self)
 
     def _setting(self, frame: Frame) -> None:

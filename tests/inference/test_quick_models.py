@@ -5,22 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import count
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import pytest
+from inference.lent import Lent
 from inference.shard import Ran, Shard, StoredModel, floats
 from support.waiting import wait_until
 
 from keymiss.backends import Array, Backends, Device, Model
 from keymiss.channel import NEVER, Frame, Tensor, encode, parse_tensors, tensor_parts
-from keymiss.channel.frames import FrameReader
 from keymiss.errors import ModelError
 from keymiss.inference import batcher
 from keymiss.inference.batcher import DeviceQueue
-from keymiss.inference.figures import Asked, ModelFigures
+from keymiss.inference.loan import Loan
 from keymiss.inference.policy import Rule
 from keymiss.inference.quick import QuickRuns
 from keymiss.inference.request import Outcome, Request
@@ -69,7 +68,7 @@ def _run(
     queue: DeviceQueue,
     model: Noting,
     rule: Rule = ALONE,
-    asks: bool = False,
+    off_loop: bool = False,
     then: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Its outcome, once the device has nothing more to do."""
@@ -80,7 +79,7 @@ def _run(
         outcomes.put(outcome)
 
     wait_until(lambda: queue._idle, DEADLINE_S, "the device is idle")
-    queue.submit(Request(model, model, rule, [ONE], NEVER, answer, lambda: False, asks))
+    queue.submit(Request(model, model, rule, [ONE], NEVER, answer, lambda: False, off_loop))
     return outcomes.get(timeout=DEADLINE_S)
 
 
@@ -111,12 +110,12 @@ def test_a_model_that_becomes_slow_goes_back_to_the_device(queue: DeviceQueue) -
 
 
 @pytest.mark.parametrize(
-    ("rule", "asks"), [(Rule(batchsize=4), False), (Rule(), True)], ids=["batches", "asks"]
+    ("rule", "off_loop"), [(Rule(batchsize=4), False), (Rule(), True)], ids=["batches", "off loop"]
 )
-def test_what_may_be_joined_or_asks_its_shard_never_does(queue: DeviceQueue, rule: Rule, asks: bool) -> None:
+def test_what_may_be_joined_or_may_wait_never_does(queue: DeviceQueue, rule: Rule, off_loop: bool) -> None:
     model = Noting()
     for _ in range(3):
-        _run(queue, model, rule, asks)
+        _run(queue, model, rule, off_loop)
     assert threading.get_ident() not in model.threads
 
 
@@ -183,57 +182,27 @@ class Noted(Model):
         return [2 * tensors[0]]
 
 
-class Lent:
-    """The runner, worker and channel of quick runs: a device that idles, and one loaded model."""
+class Runs(Lent):
+    """RUNs of one loaded model."""
 
     def __init__(self, model: Model, stored: StoredModel) -> None:
-        self.model, self.part = model, stored.part()
-        self.worker = self.loop = self
-        self.queue = DeviceQueue("CPU")
-        self.asked_for = Asked(ModelFigures("m", "CPU"), "s")
-        self.queue._costs.learn("m", 0.0)
-        self.given_back: list[Callable[[], object]] = []
-        self.written: list[bytes] = []
-        self.flushed: list[int] = []  # writes before each flush
-        self.ids = count(1)
-        self.quick = QuickRuns(self, self)  # type: ignore[arg-type]
+        super().__init__(model)
+        self.part = stored.part()
+        self.failed: list[tuple[Frame, bytes]] = []
+        self.quick = QuickRuns(self, self, Loan(self), self._failed)  # type: ignore[arg-type]
 
-    def queue_of(self, device: Device) -> DeviceQueue:
-        return self.queue
-
-    def loaded(self, parts: object) -> Model:
-        return self.model
-
-    def key(self, parts: object) -> str:
-        return "m"
-
-    def asked(self, label: str, device: Device) -> Asked:
-        return self.asked_for
-
-    def call_soon(self, give_back: Callable[[], object]) -> None:
-        self.given_back.append(give_back)
-
-    def write(self, answers: bytes) -> None:
-        self.written.append(answers)
-
-    def flush(self) -> None:
-        self.flushed.append(len(self.written))
+    def _failed(self, frame: Frame, error: bytes, took_s: float) -> None:
+        self.failed.append((frame, error))
 
     def frame(self, tensor: Tensor) -> Frame:
-        parts = "JOB", next(self.ids), "RUN", 0, self.part, 1, *tensor_parts([tensor]), "r"
-        (frame,) = FrameReader().feed(encode(*parts))
-        return frame
+        return self.job("RUN", self.part, 1, *tensor_parts([tensor]))
 
     def run(self, *tensors: Tensor) -> list[Ran]:
         """What comes of RUNs that were read together, in the order of their ids."""
         for tensor in tensors:
             assert self.quick.run(self.frame(tensor))
         self.quick.settle()
-        while self.given_back:
-            self.given_back.pop()()
-        frames = sorted(FrameReader().feed(b"".join(self.written)), key=lambda frame: int(frame[1]))
-        self.written.clear()
-        return [Ran(f[2], *map(int, f[3:7]), parse_tensors(f, 7)[0]) for f in frames]
+        return [Ran(f[2], *map(int, f[3:7]), parse_tensors(f, 7)[0]) for f in self.answers()]
 
 
 def _row(n: float) -> Tensor:
@@ -244,8 +213,8 @@ class TestGroups:
     """RUNs that were read together share the call of the model."""
 
     @pytest.fixture
-    def lent(self, model: Make) -> Callable[..., Lent]:
-        return lambda noted, **options: Lent(noted, model("Linear", **options))
+    def lent(self, model: Make) -> Callable[..., Runs]:
+        return lambda noted, **options: Runs(noted, model("Linear", **options))
 
     def test_those_of_one_form_share_calls_and_each_has_its_own_answer(self, lent: Any) -> None:
         noted = Noted()
@@ -273,6 +242,7 @@ class TestGroups:
         assert [ran.reply for ran in rans].count(OK) == 5 and b"refused" in rans[3].reply
         assert [ran.counters for ran in rans] == [(1, 0, 1) if n == 3 else (1, 1, 0) for n in range(6)]
         assert noted.calls == [6] + [1] * 6
+        assert [(frame[1], error) for frame, error in one.failed] == [(b"4", rans[3].reply)]
         assert (one.asked_for.requests, one.asked_for.model.batches, one.asked_for.model.errors) == (6, 6, 1)
 
     def test_a_batch_size_joins_their_rows_in_one_pass(self, lent: Any) -> None:

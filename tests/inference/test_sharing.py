@@ -65,7 +65,7 @@ def queue() -> DeviceQueue:
 
 def _submit(queue: DeviceQueue, model: Model, rule: Rule = ALONE) -> SimpleQueue[Outcome]:
     outcome: SimpleQueue[Outcome] = SimpleQueue()
-    queue.submit(Request(model, model, rule, [ONE], NEVER, outcome.put, lambda: False, asks=True))
+    queue.submit(Request(model, model, rule, [ONE], NEVER, outcome.put, lambda: False, off_loop=True))
     return outcome
 
 

@@ -31,6 +31,11 @@ MODEL_AT_LEAST = 0.95  # of the direct call, at 8 clients
 TINY_AT_LEAST = 0.4  # of SET, at 50 clients
 TINY_P50_BELOW_MS = 0.2  # at one client
 
+SCRIPT = """
+def add(tensors: List[Tensor], keys: List[str], args: List[str]):
+    return tensors[0] + 1.0
+"""
+
 COLUMNS = ["request", "clients", "requests/s", "of plain", "p50 ms", "p99 ms"]
 
 
@@ -56,6 +61,7 @@ def measure(server: str | None, rounds: int, seconds: float, progress: Progress)
         for model in models:
             direct = stack.enter_context(called_directly(model, threads, seconds))
             rows += _model_rows(client, model, direct, seconds, progress)
+        rows += _graph_rows(client, models[0], seconds, progress)
         progress.expect(len(rows) * rounds)
         loads = interleave({row.key: row.load for row in rows}, rounds, progress)
         conditions = conditions_of(client, CLIENTS, rounds)
@@ -120,6 +126,20 @@ def _model_rows(
             progress.say(f"warming up: {row}")
             rows.append(Row(row, loader(client, command, clients, seconds), called))
     return rows
+
+
+def _graph_rows(client: redis.Redis, tiny: Subject, seconds: float, progress: Progress) -> Iterator[Row]:
+    """The tiny model in a DAG, and a script that does as little."""
+    client.execute_command("AI.SCRIPTSTORE", "script", "CPU", "ENTRY_POINTS", 1, "add", "SOURCE", SCRIPT)
+    given, model = f"{tiny.name}:input:0", f"{tiny.name}:0"
+    run = ["AI.MODELEXECUTE", model, "INPUTS", "1", given, "OUTPUTS", "1", "made"]
+    graph = ["AI.DAGEXECUTE", "LOAD", "1", given, "PERSIST", "1", "made", "|>", *run]
+    script = ["AI.SCRIPTEXECUTE", "script", "add", "INPUTS", "1", given, "OUTPUTS", "1", "made"]
+    for name, command in {f"{tiny.name} in a DAG": graph, "a script of one addition": script}.items():
+        for clients in MODEL_CLIENTS:
+            row = Key(name, clients)
+            progress.say(f"warming up: {row}")
+            yield Row(row, loader(client, command, clients, seconds), _direct_row(tiny))
 
 
 def _model_row(model: Subject, batchsize: int = 0) -> str:

@@ -62,6 +62,8 @@ class Model(ABC):
 
     shares_device: bool = False  # passes on several threads at once are right, and gain from it
 
+    is_straight: bool = False  # it has no loops: how long a pass takes follows from the shapes of its inputs
+
     length_step: int = 1  # sequences are best filled up to multiples of it: others cost extra
 
     def take_threads(self, threads: int) -> None:  # noqa: B027  # most have nothing to do

@@ -62,6 +62,7 @@ _DTYPES = {
     "i32": np.dtype("int32"),
     "i64": np.dtype("int64"),
 }
+_LOOPS = frozenset({"Loop", "TensorIterator"})
 # Of a model's file. A second copy of larger ones costs more than it gains: one pass keeps all threads busy.
 _COMPILED_TWICE_BYTES = 200 << 20
 # What says in OpenVINO's messages where in its source it was.
@@ -109,7 +110,8 @@ class OpenVinoBackend(Backend):
             streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self._threads}
             again = partial(self._core.compile_model, model, target, options | streams)
         step = HALF_PRECISION_STEP if own.get(PRECISION_HINT) in _HALF_PRECISIONS else _LENGTH_STEP
-        return OpenVinoModel(compiled, again, self._threads, size, weights, step)
+        is_straight = not any(op.get_type_name() in _LOOPS for op in model.get_ops())
+        return OpenVinoModel(compiled, again, self._threads, size, weights, step, is_straight)
 
     def _read_onnx(self, path: Path) -> Any:
         check_onnx(path)
@@ -163,6 +165,7 @@ class OpenVinoModel(Model):
         size: int,
         weights: Array | None,
         length_step: int,
+        is_straight: bool,
     ) -> None:
         self._infos = [_info(port, "input", n) for n, port in enumerate(compiled.inputs)]
         results = [_info(port, "output", n) for n, port in enumerate(compiled.outputs)]
@@ -175,7 +178,7 @@ class OpenVinoModel(Model):
         self.inputs = tuple(info.name for info in self._infos)
         self.outputs = tuple(info.name for info in results)
         self._weights = weights  # the compiled model points into them
-        self.weight_bytes, self.length_step = size, length_step
+        self.weight_bytes, self.length_step, self.is_straight = size, length_step, is_straight
 
     def take_threads(self, threads: int) -> None:
         self._thread.shares = threads < self._threads

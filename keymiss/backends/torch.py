@@ -81,9 +81,8 @@ class TorchModel(Model):
         self._torch, self._device, self._on_cpu = torch, device, device.type == "cpu"
         self._module = module
         self._from_numpy, self._is_grad_enabled = torch.from_numpy, torch.is_grad_enabled
-        self._forward = (
-            module.forward
-        )  # a call of the module itself looks for hooks, which an archive has not
+        # A call of the module itself would look for hooks, which an archive has not.
+        self._forward = module.forward
         self.inputs = tuple(argument.name for argument in schema.arguments[1:])
         returns = schema.returns[0].type
         self.outputs = ("",) * _count_outputs(returns)
@@ -95,7 +94,9 @@ class TorchModel(Model):
             tensor.dtype in (torch.bfloat16, torch.float16) for tensor in weights.values()
         ):
             self.length_step = HALF_PRECISION_STEP
-        self.shares_device = self._on_cpu and not _CHANGES_ITSELF.search(str(module.inlined_graph))
+        graph = str(module.inlined_graph)
+        self.shares_device = self._on_cpu and not _CHANGES_ITSELF.search(graph)
+        self.is_straight = "prim::Loop" not in graph
         self.can_let_go = self.shares_device and self.mapped_bytes >= _MOSTLY * self.weight_bytes > 0
         parts = returns.elements() if returns.kind() == "TupleType" else [returns]
         self.runs_each = (
@@ -118,9 +119,8 @@ class TorchModel(Model):
     def run_each(self, tensors: Sequence[Array]) -> list[Array]:
         if self._each is None:
             self._each = _defined(self._torch, self._module, self._each_source)
-        with (
-            self._torch.inference_mode()
-        ):  # less of each operator; what needs gradients fails, and runs alone
+        # Operators have less to do in it. What needs gradients fails, and is run by itself.
+        with self._torch.inference_mode():
             return self._call(self._each, tensors)
 
     def _call(self, method: Any, tensors: Sequence[Array]) -> list[Array]:

@@ -48,6 +48,7 @@ _SHORT_S = 0.001  # what a pass costs that is not worth sharing for
 _QUICK_S = 0.0004  # what a pass of a quick model costs at most
 _WAITING = 0.1  # what a second costs in which a pass does not compute: it may have had to wait for a core
 LONGEST_S = 0.02  # that the loop's thread runs quick models, and handles nothing else meanwhile
+_AT_ONCE_S = 0.0003  # behind a pass of the loop's thread: what comes by then came while it ran
 _GATHERED_S = 0.0005  # how long answers wait for those of the next pass, where that is quick
 
 
@@ -87,6 +88,7 @@ class DeviceQueue:
         self._drain_planned = False  # the loop's thread will see to what waits
         self._costs = Costs()
         self._written_s = 0.0  # when all answers were written
+        self._ran_here_s = 0.0  # when the loop's thread was done with one of a model that is not quick
         self._start_thread()
 
     @property
@@ -109,18 +111,25 @@ class DeviceQueue:
             try:
                 self._serve_batch((request,), clock=monotonic)  # which costs less to ask
             finally:
+                if not self.is_quick(request.model_key):
+                    self._ran_here_s = monotonic()
                 self.give_back()
         else:
             with self._lock:
                 self._enqueue(request)
 
     def _may_run_here(self, request: Request) -> bool:
-        return (
-            not request.rule.batchsize
-            and not request.off_loop
-            and self.is_quick(request.model_key)
-            and request.deadline_s > monotonic()
-        )
+        """Whether the loop's thread is to run it: because to hand it over would take longer, or nobody has
+        come beside the last passes, so that nobody is kept from anything."""
+        now_s, rule = monotonic(), request.rule
+        if now_s - self._ran_here_s < _AT_ONCE_S:
+            self._undisturbed = 0
+        if request.off_loop or request.deadline_s <= now_s or rule.minbatchsize > 1:
+            return False
+        if self.is_quick(request.model_key):
+            return not rule.batchsize
+        is_short = request.model.is_straight and self._costs.get(request.model_key) <= LONGEST_S
+        return is_short and self._on_loop is not None and self._undisturbed >= _ALONE_AFTER
 
     def borrow(self) -> bool:
         """For the loop's thread: the device, where it idles and nobody wants it, until `give_back`. False too

@@ -29,12 +29,8 @@ from keymiss.inference.padding import takes_sequences
 from keymiss.inference.runs import Runner
 from keymiss.inference.tracing import TRACED
 
-_KIND, _MODEL, _COUNTS, _TENSORS = (
-    2,
-    4,
-    5,
-    7,
-)  # JOB <id> RUN <deadline_ms> <model> <outputs> <n>, then the inputs and <request>
+# JOB <id> RUN <deadline_ms> <model> <outputs> <n>, then the inputs and <request>
+_KIND, _MODEL, _COUNTS, _TENSORS = 2, 4, 5, 7
 _MAX_LANES = 1024
 _MOST_TOGETHER = 16  # passes at one call: the server has answers to work with meanwhile
 
@@ -138,13 +134,11 @@ class QuickRuns:
         on_error: Callable[[Frame, bytes, float], object],
     ) -> None:
         """`on_error` is told the frame of a RUN that failed, the error, and how long it took (seconds)."""
-        self._channel = channel
+        self._channel, self._runner, self._loan = channel, runner, loan
         self._on_error = on_error
-        self._runner = runner
         self._lanes: dict[bytes, _Lane] = {}
         self._group: _Group | None = None  # to be run
         self._used: list[_Lane] = []  # since the device was borrowed
-        self._loan = loan
         loan.at_end.append(self._account)
 
     def forget(self) -> None:

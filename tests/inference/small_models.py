@@ -136,6 +136,25 @@ def onnx_linear() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def onnx_loop() -> bytes:
+    """ONNX whose output y is its input x, doubled `times` times."""
+    value, i64, true = helper.make_tensor_value_info, TensorProto.INT64, TensorProto.BOOL
+    body = helper.make_graph(
+        [helper.make_node("Add", ["now", "now"], ["then"]), helper.make_node("Identity", ["go"], ["on"])],
+        "body",
+        [value("n", i64, []), value("go", true, []), value("now", TensorProto.FLOAT, [2])],
+        [value("on", true, []), value("then", TensorProto.FLOAT, [2])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["times", "", "x"], ["y"], body=body)],
+        "loop",
+        [value("times", i64, []), value("x", TensorProto.FLOAT, [2])],
+        [value("y", TensorProto.FLOAT, [2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
 def write_onnx_linear(file: Path) -> Path:
     file.write_bytes(onnx_linear())
     return file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from inference.lent import Lent
 from inference.shard import Ran, Shard, StoredModel, floats
+from inference.small_models import onnx_linear, onnx_loop
 from support.waiting import wait_until
 
 from keymiss.backends import Array, Backends, Device, Model
@@ -117,6 +119,43 @@ def test_what_may_be_joined_or_may_wait_never_does(queue: DeviceQueue, rule: Rul
     for _ in range(3):
         _run(queue, model, rule, off_loop)
     assert threading.get_ident() not in model.threads
+
+
+class TestAlone:
+    """A short pass beside which nobody comes is run where its request came, too."""
+
+    @pytest.fixture
+    def queue(self, monkeypatch: pytest.MonkeyPatch) -> DeviceQueue:
+        monkeypatch.setattr(batcher, "LONGEST_S", 100 * SLOW_S)
+        return DeviceQueue("CPU", on_loop=pytest.fail)
+
+    def _here(self, queue: DeviceQueue, rule: Rule = ALONE, is_straight: bool = True) -> list[bool]:
+        model, here = Noting(busy_s=SLOW_S), threading.get_ident()
+        model.is_straight = is_straight
+        for _ in range(4):
+            assert _run(queue, model, rule).error is None
+        return [thread == here for thread in model.threads]
+
+    @pytest.mark.parametrize("rule", [ALONE, Rule(batchsize=4)], ids=["alone", "batches"])
+    def test_once_its_cost_is_known(
+        self, queue: DeviceQueue, monkeypatch: pytest.MonkeyPatch, rule: Rule
+    ) -> None:
+        monkeypatch.setattr(batcher, "_AT_ONCE_S", 0.0)
+        assert self._here(queue, rule) == [False, True, True, True]
+
+    def test_not_where_others_came_meanwhile(
+        self, queue: DeviceQueue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batcher, "_AT_ONCE_S", 60.0)
+        assert self._here(queue) == [False, True, False, False]
+
+    def test_not_where_it_may_loop(self, queue: DeviceQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(batcher, "_AT_ONCE_S", 0.0)
+        assert not any(self._here(queue, is_straight=False))
+
+    def test_not_where_it_takes_long(self, queue: DeviceQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(batcher, "LONGEST_S", 0.5 * SLOW_S)
+        assert not any(self._here(queue))
 
 
 def test_a_run_that_starts_the_next_one_does_not_run_it_inside_itself(queue: DeviceQueue) -> None:
@@ -296,6 +335,21 @@ class TestRunEach:
     @pytest.mark.parametrize("name", ["InPlace", "Steps", "Wide"])
     def test_a_model_that_may_change_itself_has_every_pass_of_its_own(self, loaded: Any, name: str) -> None:
         assert not loaded(name).runs_each
+
+
+class TestStraight:
+    """Whether a model may loop is read from what was loaded."""
+
+    @pytest.mark.parametrize(("name", "is_straight"), [("Linear", True), ("Tokens", True), ("Steps", False)])
+    def test_of_torch(self, model: Make, name: str, is_straight: bool) -> None:
+        loaded = Backends(1)["TORCH"].load(model(name).path, Device("CPU"), [], [])
+        assert loaded.is_straight is is_straight
+
+    @pytest.mark.parametrize("loops", [False, True])
+    def test_of_openvino(self, tmp_path: Path, loops: bool) -> None:
+        file = tmp_path / "model.onnx"
+        file.write_bytes(onnx_loop() if loops else onnx_linear())
+        assert Backends(1)["OPENVINO"].load(file, Device("CPU"), [], []).is_straight is not loops
 
 
 class TestRuns:

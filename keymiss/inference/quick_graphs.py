@@ -8,19 +8,19 @@ which the frame gives them. Every other DAG goes the long way (graph), which als
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 
-from keymiss.backends import Array
+from keymiss.backends import Device, Model
 from keymiss.channel import Channel, Frame, Tensor, encode, parse_tensors
 from keymiss.errors import BackendError, ChannelError
 from keymiss.inference.arrays import to_array, to_tensor
 from keymiss.inference.batcher import DeviceQueue, error_text
 from keymiss.inference.figures import Asked
 from keymiss.inference.forward import rows_of, run_model
-from keymiss.inference.frames import GraphParts, ModelParts, OpParts, ran_all
+from keymiss.inference.frames import Call, GraphParts, ModelParts, OpParts, ScriptParts, ran_all
 from keymiss.inference.loan import Loan
 from keymiss.inference.operators import NO_HOST
 from keymiss.inference.request import Outcome
@@ -32,13 +32,20 @@ _MOST_OPS = 16
 _MAX_PLANS = 256
 _LONGEST_PLAN = 1 << 16  # bytes
 
+_Said = tuple[int, tuple[bytes, ...]]  # how many tensors, and what a frame says is done with them
+
+
+class _NotYet(Exception):
+    """A model is not loaded, or a script not compiled: the long way does that."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
     """An op, ready to be run on the tensors with the numbers `inputs`."""
 
-    run: Callable[[Sequence[Array]], list[Array]]
-    key: Hashable  # of what its queue knows of it
+    queue: DeviceQueue
+    model: Model
+    key: Hashable  # of what the queue knows of it
     asked: Asked
     inputs: Sequence[int]
     outputs: int
@@ -46,15 +53,18 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is done with the tensors of a frame."""
+    """What is done with the tensors of a frame. All steps have one queue."""
 
-    queue: DeviceQueue
     steps: Sequence[_Step]
     wanted: Sequence[int]
 
     @property
+    def queue(self) -> DeviceQueue:
+        return self.steps[0].queue
+
+    @property
     def is_quick(self) -> bool:
-        return all(self.queue.is_quick(step.key) for step in self.steps)
+        return all(step.queue.is_quick(step.key) for step in self.steps)
 
 
 class QuickGraphs:
@@ -64,7 +74,7 @@ class QuickGraphs:
         self._channel = channel
         self._runner = runner
         self._loan = loan
-        self._plans: dict[tuple[int, tuple[bytes, ...]], _Plan] = {}
+        self._plans: dict[_Said, _Plan | None] = {}  # None: this is never quick
 
     def forget(self) -> None:
         """A model may have been unloaded."""
@@ -79,60 +89,64 @@ class QuickGraphs:
         except ChannelError:
             return False
         said = len(tensors), tuple(frame[at:-1])
-        plan = self._plans.get(said) or self._learn(frame, said)
+        plan = self._plans[said] if said in self._plans else self._learn(frame, said)
         if plan is None or not plan.is_quick or not self._loan.take(plan.queue):
             return False
         known: list[Tensor | None] = [*tensors]
-        outcomes = [_outcome(step, plan.queue, known) for step in plan.steps]
+        outcomes = [_outcome(step, known) for step in plan.steps]
         answer = ran_all(outcomes, [known[n] for n in plan.wanted])
         with suppress(ChannelError):  # the shard is gone, and with it whoever waited
             self._channel.write(encode(b"DONE", frame[1], answer.reply, *answer.more))
         return True
 
-    def _learn(self, frame: Frame, said: tuple[int, tuple[bytes, ...]]) -> _Plan | None:
+    def _learn(self, frame: Frame, said: _Said) -> _Plan | None:
         if sum(map(len, said[1])) > _LONGEST_PLAN:
             return None
         try:
-            parts = GraphParts.parse(frame, _TENSORS)
-            found = [self._step(op) for op in parts.ops[: _MOST_OPS + 1]]
-        except (BackendError, ChannelError):
+            plan = self._plan(GraphParts.parse(frame, _TENSORS))
+        except (BackendError, ChannelError, _NotYet):
             return None
-        ready = [step for step in found if step is not None]
-        queues = {queue for queue, _ in ready}
-        if len(ready) < len(found) or len(found) > _MOST_OPS or len(queues) != 1:
-            return None
-        plan = _Plan(queues.pop(), [step for _, step in ready], parts.wanted)
-        if plan.is_quick:
-            if len(self._plans) >= _MAX_PLANS:
-                self._plans.clear()
-            self._plans[said] = plan
+        if len(self._plans) >= _MAX_PLANS:
+            self._plans.clear()
+        self._plans[said] = plan
         return plan
 
-    def _step(self, op: OpParts) -> tuple[DeviceQueue, _Step] | None:
-        """The op on its device. None where it is no quick one."""
-        runner, outputs = self._runner, op.outputs
-        if isinstance(op.what, ModelParts):
-            device, label, key = op.what.identity.device, op.what.label, runner.key(op.what)
-            model = runner.loaded(op.what)
-            if model is None or op.what.rule.batchsize or mismatch(model, len(op.inputs), outputs):
+    def _plan(self, parts: GraphParts) -> _Plan | None:
+        """What is to be done, where nothing but its time speaks against it. _NotYet."""
+        steps: list[_Step] = []
+        for op in parts.ops[: _MOST_OPS + 1]:
+            if isinstance(op.what, ModelParts):
+                step = self._model_step(op, op.what)
+            else:
+                step = self._script_step(op, *op.what)
+            if step is None or (steps and step.queue is not steps[0].queue):
                 return None
-        else:
-            parts, call = op.what
-            device, label, key = parts.device, parts.label, runner.script_key(parts, call)
-            script = runner.worker.scripts.get(parts)
-            if script is None or not script.is_straight(call.function):
-                return None
-            model = ScriptCall(script, call, NO_HOST)
+            steps.append(step)
+        return _Plan(steps, parts.wanted) if 0 < len(steps) <= _MOST_OPS else None
 
-        def run(arrays: Sequence[Array]) -> list[Array]:
-            return run_model(model, arrays)
+    def _model_step(self, op: OpParts, parts: ModelParts) -> _Step | None:
+        model = self._runner.loaded(parts)
+        if model is None:
+            raise _NotYet
+        if parts.rule.batchsize or mismatch(model, len(op.inputs), op.outputs):
+            return None
+        return self._step(op, model, parts.identity.device, parts.label, self._runner.key(parts))
 
-        return runner.worker.queue_of(device), _Step(
-            run, key, runner.asked(label, device), op.inputs, outputs
-        )
+    def _script_step(self, op: OpParts, parts: ScriptParts, call: Call) -> _Step | None:
+        script = self._runner.worker.scripts.get(parts)
+        if script is None:
+            raise _NotYet
+        if not script.is_straight(call.function):
+            return None
+        called = ScriptCall(script, call, NO_HOST)
+        return self._step(op, called, parts.device, parts.label, self._runner.script_key(parts, call))
+
+    def _step(self, op: OpParts, model: Model, device: Device, label: str, key: Hashable) -> _Step:
+        queue = self._runner.worker.queue_of(device)
+        return _Step(queue, model, key, self._runner.asked(label, device), op.inputs, op.outputs)
 
 
-def _outcome(step: _Step, queue: DeviceQueue, known: list[Tensor | None]) -> Outcome | None:
+def _outcome(step: _Step, known: list[Tensor | None]) -> Outcome | None:
     """What became of an op; None where it lacks an input. Its outputs are added to what is known."""
     tensors = [tensor for n in step.inputs if (tensor := known[n]) is not None]
     if len(tensors) < len(step.inputs):
@@ -140,7 +154,7 @@ def _outcome(step: _Step, queue: DeviceQueue, known: list[Tensor | None]) -> Out
         return None
     began_s = perf_counter()
     try:
-        outputs = list(map(to_tensor, step.run(list(map(to_array, tensors)))))
+        outputs = list(map(to_tensor, run_model(step.model, list(map(to_array, tensors)))))
         used_s = perf_counter() - began_s
         outcome = Outcome(outputs, None, round(used_s * 1e6), 1, rows_of(tensors), 0)
         known += outputs
@@ -148,6 +162,6 @@ def _outcome(step: _Step, queue: DeviceQueue, known: list[Tensor | None]) -> Out
         used_s = perf_counter() - began_s
         outcome = failed(error_text(error))
         known += [None] * step.outputs
-    queue.ran(step.key, 1, 1, used_s)
+    step.queue.ran(step.key, 1, 1, used_s)
     step.asked.ran_alone(1, used_s, outcome.errors)
     return outcome

@@ -66,6 +66,7 @@ class DeviceQueue:
     ) -> None:
         self.busy_s = 0.0  # time that passes took; of those that shared the device, their share of it
         self.waits = Histogram()  # from when a request came until its pass began
+        self.is_only = False  # there is no other device, which a pass on the loop's thread would keep idle
         self.cpu_s = 0.0  # time that its threads computed; not that of threads which a library adds
         self._name = name
         self._on_loop = on_loop
@@ -129,7 +130,7 @@ class DeviceQueue:
         if self.is_quick(request.model_key):
             return not rule.batchsize
         is_short = request.model.is_straight and self._costs.get(request.model_key) <= LONGEST_S
-        return is_short and self._on_loop is not None and self._undisturbed >= _ALONE_AFTER
+        return is_short and self.is_only and self._undisturbed >= _ALONE_AFTER
 
     def borrow(self) -> bool:
         """For the loop's thread: the device, where it idles and nobody wants it, until `give_back`. False too

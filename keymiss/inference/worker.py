@@ -160,6 +160,8 @@ class Worker:
                 )
             threads = self._threads if device.kind == "CPU" else 1
             self._devices[device] = DeviceQueue(str(device), self.loop.call_soon_threadsafe, threads)
+            for queue in self._devices.values():
+                queue.is_only = len(self._devices) == 1
         return self._devices[device]
 
     def samples(self) -> Iterator[Sample]:

@@ -127,7 +127,9 @@ class TestAlone:
     @pytest.fixture
     def queue(self, monkeypatch: pytest.MonkeyPatch) -> DeviceQueue:
         monkeypatch.setattr(batcher, "LONGEST_S", 100 * SLOW_S)
-        return DeviceQueue("CPU", on_loop=pytest.fail)
+        queue = DeviceQueue("CPU")
+        queue.is_only = True
+        return queue
 
     def _here(self, queue: DeviceQueue, rule: Rule = ALONE, is_straight: bool = True) -> list[bool]:
         model, here = Noting(busy_s=SLOW_S), threading.get_ident()
@@ -148,6 +150,13 @@ class TestAlone:
     ) -> None:
         monkeypatch.setattr(batcher, "_AT_ONCE_S", 60.0)
         assert self._here(queue) == [False, True, False, False]
+
+    def test_not_where_it_would_keep_another_device_idle(
+        self, queue: DeviceQueue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batcher, "_AT_ONCE_S", 0.0)
+        queue.is_only = False
+        assert not any(self._here(queue))
 
     def test_not_where_it_may_loop(self, queue: DeviceQueue, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(batcher, "_AT_ONCE_S", 0.0)

@@ -67,10 +67,16 @@ _peers = click.option(
 )
 
 
+def _stop(*_: object) -> None:
+    """End the servers, too; once: `timeout` sends its signal twice, and the second would interrupt that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
 @click.group()
 def bench() -> None:
     """Measure what the README claims, with a plain server beside it in the same run."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers are ended then, too
+    signal.signal(signal.SIGTERM, _stop)
 
 
 @bench.command("overhead")

@@ -1,7 +1,8 @@
 """OPENVINO: ONNX models and OpenVINO's own (IR), run by OpenVINO.
 
 A model of OpenVINO is two files, model.xml and model.bin; the blob is a zip of them. It may say in which
-precision it is to be computed: `set_rt_info("bf16", [RUNTIME_OPTIONS, PRECISION_HINT])` of openvino.Model.
+precision it is to be computed: `set_rt_info("bf16", [RUNTIME_OPTIONS, PRECISION_HINT])` of openvino.Model. A
+device without instructions for it computes in float32.
 
 Requests
 1. A request serves one call at a time; those that idle are kept, so that each of several callers finds one.
@@ -16,7 +17,7 @@ import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,8 @@ RUNTIME_OPTIONS = "runtime_options"  # where in a model's own information option
 PRECISION_HINT = "INFERENCE_PRECISION_HINT"
 
 _HALF_PRECISIONS = ("f16", "bf16")
-_PRECISIONS = ("f32", *_HALF_PRECISIONS)
+# What OpenVINO calls a device that has instructions for each.
+_CAPABILITIES = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
 _LENGTH_STEP = 8  # tokens: it makes code for each length
 
 _ZIP = b"PK\x03\x04"
@@ -99,8 +101,9 @@ class OpenVinoBackend(Backend):
         with path.open("rb") as file:
             is_zip = file.read(len(_ZIP)) == _ZIP
         model, weights = self._read_ir(path) if is_zip else (self._read_onnx(path), None)
-        own = _own_options(model)
-        target, options = self._target(device), self._options(device) | own
+        target = self._target(device)
+        own = own_options(model, self._core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
+        options = self._options(device) | own
         try:
             compiled = self._core.compile_model(model, target, options)
         except RuntimeError as error:
@@ -245,18 +248,19 @@ def _entries(archive: ZipFile) -> tuple[ZipInfo, ZipInfo]:
     return xml, weights
 
 
-def _own_options(model: Any) -> dict[str, Any]:
-    """What the model says of how it is to be run: its precision. BackendError where there is none such."""
+def own_options(model: Any, capabilities: Collection[str]) -> dict[str, Any]:
+    """What the model says of how it is to be run: its precision, if it is among the device's capabilities.
+    BackendError where there is none such."""
     place = [RUNTIME_OPTIONS, PRECISION_HINT]
     if not model.has_rt_info(place):
         return {}
     told = model.get_rt_info(place)
     precision = str(getattr(told, "value", told))
-    if precision not in _PRECISIONS:
+    if precision not in _CAPABILITIES:
         raise BackendError(
-            f"the model asks for {PRECISION_HINT} {precision!r}: {', '.join(_PRECISIONS)} is known here"
+            f"the model asks for {PRECISION_HINT} {precision!r}: {', '.join(_CAPABILITIES)} is known here"
         )
-    return {PRECISION_HINT: precision}
+    return {PRECISION_HINT: precision if _CAPABILITIES[precision] in capabilities else "f32"}
 
 
 def _is_known(name: str) -> bool:

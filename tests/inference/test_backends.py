@@ -26,6 +26,7 @@ from support import tflite_models as lite
 from support.models_worker import start_worker
 
 from keymiss.backends import Backends
+from keymiss.backends.openvino import PRECISION_HINT, RUNTIME_OPTIONS, own_options
 from keymiss.backends.tf_operators import ALLOWED
 from keymiss.channel import Tensor
 from keymiss.errors import BackendMissing
@@ -341,6 +342,13 @@ class TestOpenVino:
         assert shard.load(model) == [OK, b"1", b"x", b"1", b"y"]
         assert shard.run(model, [self.X]).outputs == [self.Y]
         assert shard.run(model, [floats(1, 3, values=[1, 2, 3])]).outputs == [floats(1, 2, values=[4, 8.25])]
+
+    def test_a_precision_without_instructions_is_left_alone(self) -> None:
+        model = openvino.Core().read_model(small_models.onnx_linear())
+        assert own_options(model, ["FP32", "BF16"]) == {}
+        model.set_rt_info("bf16", [RUNTIME_OPTIONS, PRECISION_HINT])
+        assert own_options(model, ["FP32", "BF16"]) == {PRECISION_HINT: "bf16"}
+        assert own_options(model, ["FP32", "INT8"]) == {PRECISION_HINT: "f32"}
 
     def test_runs_its_own_format_from_a_zip(self, shard: Shard, store: Store, ir: dict[str, bytes]) -> None:
         model = store(zipped(ir), "OPENVINO")

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from keymiss_deploy.models import choosing
 from keymiss_deploy.models.checkset import LEAST_ALIKE, Verdict, check_set, judge
-from keymiss_deploy.models.choosing import choose, is_candidate
+from keymiss_deploy.models.choosing import Tried, choose, in_order, is_candidate
 from keymiss_deploy.models.export import export
 from keymiss_deploy.models.forms import AUTO, FORMS, REFERENCE, matching
 from keymiss_deploy.models.source import DEFAULT, slug_of
@@ -75,6 +75,13 @@ def test_without_their_libraries_other_forms_are_no_candidates(
     assert set(left) == {"torch"}
     with pytest.raises(FormFailed, match="no library for such a form is installed here"):
         choose(DEFAULT, matching("onnx", AUTO), cache=tmp_path)
+
+
+@pytest.mark.parametrize(("speed", "first"), [(2.83, "openvino-bf16"), (3.6, "onnx-int8")])
+def test_eight_bits_have_to_be_worth_it(speed: float, first: str) -> None:
+    tried = [Tried("torchscript", 1.0), Tried("onnx-int8", speed), Tried("openvino-bf16", 2.81)]
+    assert in_order(tried)[0].form == first
+    assert in_order(tried)[-1].form == "torchscript"
 
 
 def test_half_precision_is_for_gpus() -> None:

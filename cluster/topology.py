@@ -59,6 +59,16 @@ def join(members: Sequence[Member], deadline_s: float) -> None:
 
     NotFormed after `deadline_s` seconds."""
     deadline = time.monotonic() + deadline_s
+    while True:
+        try:
+            return _join(members, deadline)
+        except redis.BusyLoadingError as error:  # as replicas do that get all that their master has
+            if time.monotonic() > deadline:
+                raise NotFormed("a server is still loading its data") from error
+            time.sleep(POLL_S)
+
+
+def _join(members: Sequence[Member], deadline: float) -> None:
     with ExitStack() as stack:
         clients = {
             member.name: stack.enter_context(closing(connect(member.host, member.port, COMMAND_TIMEOUT_S)))

@@ -9,7 +9,7 @@ import redis
 from redis.crc import key_slot
 from support import torch_models
 from support.cluster import Cluster
-from support.running import sent, wait_until_running
+from support.running import models_worker_held, sent, wait_until_running
 from support.server import new_client
 
 
@@ -50,6 +50,7 @@ def test_a_slot_that_moves_while_a_model_runs_gets_no_output_here(cluster: Clust
         torch_models.store(client, model, torch_models.slow())
         torch_models.set_tensor(client, given, 50_000.0)
         words = f"{model} INPUTS 1 {given} OUTPUTS 1 {result}"
+        go_on = stack.enter_context(models_worker_held(other))
         run, dag = (
             stack.enter_context(sent(client, *f"{before} {words}".split()))
             for before in (
@@ -63,6 +64,7 @@ def test_a_slot_that_moves_while_a_model_runs_gets_no_output_here(cluster: Clust
             other.delete(model, given)  # a slot with keys cannot be given away
             for master in (target, other):
                 master.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[1])
+            go_on()
             for waiting in (run, dag):
                 with pytest.raises(redis.exceptions.TryAgainError, match="moved to another shard"):
                     waiting.read_response()

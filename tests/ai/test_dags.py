@@ -15,7 +15,7 @@ import redis
 from support import torch_models, torch_scripts
 from support.cluster import Cluster
 from support.run_info import run_info
-from support.running import sent, wait_until_running
+from support.running import models_worker_held, sent, wait_until_running
 from support.server import Server
 from support.waiting import wait_until
 
@@ -265,9 +265,10 @@ def test_keys_may_change_while_a_dag_runs(doubler: redis.Redis, other: redis.Red
         "LOAD 2 n x PERSIST 2 z y |> AI.MODELEXECUTE slow INPUTS 1 n OUTPUTS 1 z"
         " |> AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 1 y |> AI.TENSORGET x VALUES"
     )
-    with sent(doubler, "AI.DAGEXECUTE", *words.split()) as connection:
+    with models_worker_held(other) as go_on, sent(doubler, "AI.DAGEXECUTE", *words.split()) as connection:
         wait_until_running(other, 1)
         other.flushall()
+        go_on()
         assert connection.read_response() == [b"OK", b"OK", [b"1", b"2"]]
     assert torch_models.get_tensor(other, "z") == [b"20000"]
     assert torch_models.get_tensor(other, "y") == [b"2", b"4"]
@@ -288,7 +289,7 @@ def test_a_client_that_leaves_gets_nothing_stored(doubler: redis.Redis, other: r
     torch_models.store(doubler, "slow", torch_models.slow())
     torch_models.set_tensor(doubler, "n", 50_000.0)
     words = "LOAD 1 n PERSIST 1 z |> AI.MODELEXECUTE slow INPUTS 1 n OUTPUTS 1 z"
-    with sent(doubler, "AI.DAGEXECUTE", *words.split()) as connection:
+    with models_worker_held(other), sent(doubler, "AI.DAGEXECUTE", *words.split()) as connection:
         wait_until_running(other, 1)
         connection.disconnect()
     wait_until_running(other, 0)
@@ -303,6 +304,7 @@ def test_only_models_are_run_again_when_the_worker_dies(doubler: redis.Redis, ot
     models = "LOAD 1 n PERSIST 1 z |> AI.MODELEXECUTE slow INPUTS 1 n OUTPUTS 1 z"
     script = f"{models} |> AI.SCRIPTEXECUTE s f INPUTS 1 z OUTPUTS 1 y"
     with (
+        models_worker_held(other),
         sent(doubler, "AI.DAGEXECUTE", *models.split()) as one,
         sent(doubler, "AI.DAGEXECUTE", *script.split()) as two,
     ):

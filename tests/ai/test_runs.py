@@ -8,7 +8,7 @@ import contextlib
 import pytest
 import redis
 from support import torch_models
-from support.running import sent, wait_until_running
+from support.running import models_worker_held, sent, wait_until_running
 from support.server import Server
 
 
@@ -80,7 +80,10 @@ def test_a_client_that_leaves_stops_nothing(client: redis.Redis, other: redis.Re
     torch_models.store(client, "slow", torch_models.slow())
     torch_models.store(client, "m", torch_models.doubler())
     torch_models.set_tensor(client, "n", 50_000.0)
-    with sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection:
+    with (
+        models_worker_held(other),
+        sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection,
+    ):
         wait_until_running(other, 1)
         connection.disconnect()
     torch_models.set_tensor(other, "x", 1.0)
@@ -92,9 +95,13 @@ def test_a_client_that_leaves_stops_nothing(client: redis.Redis, other: redis.Re
 def test_the_key_of_the_model_may_go_while_it_runs(client: redis.Redis, other: redis.Redis) -> None:
     torch_models.store(client, "slow", torch_models.slow())
     torch_models.set_tensor(client, "n", 20_000.0)
-    with sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection:
+    with (
+        models_worker_held(other) as go_on,
+        sent(client, "AI.MODELEXECUTE", "slow", "INPUTS", 1, "n", "OUTPUTS", 1, "z") as connection,
+    ):
         wait_until_running(other, 1)
         other.flushall()
+        go_on()
         assert connection.read_response() == b"OK"
     assert torch_models.get_tensor(other, "z") == [b"20000"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 from support import torch_models, torch_scripts
-from support.running import sent, wait_until_running
+from support.running import models_worker_held, sent, wait_until_running
 from support.server import Server
 from support.torch_scripts import execute
 from support.waiting import wait_until
@@ -162,11 +162,14 @@ def test_what_a_deleted_user_s_script_asks_is_denied(
     )
     torch_models.store(calls, "mine:slow", torch_models.slow())
     torch_models.set_tensor(calls, "mine:x", 20_000.0)
-    with sent(
-        someone, "AI.SCRIPTEXECUTE", "s", "f", "INPUTS", 1, "mine:x", "OUTPUTS", 1, "mine:y"
-    ) as connection:
+    words = "s f INPUTS 1 mine:x OUTPUTS 1 mine:y"
+    with (
+        models_worker_held(calls) as go_on,
+        sent(someone, "AI.SCRIPTEXECUTE", *words.split()) as connection,
+    ):
         wait_until_running(calls, 1)
         calls.acl_deluser("someone")
+        go_on()
         with pytest.raises((redis.ConnectionError, redis.ResponseError)):  # the server closes the connection
             connection.read_response()
     wait_until_running(calls, 0)
@@ -186,9 +189,13 @@ def test_a_full_server_takes_no_more_from_a_script(calls: redis.Redis, other: re
     torch_models.store(calls, "slow", torch_models.slow())
     torch_models.set_tensor(calls, "x", 20_000.0)
     calls.set("k", "old")
-    with sent(calls, "AI.SCRIPTEXECUTE", "s", "f", "INPUTS", 1, "x", "OUTPUTS", 1, "y") as connection:
+    with (
+        models_worker_held(other) as go_on,
+        sent(calls, "AI.SCRIPTEXECUTE", "s", "f", "INPUTS", 1, "x", "OUTPUTS", 1, "y") as connection,
+    ):
         wait_until_running(other, 1)
         other.config_set("maxmemory", 1)
+        go_on()
         try:
             other.ping()
             with pytest.raises(redis.ResponseError, match="OOM"):

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 import redis
 from support import torch_models, torch_scripts
-from support.running import sent, wait_until_running
+from support.running import models_worker_held, sent, wait_until_running
 from support.server import Server
 from support.torch_scripts import execute
 from support.waiting import wait_until
@@ -125,9 +125,13 @@ def test_keys_may_go_while_a_script_runs(script: redis.Redis, other: redis.Redis
         "    y = torch.sin(y + 1.0)",
         "return tensors[0]",
     )
-    with sent(script, "AI.SCRIPTEXECUTE", "slow", "f", "INPUTS", 1, "x", "OUTPUTS", 1, "y") as connection:
+    with (
+        models_worker_held(other) as go_on,
+        sent(script, "AI.SCRIPTEXECUTE", "slow", "f", "INPUTS", 1, "x", "OUTPUTS", 1, "y") as connection,
+    ):
         wait_until_running(other, 1)
         other.flushall()
+        go_on()
         assert connection.read_response() == b"OK"
     assert torch_models.get_tensor(other, "y") == [b"1", b"2"]
 

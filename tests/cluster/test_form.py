@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.server import Server
+from support.waiting import wait_until
 
 PROGRAM = Path(sys.executable).with_name("keymiss")
 SETTINGS: dict[str, object] = {
@@ -57,6 +58,31 @@ def test_servers_become_masters_and_replicas_and_a_second_call_leaves_them_alone
         form("--replicas", "1", *addresses)
         assert client.get("kept") == b"1"
     assert node_map(servers[0]) == seen
+
+
+def test_a_replica_that_begins_to_load_what_its_master_has_is_waited_for(
+    make_server: Callable[..., Server],
+) -> None:
+    slowly = {"key-load-delay": 5000, "loading-process-events-interval-bytes": 1024}  # us, for each key
+    settings = {**SETTINGS, **slowly, "enable-debug-command": "yes", "appendonly": "no"}
+    master, _, replica, last = servers = [make_server(settings=settings, module=None) for _ in range(4)]
+    addresses = [f"127.0.0.1:{server.port}" for server in servers]
+    command = [str(PROGRAM), "form", "--wait", "60", "--replicas", "1", *addresses]
+    subprocess.run(command, check=True, timeout=180)
+    with closing(master.client()) as client, closing(replica.client()) as looking:
+        with client.pipeline(transaction=False) as pipeline:
+            for n in range(1000):
+                pipeline.set(f"{{b}}{n}", "x" * 100)
+            pipeline.execute()
+        last.stop()
+        with subprocess.Popen(command) as forming:  # asks one after the other, and waits for the last
+            wait_until(lambda: looking.client_list(_type="normal")[1:], 20.0, "the replica is asked")
+            client.execute_command("DEBUG", "CHANGE-REPL-ID")  # it has to begin anew
+            client.execute_command("CLIENT", "KILL", "TYPE", "REPLICA")
+            wait_until(lambda: looking.info("persistence")["loading"] == 1, 20.0, "the replica loads")
+            last.start()
+            assert forming.wait(180) == 0
+        assert looking.dbsize() == 1000
 
 
 @pytest.mark.parametrize(

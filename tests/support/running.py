@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import redis
@@ -26,3 +29,17 @@ def sent(client: redis.Redis, *command: Any) -> Iterator[Connection]:
 def wait_until_running(client: redis.Redis, count: int) -> None:
     """Until the models worker has been sent so many jobs that it has not answered."""
     wait_until(lambda: client.info("keymiss")["keymiss_models_running"] == count, 10.0, f"{count} jobs run")
+
+
+@contextlib.contextmanager
+def models_worker_held(client: redis.Redis) -> Iterator[Callable[[], None]]:
+    """The models worker stands still, so that what it is sent runs as long as it takes to look at; what this
+    gives lets it go on, as does the end of the block. It may be killed meanwhile."""
+    pid = client.info("keymiss")["keymiss_models_worker"]["pid"]
+    go_on = partial(os.kill, pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield go_on
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            go_on()

@@ -14,7 +14,7 @@ static bool parse_count(slice text, long long *value) {
     return slice_number(text, value) && *value >= 0;
 }
 
-tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, const char **error) {
+tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, tensor *old, const char **error) {
     tensor_dtype dtype;
     int64_t shape[TENSOR_MAX_DIMS];
     size_t dims = 0, at = 3;
@@ -45,7 +45,7 @@ tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, const ch
         *error = "ERR a single binary string should come after the BLOB argument in 'AI.TENSORSET' command";
         return NULL;
     }
-    return tensor_from_blob(dtype, shape, dims, argv[at + 1], error);
+    return tensor_overwrite(old, dtype, shape, dims, argv[at + 1], error);
 }
 
 const char *parse_tensorget(const slice *argv, size_t argc, tensorget_args *out) {

@@ -17,8 +17,9 @@ extern const char ARGS_WRONG_ARITY[];
 /* Is argument *at this word, in any case? Then step over it. */
 bool args_take_word(const slice *argv, size_t argc, size_t *at, const char *word);
 
-/* AI.TENSORSET key type shape ... [BLOB blob | VALUES value ...] */
-tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, const char **error);
+/* AI.TENSORSET key type shape ... [BLOB blob | VALUES value ...]. A blob is written over `old` where it can be
+ * (tensor_overwrite). */
+tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, tensor *old, const char **error);
 
 /* AI.TENSORGET key [META] [BLOB | VALUES] */
 typedef struct tensorget_args {

@@ -16,16 +16,18 @@ int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (key == NULL) return RedisModule_ReplyWithError(ctx, error);
 
     ai_arguments_open(&args, argv, argc);
-    t = parse_tensorset(args.all, args.count, ARGS_FROM_USER, &error);
+    tensor *old = tensor_in_place(key);
+    t = parse_tensorset(args.all, args.count, ARGS_FROM_USER, old, &error);
     if (t == NULL && ai_command_from(ctx) == ARGS_FROM_SERVER) /* to ask costs more than most tensors do to read */
-        t = parse_tensorset(args.all, args.count, ARGS_FROM_SERVER, &error);
+        t = parse_tensorset(args.all, args.count, ARGS_FROM_SERVER, old, &error);
     ai_arguments_close(&args);
     if (t == NULL) {
         RedisModule_CloseKey(key);
         return ai_reply_error(ctx, error);
     }
 
-    tensor_put(key, t);
+    if (t == old) RedisModule_CloseKey(key);
+    else tensor_put(key, t);
     RedisModule_ReplicateVerbatim(ctx);
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }

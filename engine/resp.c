@@ -218,10 +218,8 @@ bool slice_is(slice s, const char *text) {
     return s.len == len && (len == 0 || memcmp(s.data, text, len) == 0);
 }
 
-bool slice_is_word(slice s, const char *word) {
-    size_t len = strlen(word);
-    if (s.len != len) return false;
-    for (size_t i = 0; i < len; i++) {
+bool slice_is_like(slice s, const char *word) {
+    for (size_t i = 0; i < s.len; i++) {
         if (ascii_lower(s.data[i]) != ascii_lower(word[i])) return false;
     }
     return true;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct slice {
     const char *data;
@@ -53,12 +54,16 @@ void frame_append(frame_writer *w, const frame_writer *more); /* all of its elem
 slice frame_whole(const frame_writer *w); /* the frame's bytes, which are the caller's to free */
 
 /* Reading elements. */
-bool slice_is(slice s, const char *text);            /* same bytes */
-bool slice_is_word(slice s, const char *word);       /* the same word of ASCII letters in any case */
+bool slice_is(slice s, const char *text);      /* same bytes */
+bool slice_is_like(slice s, const char *word); /* the same bytes in any case, as far as s goes */
+/* The same word of ASCII letters in any case. Inline, since most differ in their lengths already. */
+static inline bool slice_is_word(slice s, const char *word) {
+    return s.len == strlen(word) && slice_is_like(s, word);
+}
 static inline char ascii_lower(char c) {
     return (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
 }
-bool slice_number(slice s, long long *value);        /* strict decimal, no leading zeros, whole slice */
+bool slice_number(slice s, long long *value);  /* strict decimal, no leading zeros, whole slice */
 
 /* Length of the one complete RESP2 value at the start of data, or 0 if it is malformed, cut short or nested deeper
  * than 64. Used before a worker's reply is given to a client. */

@@ -124,15 +124,31 @@ static const char *check_blob(tensor_dtype dtype, size_t elements, slice blob) {
     return NULL;
 }
 
-tensor *tensor_from_blob(tensor_dtype dtype, const int64_t *shape, size_t dims, slice blob, const char **error) {
+static bool is_only_holder(const tensor *t) {
+    return atomic_load_explicit(&t->refs, memory_order_acquire) == 1;
+}
+
+/* Could t hold the checked data of such a tensor? */
+static bool fits(const tensor *t, tensor_dtype dtype, const int64_t *shape, size_t dims, slice blob) {
+    return t->dtype == dtype && t->size == blob.len && t->dims == dims &&
+           (dims == 0 || memcmp(t->shape, shape, dims * sizeof *shape) == 0);
+}
+
+tensor *tensor_overwrite(tensor *old, tensor_dtype dtype, const int64_t *shape, size_t dims, slice blob,
+                         const char **error) {
     size_t elements = 0;
-    tensor *t;
+    tensor *t = old;
     if ((*error = count_elements(shape, dims, &elements)) != NULL) return NULL;
     if ((*error = check_blob(dtype, elements, blob)) != NULL) return NULL;
-    t = make(dtype, shape, dims, elements, blob.len);
+    if (t == NULL || !is_only_holder(t) || !fits(t, dtype, shape, dims, blob))
+        t = make(dtype, shape, dims, elements, blob.len);
     if (t == NULL) *error = TOO_LARGE;
     else if (blob.len > 0) memcpy(t->data, blob.data, blob.len);
     return t;
+}
+
+tensor *tensor_from_blob(tensor_dtype dtype, const int64_t *shape, size_t dims, slice blob, const char **error) {
+    return tensor_overwrite(NULL, dtype, shape, dims, blob, error);
 }
 
 /* A double, the whole text of it: what strtod takes but for leading spaces, NaN and what is out of range. */
@@ -262,8 +278,7 @@ tensor *tensor_hold(tensor *t) {
 void tensor_release(tensor *t) {
     if (t == NULL) return;
     /* Nobody can hold what only the caller holds: the last reference needs no subtraction, which is dear. */
-    bool last = atomic_load_explicit(&t->refs, memory_order_acquire) == 1;
-    if (last || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1) memory.free(t);
+    if (is_only_holder(t) || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1) memory.free(t);
 }
 
 bool tensor_is_real(const tensor *t) {

@@ -1,6 +1,7 @@
 /* tensor.h: n-dimensional arrays as the AI.* commands know them. Pure: knows nothing of the server.
  *
- * 1. A tensor does not change once it is made: keys, replies and jobs share it by counting references.
+ * 1. A tensor that is shared does not change: keys, replies and jobs share it by counting references. Only
+ *    tensor_overwrite changes one, which nobody shares.
  * 2. Its data is always exactly as long as dtype and shape say; no function here makes another one, whatever it is
  *    given.
  * 3. The count of references is atomic, because the server may free a key's value in its lazy-free thread.
@@ -57,6 +58,10 @@ size_t tensor_dtype_size(tensor_dtype dtype); /* bytes of an element; 0 for STRI
 tensor *tensor_zeroed(tensor_dtype dtype, const int64_t *shape, size_t dims, const char **error);
 /* from bytes that must fit dtype and shape: */
 tensor *tensor_from_blob(tensor_dtype dtype, const int64_t *shape, size_t dims, slice blob, const char **error);
+/* the same, in the place of `old` where that has this dtype and shape and only the caller holds it (NULL: there is
+ * none); `old` is then what is returned, else it stays as it is: */
+tensor *tensor_overwrite(tensor *old, tensor_dtype dtype, const int64_t *shape, size_t dims, slice blob,
+                         const char **error);
 /* from one text for each element: */
 tensor *tensor_from_values(tensor_dtype dtype, const int64_t *shape, size_t dims, const slice *values, size_t count,
                            const char **error);

@@ -143,12 +143,16 @@ RedisModuleKey *tensor_open(RedisModuleCtx *ctx, RedisModuleString *name, const 
     return typed_key_open(ctx, name, type, error);
 }
 
+tensor *tensor_in_place(RedisModuleKey *key) {
+    /* NULL where the key is empty. */
+    return RedisModule_GetExpire(key) == REDISMODULE_NO_EXPIRE ? RedisModule_ModuleTypeGetValue(key) : NULL;
+}
+
 void tensor_put(RedisModuleKey *key, tensor *t) {
-    void *replaced = NULL;
-    /* In place, where one is there and stays as long: to delete and to add a key costs more than all the rest. */
-    if (RedisModule_GetExpire(key) == REDISMODULE_NO_EXPIRE &&
-        RedisModule_ModuleTypeReplaceValue(key, type, t, &replaced) == REDISMODULE_OK) {
-        tensor *old = replaced;
+    tensor *old = tensor_in_place(key);
+    void *replaced;
+    if (old != NULL) { /* to delete and to add a key costs more than all the rest */
+        RedisModule_ModuleTypeReplaceValue(key, type, t, &replaced);
         count(0, (long long)tensor_heap_bytes(t) - (long long)tensor_heap_bytes(old));
         tensor_release(old);
     } else {

@@ -1,6 +1,6 @@
 /* tensor_type.h: tensors as values of keys (AI_TENSOR): RDB, AOF, DUMP, COPY, MEMORY USAGE, replication.
  *
- * A tensor of a key never changes (tensor.h): what is stored over it is another one, and COPY shares it. */
+ * COPY shares a tensor; one that is shared never changes (tensor.h): what is stored over it is another one. */
 #ifndef KEYMISS_TENSOR_TYPE_H
 #define KEYMISS_TENSOR_TYPE_H
 
@@ -17,7 +17,9 @@ tensor *tensor_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **err
 const char *tensor_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
 /* The same, with the key open for tensor_put or RedisModule_CloseKey; or NULL with *error set. */
 RedisModuleKey *tensor_open(RedisModuleCtx *ctx, RedisModuleString *name, const char **error);
-/* Store a tensor there and close the key; takes the caller's reference over. Does not replicate. */
+/* The tensor that may be changed there, or replaced, without more ado: no time to live has to go. NULL: none. */
+tensor *tensor_in_place(RedisModuleKey *key);
+/* Store another tensor there and close the key; takes the caller's reference over. Does not replicate. */
 void tensor_put(RedisModuleKey *key, tensor *t);
 /* Store a tensor at a key that tensor_check_key finds good, and tell replicas and the AOF with an AI.TENSORSET. */
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t);

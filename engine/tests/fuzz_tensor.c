@@ -50,8 +50,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     run_args run;
     tensorget_args get;
     memory.try_alloc = small_alloc;
-    check_tensor(parse_tensorset(argv, argc, ARGS_FROM_USER, &error));
-    check_tensor(parse_tensorset(argv, argc, ARGS_FROM_SERVER, &error));
+    tensor *old = parse_tensorset(argv, argc, ARGS_FROM_USER, NULL, &error);
+    tensor *over = parse_tensorset(argv, argc, ARGS_FROM_SERVER, old, &error);
+    if (over != old) check_tensor(old);
+    check_tensor(over);
     if (argc >= 3) {
         tensor *t = tensor_from_wire(argv[0], argv[1], argv[2], &error);
         check((t == NULL) == (tensor_check_wire(argv[0], argv[1], argv[2]) != NULL) || argv[2].len > MAX_ZEROED / 2);

@@ -160,6 +160,30 @@ static void test_blobs_must_fit(void) {
     check_error(tensor_from_blob(DTYPE_STRING, shape, 1, (slice){"a\0b\0c", 5}, &error), &error, "string elements");
 }
 
+static void test_only_a_tensor_that_nobody_shares_is_overwritten(void) {
+    const char *error;
+    const int64_t shape[] = {2}, longer[] = {3}, other[] = {1, 2};
+    const slice ones = {"\1\1", 2}, twos = {"\2\2", 2};
+    tensor *t = tensor_overwrite(NULL, DTYPE_UINT8, shape, 1, ones, &error);
+    check(t != NULL && tensor_overwrite(t, DTYPE_UINT8, shape, 1, twos, &error) == t, "in its place");
+    check(tensor_integer_at(t, 0) == 2 && tensor_integer_at(t, 1) == 2, "the new values");
+    check_error(tensor_overwrite(t, DTYPE_BOOL, shape, 1, twos, &error), &error, "must be 0 or 1");
+    check_error(tensor_overwrite(t, DTYPE_UINT8, shape, 1, (slice){"\1", 1}, &error), &error, "data length");
+    check(tensor_integer_at(t, 0) == 2, "as it was");
+
+    tensor *others[] = {tensor_overwrite(t, DTYPE_INT8, shape, 1, ones, &error),
+                        tensor_overwrite(t, DTYPE_UINT8, longer, 1, (slice){"\1\1\1", 3}, &error),
+                        tensor_overwrite(t, DTYPE_UINT8, other, 2, ones, &error),
+                        tensor_overwrite(tensor_hold(t), DTYPE_UINT8, shape, 1, ones, &error)};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        check(others[i] != NULL && others[i] != t && tensor_integer_at(others[i], 0) == 1, "another one");
+        tensor_release(others[i]);
+    }
+    check(tensor_integer_at(t, 0) == 2, "still as it was");
+    tensor_release(t);
+    tensor_release(t);
+}
+
 static void test_the_wire_form_comes_back_the_same(void) {
     const char *error, *parse_error;
     tensor *t = VALUES(DTYPE_INT16, &error, "-5", "7");
@@ -200,6 +224,7 @@ int main(void) {
     test_reals_are_what_strtod_says();
     test_strings_may_be_empty_and_end_in_one_nul();
     test_blobs_must_fit();
+    test_only_a_tensor_that_nobody_shares_is_overwritten();
     test_the_wire_form_comes_back_the_same();
     if (failures == 0) puts("tensor: ok");
     return failures != 0;

@@ -7,6 +7,8 @@ import struct
 
 import pytest
 import redis
+from support import torch_models
+from support.running import models_worker_held, sent, wait_until_running
 from support.server import Server
 
 DTYPES = {
@@ -176,3 +178,40 @@ def test_what_is_stored_over_a_tensor_takes_its_place_and_lives_for_ever(client:
         assert client.execute_command("AI.TENSORGET", "copy", "VALUES") == [b"1", b"2"]
     client.delete("t", "copy")
     assert client.info("keymiss")["keymiss_tensor_bytes"] == 0  # what was replaced is gone
+
+
+def test_a_blob_over_one_of_the_same_shape_changes_only_that_key(
+    client: redis.Redis, other: redis.Redis
+) -> None:
+    old, new = bytes(range(8)), bytes(range(8, 16))
+    client.execute_command("AI.TENSORSET", "t", "UINT8", 2, 4, "BLOB", old)
+    client.copy("t", "copy")
+    for given in (new, old, new):  # over one that is shared, then over one that is not
+        with client.pipeline() as watching:
+            watching.watch("t")
+            other.execute_command("AI.TENSORSET", "t", "UINT8", 2, 4, "BLOB", given)
+            watching.multi()
+            watching.ping()
+            with pytest.raises(redis.WatchError):
+                watching.execute()
+        assert client.execute_command("AI.TENSORGET", "t", "BLOB") == given
+        assert client.execute_command("AI.TENSORGET", "copy", "BLOB") == old
+    with pytest.raises(redis.ResponseError, match="data length"):
+        client.execute_command("AI.TENSORSET", "t", "UINT8", 2, 4, "BLOB", old[1:])
+    assert client.execute_command("AI.TENSORGET", "t", "BLOB") == new
+
+
+def test_a_run_keeps_the_inputs_that_it_was_called_with(client: redis.Redis, other: redis.Redis) -> None:
+    torch_models.store(client, "m", torch_models.doubler())
+    torch_models.set_tensor(client, "x", 1.0)
+    torch_models.execute(client, "m", "x", "y")
+    with (
+        models_worker_held(other) as go_on,
+        sent(client, "AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y") as running,
+    ):
+        wait_until_running(other, 1)
+        torch_models.set_tensor(other, "x", 5.0)
+        other.execute_command("AI.TENSORSET", "x", "FLOAT", 1, "BLOB", struct.pack("<f", 7.0))
+        go_on()
+        assert running.read_response() == b"OK"
+    assert torch_models.get_tensor(other, "y") == [b"2"]

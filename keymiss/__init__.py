@@ -4,6 +4,7 @@ The server side is `keymiss.so` (see `module_path`); `keymiss.functions` and `ke
 workers it starts.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ __version__: str
 
 
 def __getattr__(name: str) -> Any:
-    """`__version__` is looked up when it is asked for:
+    """`__version__` is looked up when it is first asked for:
 
     finding it takes longer than the rest of a worker's start.
     """
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _version()
+
+
+@cache
+def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:

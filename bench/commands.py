@@ -83,29 +83,34 @@ def bench() -> None:
 @_server
 @_quick
 @_out
-def overhead_command(server: str | None, quick: bool, out: Path | None) -> None:
+@_json
+def overhead_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What the module costs commands that it does not hook, and a hooked GET that hits."""
     with progress() as shown:
         report = overhead.measure(server, *_effort(quick), shown)
-    _finish(report, out)
+    _finish(report, out, as_json)
 
 
 @bench.command("miss")
 @_server
 @_quick
 @_out
+@_json
 @folder_option
 @port_option
-def miss_command(server: str | None, quick: bool, out: Path | None, folder: Path, port: int | None) -> None:
+def miss_command(
+    server: str | None, quick: bool, out: Path | None, as_json: bool, folder: Path, port: int | None
+) -> None:
     """What a GET costs that misses and is answered by a function: a trivial one, and the deployed one where a
     cluster is up."""
     address = where(folder, port)
     with deployed_question(address.host, address.port) as question, progress() as shown:
         report = miss.measure(server, *_effort(quick), shown, question)
-    _finish(report, out)
+    _finish(report, out, as_json)
     if question is None:
         click.echo(
-            "No deployed cluster was found: `./bootstrap.sh` makes one, to measure real questions too."
+            "No deployed cluster was found: `./bootstrap.sh` makes one, to measure real questions too.",
+            err=as_json,
         )
 
 
@@ -113,24 +118,26 @@ def miss_command(server: str | None, quick: bool, out: Path | None, folder: Path
 @_server
 @_quick
 @_out
-def ai_command(server: str | None, quick: bool, out: Path | None) -> None:
+@_json
+def ai_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What AI.* costs: tensors beside strings of the same size, a tiny and a MiniLM-sized model beside the
     same model called directly, at 1, 8 and 50 clients, alone and in batches."""
     with progress() as shown:
         report = ai.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown)
-    _finish(report, out)
+    _finish(report, out, as_json)
 
 
 @bench.command("gears")
 @_server
 @_quick
 @_out
-def gears_command(server: str | None, quick: bool, out: Path | None) -> None:
+@_json
+def gears_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What functions cost: commands and misses that they answer, events that fire them, and runs over 100,000
     keys of one shard and of three."""
     with progress() as shown:
         report = gears.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown)
-    _finish(report, out)
+    _finish(report, out, as_json)
 
 
 @bench.command("qa")
@@ -311,7 +318,7 @@ def _effort(quick: bool, seconds: float = SECONDS) -> tuple[int, float]:
     return (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
 
 
-def _finish(report: Report, out: Path | None, as_json: bool = False) -> None:
+def _finish(report: Report, out: Path | None, as_json: bool) -> None:
     written = report.save(out) if out else []
     if as_json:
         click.echo(report.to_json())

@@ -1,8 +1,8 @@
 """Questions by which a form of a model is held against the reference form.
 
 They are those of the sample corpus, written for this project, each asked about the sentence that holds its
-answer and about that sentence among its neighbours. Few, but no data set has to be at hand; files in SQuAD
-format can be added.
+answer and about that sentence among its neighbours. No data set has to be at hand; files in SQuAD format can
+be added.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CORPUS = Path(__file__).parent.parent / "corpus"
 _NEIGHBOURS = 3  # sentences before and after
 MOST_LOST = 0.5  # points of F1
 # F1 of the answers where those of the reference are taken for right. Quantisations of the default model that
-# were below had lost 0.9 to 19 points on 567 held-out questions; with so few here, F1 itself shows less.
+# were below had lost 0.9 to 19 points on 567 held-out questions, where F1 on these showed little.
 LEAST_ALIKE = 98.0
 
 

@@ -22,6 +22,7 @@ from .checkset import MOST_LOST, Verdict, check_set, judge
 from .export import alone, export
 from .forms import FORMS, REFERENCE, Form
 from .source import ExportError, cache_folder, slug_of
+from .squad import Example
 from .trying import FormFailed, Speed, Trial, trial
 
 _ROUNDS = 4
@@ -29,8 +30,8 @@ _SECONDS = 0.2  # of each kind of pass in a round
 _CPU_INFO = Path("/proc/cpuinfo")
 _CPU_FIELDS = ("model name", "flags", "CPU part", "Features")  # on x86, and on Arm
 _BF16 = frozenset(("avx512_bf16", "amx_bf16", "bf16"))  # without one of these it is slower than float32
-# How much faster than the others 8 bits have to be: few questions do not show all that they lose (checkset),
-# and speeds are not exact where others want the processor.
+# How much faster than the others 8 bits have to be: questions do not show all that they lose (checkset), and
+# speeds are not exact where others want the processor.
 _WORTH_IT = {"int8": 1.25}
 _DECIDE = ("choosing.py", "trying.py", "checkset.py")
 
@@ -90,17 +91,17 @@ def choose(
     candidates = [form for form in forms if is_candidate(form, device)]
     if not candidates:
         raise FormFailed("no library for such a form is installed here")
-    note = place.cache / slug_of(name) / "chosen" / f"{_conditions(place, candidates, files)}.json"
+    asked = check_set(files)
+    note = place.cache / slug_of(name) / "chosen" / f"{_conditions(place, candidates, asked)}.json"
     with alone(note.parent):  # two that measure at the same time would measure each other
         if not note.exists():
-            choice = _measured(place, candidates, files)
+            choice = _measured(place, candidates, asked)
             _write(note, choice)
             return choice
     return _read(note)
 
 
-def _measured(place: Place, candidates: Sequence[Form], files: Sequence[Path]) -> Choice:
-    asked = check_set(files)
+def _measured(place: Place, candidates: Sequence[Form], asked: Sequence[Example]) -> Choice:
     with place.trial(REFERENCE) as reference:
         tried = in_order([_timed(place, form, reference) for form in candidates])
         right = reference.answers(asked)
@@ -162,13 +163,13 @@ def _none_passes(tried: Sequence[Tried]) -> str:
     )
 
 
-def _conditions(place: Place, candidates: Sequence[Form], files: Sequence[Path]) -> str:
+def _conditions(place: Place, candidates: Sequence[Form], asked: Sequence[Example]) -> str:
     """What a choice depends on, as a name."""
     told = (
         _cpu(),
         [place.device, place.threads],
         [(form.name, metadata.version(backend_class(form.backend).library)) for form in candidates],
-        [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files],
+        asked,
         [hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _DECIDE],
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

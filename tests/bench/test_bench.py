@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from keymiss_deploy.bench.commands import bench
 from keymiss_deploy.bench.rounds import interleave, median_ratio, percentile
 from support.benchmarks import Run, run_quickly
 from support.server import KINDS, available_kinds
+
+
+def test_every_benchmark_can_be_quick_print_json_and_keep_what_it_measured() -> None:
+    for name, command in bench.commands.items():
+        assert {"quick", "as_json", "out"} <= {parameter.name for parameter in command.params}, name
 
 
 @pytest.fixture(scope="module", params=["overhead", "miss"])

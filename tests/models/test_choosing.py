@@ -63,6 +63,9 @@ def test_a_form_that_answers_worse_is_not_taken_and_nothing_is_measured_twice(
 
     again = choose(DEFAULT, forms, cache=cache, say=never)
     assert (again.form, again.tried, again.is_new) == (choice.form, choice.tried, False)
+    monkeypatch.setattr(choosing, "check_set", lambda files: check_set(files)[:21])
+    with pytest.raises(AssertionError, match="exporting"):  # other questions may choose another one
+        choose(DEFAULT, forms, cache=cache, say=never)
 
 
 def test_without_their_libraries_other_forms_are_no_candidates(
@@ -91,7 +94,7 @@ def test_half_precision_is_for_gpus() -> None:
 
 def test_the_check_set_asks_for_answers_that_are_there() -> None:
     asked = check_set()
-    assert len(asked) > 100
+    assert len(asked) > 600
     assert all(gold.text == one.context[gold.start : gold.end] for one in asked for gold in one.answers)
     assert all(len(one.answers) == 1 for one in asked)
 
@@ -100,7 +103,8 @@ def test_a_model_that_knows_none_of_the_answers_is_judged_by_its_own() -> None:
     asked = check_set()
     foreign = ["viscum album"] * len(asked)
     assert judge(asked, foreign, foreign).passes
-    verdict = judge(asked, [*["tilia"] * 10, *foreign[10:]], foreign)
+    few = len(asked) // 20
+    verdict = judge(asked, [*["tilia"] * few, *foreign[few:]], foreign)
     assert (verdict.f1, verdict.reference_f1) == (0.0, 0.0)
     assert verdict.alike < LEAST_ALIKE
     assert not verdict.passes

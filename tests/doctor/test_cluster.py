@@ -17,7 +17,7 @@ from keymiss_deploy.cluster.checks import GROUP, deployed, health, reading, work
 from keymiss_deploy.cluster.checks.reading import Reading, read_cluster
 from keymiss_deploy.cluster.monitor_layout import Monitor
 from support.command_line import CommandLine, command_line
-from support.processes import runs
+from support.processes import runs, stopped
 from support.server import Server, new_client
 from support.waiting import wait_until
 
@@ -101,11 +101,8 @@ def test_a_server_that_hangs_is_told_within_a_deadline(
 ) -> None:
     monkeypatch.setattr(reading, "TIMEOUT_S", 1.0)
     (victim,) = [one for one in keymiss.status()["shards"] if one["name"] == "shard-1-replica-1"]
-    os.kill(victim["pid"], signal.SIGSTOP)
-    try:
+    with stopped(victim["pid"]):
         finding = wrong(place(keymiss), "shards", "and does not answer")
-    finally:
-        os.kill(victim["pid"], signal.SIGCONT)
     assert f"kill -9 {victim['pid']}" in finding.mend
     wait_until_well(place(keymiss), "shards")
 

@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import ResponseError
 from support.cluster import Cluster, node_id
 from support.functions import answering_misses, register
+from support.processes import stopped
 from support.waiting import wait_until
 
 GIVE_UP_S = 20.0
@@ -135,9 +136,9 @@ def test_an_error_of_one_shard_comes_with_the_results_of_the_others(cluster: Clu
         assert len(errors) == 1 and b"not here" in errors[0]
 
 
-@pytest.mark.parametrize("stopped", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_shard_that_does_not_answer_is_named_in_an_error(
-    make_cluster: Callable[..., Cluster], stopped: signal.Signals
+    make_cluster: Callable[..., Cluster], how: signal.Signals
 ) -> None:
     cluster = make_cluster()
     with cluster.masters[0].client() as client:
@@ -152,19 +153,19 @@ def test_a_shard_that_does_not_answer_is_named_in_an_error(
         with cluster.masters[2].client() as third:
             wait_until(third.dbsize, GIVE_UP_S, "the third shard has started")
         lost = node_id(cluster.masters[2]).decode()
-        os.kill(cluster.masters[2].pid, stopped)
+        os.kill(cluster.masters[2].pid, how)
         since = time.monotonic()
         try:
             results, errors = client.execute_command("RG.GETRESULTSBLOCKING", started)
         finally:
-            if stopped == signal.SIGSTOP:
+            if how == signal.SIGSTOP:
                 os.kill(cluster.masters[2].pid, signal.SIGCONT)
         assert time.monotonic() - since < GIVE_UP_S
         assert results == [b"2"]
         why = f"shard {lost} did not answer within 2.5 s"
         assert errors == [why.encode()]
         assert cluster.masters[0].log.count(why) == 1, "it is said once"
-        if stopped == signal.SIGKILL:
+        if how == signal.SIGKILL:
             again = client.execute_command("RG.PYEXECUTE", "GB('ShardsIDReader').count().run()")
             assert again == [[b"2"], [f"shard {lost} did not answer: it is not connected".encode()]]
 
@@ -180,16 +181,13 @@ def test_a_shard_that_was_away_follows(make_cluster: Callable[..., Cluster]) -> 
         )
         register(client, answering_misses("old"))
         (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
-        os.kill(away.pid, signal.SIGSTOP)
-        try:
+        with stopped(away.pid):
             with pytest.raises(
                 ResponseError, match=f"not all others: shard {away_id}: (it is down|no answer)"
             ):
                 register(client, answering_misses("new"))
             with contextlib.suppress(ResponseError):  # where the cluster has found out by now it is not asked
                 third.execute_command("RG.UNREGISTER", entry[1])
-        finally:
-            os.kill(away.pid, signal.SIGCONT)
         wait_until(lambda: registered(missing) == registered(client), GIVE_UP_S, "it has what it missed")
         assert registered(client) == registered(third)
         assert len(registered(client)) == 1, "one removed meanwhile does not come back with it"

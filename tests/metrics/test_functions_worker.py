@@ -10,6 +10,7 @@ import redis
 from redis.exceptions import ResponseError
 from support.functions import answering_misses, register
 from support.ports import ports
+from support.processes import stopped
 from support.scraping import Scrape, scrape
 from support.server import Server
 from support.waiting import wait_until
@@ -224,11 +225,8 @@ def test_a_shard_that_does_not_answer_leaves_out_only_its_own(
         told = scrape(functions_port)
         return told if told.value("keymiss_shard_scraped") == 0 else None
 
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(pid):
         told = wait_until(silent, DEADLINE_S, "the shard is silent")
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert "keymiss_misses_total" not in told.families
     assert told.value("keymiss_functions_processes") >= 1
 

@@ -11,12 +11,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 
 import redis
 from monitor.deployment import Monitored
-from support.processes import runs
+from support.processes import runs, stopped
 from support.waiting import wait_until
 
 DEADLINE_S = 60.0
@@ -65,7 +65,7 @@ def models_fill_their_memory(monitored: Monitored) -> Iterator[None]:
 
 @contextmanager
 def functions_worker_is_stuck(monitored: Monitored) -> Iterator[None]:
-    with _stopped(monitored.functions_worker_pid("shard-2")):
+    with stopped(monitored.functions_worker_pid("shard-2")):
         yield
 
 
@@ -133,7 +133,7 @@ def a_stream_lags(monitored: Monitored) -> Iterator[None]:
 
 @contextmanager
 def models_worker_is_stuck(monitored: Monitored) -> Iterator[None]:
-    with _stopped(monitored.models_worker_pid):
+    with stopped(monitored.models_worker_pid):
         yield
 
 
@@ -187,16 +187,6 @@ def _set(monitored: Monitored, shard: str, name: str, value: int) -> Iterator[No
             yield
         finally:
             client.config_set(name, old)
-
-
-@contextmanager
-def _stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):  # its server has ended it, since it did not answer
-            os.kill(pid, signal.SIGCONT)
 
 
 def _get_slowly(monitored: Monitored, name: str, count: int, seconds: float) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import psutil
 
@@ -29,6 +31,18 @@ def runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[Callable[[], None]]:
+    """The process stands still until the block ends or what this gives is called. It may be killed there."""
+    go_on = partial(os.kill, pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield go_on
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            go_on()
 
 
 def kill(processes: Sequence[psutil.Process]) -> None:

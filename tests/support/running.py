@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import redis
 from redis.connection import Connection
 
+from support.processes import stopped
 from support.waiting import wait_until
 
 
@@ -31,15 +29,7 @@ def wait_until_running(client: redis.Redis, count: int) -> None:
     wait_until(lambda: client.info("keymiss")["keymiss_models_running"] == count, 10.0, f"{count} jobs run")
 
 
-@contextlib.contextmanager
-def models_worker_held(client: redis.Redis) -> Iterator[Callable[[], None]]:
-    """The models worker stands still, so that what it is sent runs as long as it takes to look at; what this
-    gives lets it go on, as does the end of the block. It may be killed meanwhile."""
-    pid = client.info("keymiss")["keymiss_models_worker"]["pid"]
-    go_on = partial(os.kill, pid, signal.SIGCONT)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield go_on
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            go_on()
+def models_worker_held(client: redis.Redis) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    """The models worker stands still, so that what it is sent runs as long as it takes to look at; what the
+    block is given lets it go on, as does its end."""
+    return stopped(client.info("keymiss")["keymiss_models_worker"]["pid"])

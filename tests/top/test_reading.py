@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import aclosing, closing
 
+from support.processes import stopped
 from support.server import Server
 
 from keymiss.client import Address
@@ -42,14 +41,11 @@ def test_a_server_that_hangs_holds_up_no_other_and_answers_to_the_next_reading(m
     def look(found: Reading) -> bool:
         seen.append(found)
         if len(seen) == 1:
-            os.kill(hangs.pid, signal.SIGCONT)
+            go_on()
         return all(server.state == "up" for server in found.values())
 
-    os.kill(hangs.pid, signal.SIGSTOP)
-    try:
+    with stopped(hangs.pid) as go_on:
         read_until([hangs, answers], look, SHORT_S)
-    finally:
-        os.kill(hangs.pid, signal.SIGCONT)
     first, second = seen[0].values()
     assert (first.state, first.error) == ("down", f"no answer within {SHORT_S} s")
     assert second.state == "up"

@@ -20,7 +20,7 @@ from keymiss_deploy.models.export import export
 from keymiss_deploy.models.source import DEFAULT, cache_folder, default_model, slug_of
 
 from keymiss.inference.allocator import SWITCH, find_jemalloc
-from keymiss.inference.openmp import SPINS
+from keymiss.inference.openmp import spinning_briefly
 
 from ..generator import Target
 from ..servers import free_ports
@@ -84,7 +84,8 @@ def huggingface_folder() -> Path:
 def _environment(threads: int) -> dict[str, str]:
     """As the models worker has it: the allocator, and how threads wait."""
     library = find_jemalloc()
-    ours = own_environment() | {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": SPINS}
+    ours = own_environment() | {"OMP_NUM_THREADS": str(threads)}
+    ours |= spinning_briefly(ours)
     ours |= {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false"}
     ours.pop(SWITCH, None)
     return ours | ({"LD_PRELOAD": str(library)} if library else {})

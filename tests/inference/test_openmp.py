@@ -6,16 +6,22 @@ import os
 
 import pytest
 
-from keymiss.inference.openmp import SPINS, spin_briefly
+from keymiss.inference.openmp import spin_briefly
+
+BRIEFLY = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
 
 @pytest.mark.parametrize(
-    ("told", "spins"),
-    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ("told", "expected"),
+    [
+        ({}, BRIEFLY),
+        ({"GOMP_SPINCOUNT": "7"}, BRIEFLY | {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "passive"}, {"OMP_WAIT_POLICY": "passive"}),
+    ],
 )
 def test_threads_spin_briefly_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], spins: str | None
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], expected: dict[str, str]
 ) -> None:
     monkeypatch.setattr(os, "environ", told.copy())
     spin_briefly()
-    assert os.environ.get("GOMP_SPINCOUNT") == spins
+    assert os.environ == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from keymiss.backends.base import (
     require_dtypes,
 )
 from keymiss.backends.onnx_file import check_onnx
+from keymiss.backends.sharing import MAX_BYTES, Forms
 from keymiss.errors import BackendError, ModelError
 
 # What precedes the runtime's messages: a code, the file, the place in its source.
@@ -63,42 +65,52 @@ class OnnxBackend(Backend):
     def load(self, path: Path, device: Device, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
         if Device(device.kind) not in self.devices():  # how many GPUs there are is for the provider to know
             self.require(device)
-        check_onnx(path)
-        options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL
-        # Threads that spin between passes take the cores that the shards need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        provider = _PROVIDERS[device.kind]
-        chosen = (provider, {"device_id": device.number}) if device.kind == "GPU" else provider
+        is_straight = check_onnx(path)
         try:
-            # Its fallback prints, tries the same again, and fails the same.
-            session = self._runtime.InferenceSession(
-                str(path), options, providers=[chosen], enable_fallback=0
-            )
+            session = self._session(path, device, self._threads)
         except Exception as error:  # the runtime's own exception classes have no common base but this
             raise BackendError(f"the blob is no ONNX model: {_useful(error)}") from None
-        return OnnxModel(session, path.stat().st_size, shares_device=device.kind == "CPU")
+        size = path.stat().st_size
+        shares = device.kind == "CPU" and self._threads > 1 and size <= MAX_BYTES
+        make_shared = partial(self._session, path, device) if shares else None
+        return OnnxModel(Forms(session, self._threads, make_shared), size, is_straight)
+
+    def _session(self, path: Path, device: Device, threads: int) -> Any:
+        """The model in a session of its own, whose passes use `threads` threads."""
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL
+        # Threads that spin in a pass end it a quarter sooner; between passes the shards need the cores.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        provider = _PROVIDERS[device.kind]
+        chosen = (provider, {"device_id": device.number}) if device.kind == "GPU" else provider
+        # Its fallback prints, tries the same again, and fails the same.
+        return self._runtime.InferenceSession(str(path), options, providers=[chosen], enable_fallback=0)
 
 
 class OnnxModel(Model):
-    """A session of ONNX Runtime, which several threads may use at once: each computes with the runtime's."""
+    """Sessions of ONNX Runtime, which several threads may use at once: one for passes alone, and one for
+    those that share the device."""
 
     mapped_bytes = 0
 
-    def __init__(self, session: Any, size: int, shares_device: bool) -> None:
-        self._session, self.shares_device = session, shares_device
+    def __init__(self, forms: Forms[Any], size: int, is_straight: bool) -> None:
+        self._forms, self.shares_device = forms, forms.can_share
+        session = forms.current
         inputs, outputs = map(_infos, (session.get_inputs(), session.get_outputs()))
         require_dtypes(inputs, outputs)
         self.inputs = tuple(info.name for info in inputs)
         self.outputs = tuple(info.name for info in outputs)
-        self.weight_bytes = size
+        self.weight_bytes, self.is_straight = size, is_straight
+
+    def take_threads(self, threads: int) -> None:
+        self._forms.take_threads(threads)
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         feed = {name: _as_text(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
         try:
-            results = self._session.run(None, feed)
+            results = self._forms.current.run(None, feed)
         except Exception as error:  # see load
             raise ModelError(f"the model failed: {_useful(error)}") from None
         return [_output(value) for value in results]

@@ -1,4 +1,4 @@
-"""ONNX files as bytes: whether one keeps weights in other files.
+"""ONNX files as bytes: whether one keeps weights in other files, and whether it has loops.
 
 An ONNX tensor may say that its values are in a file, by a path. Runtimes open it; a model that a client
 stores has no business there. A protobuf message is a row of fields (number, wire type, value); only those
@@ -35,16 +35,21 @@ _MAX_VARINT_BYTES = 10
 _MAX_TAG = (1 << 32) - 1
 
 
-def check_onnx(path: Path) -> None:
-    """BackendError unless the file is a protobuf message with a graph, and names no other file."""
+def check_onnx(path: Path) -> bool:
+    """Whether the model is one graph: what is in loops and branches is a graph of its own. BackendError
+    unless the file is a protobuf message with a graph, and names no other file."""
     if not path.stat().st_size:
         raise _no_model("it is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         waiting = _walk(data, "ModelProto", 0, len(data))
         if not any(kind == "GraphProto" for kind, _, _ in waiting):
             raise _no_model("there is no graph in it")
+        graphs = 0
         while waiting:  # a stack, since messages may be nested deeper than Python's calls
-            waiting += _walk(data, *waiting.pop())
+            kind, start, end = waiting.pop()
+            graphs += kind == "GraphProto"
+            waiting += _walk(data, kind, start, end)
+        return graphs == 1
 
 
 def _walk(data: mmap.mmap, kind: str, start: int, end: int) -> list[tuple[str, int, int]]:

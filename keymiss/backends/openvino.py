@@ -6,8 +6,8 @@ device without instructions for it computes in float32.
 
 Requests
 1. A request serves one call at a time; those that idle are kept, so that each of several callers finds one.
-2. A pass alone has all threads. Passes that share the device give more with one thread each: the model is
-   compiled a second time for them, when that is first wanted.
+2. A pass alone has all threads. Passes that share the device give more with a share of them each: the model
+   is compiled a second time for them, when that is first wanted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -39,6 +37,7 @@ from keymiss.backends.base import (
     require_dtypes,
 )
 from keymiss.backends.onnx_file import check_onnx
+from keymiss.backends.sharing import MAX_BYTES, Forms
 from keymiss.errors import BackendError, ModelError
 
 RUNTIME_OPTIONS = "runtime_options"  # where in a model's own information options for running it are
@@ -65,8 +64,6 @@ _DTYPES = {
     "i64": np.dtype("int64"),
 }
 _LOOPS = frozenset({"Loop", "TensorIterator"})
-# Of a model's file. A second copy of larger ones costs more than it gains: one pass keeps all threads busy.
-_COMPILED_TWICE_BYTES = 200 << 20
 # What says in OpenVINO's messages where in its source it was.
 _PLACE = re.compile(r"^(Exception from .*|Check '.*' failed at \S+:\d+:?)$", re.MULTILINE)
 
@@ -108,13 +105,17 @@ class OpenVinoBackend(Backend):
             compiled = self._core.compile_model(model, target, options)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot run the model: {_useful(error)}") from None
-        size, again = path.stat().st_size, None
-        if device.kind == "CPU" and self._threads > 1 and size <= _COMPILED_TWICE_BYTES:
-            streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self._threads}
-            again = partial(self._core.compile_model, model, target, options | streams)
+
+        def compile_shared(threads: int) -> _Requests:
+            streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self._threads // threads}
+            return _Requests(self._core.compile_model(model, target, options | streams))
+
+        size = path.stat().st_size
         step = HALF_PRECISION_STEP if own.get(PRECISION_HINT) in _HALF_PRECISIONS else _LENGTH_STEP
         is_straight = not any(op.get_type_name() in _LOOPS for op in model.get_ops())
-        return OpenVinoModel(compiled, again, self._threads, size, weights, step, is_straight)
+        shares = device.kind == "CPU" and self._threads > 1 and size <= MAX_BYTES
+        forms = Forms(_Requests(compiled), self._threads, compile_shared if shares else None)
+        return OpenVinoModel(compiled, forms, size, weights, step, is_straight)
 
     def _read_onnx(self, path: Path) -> Any:
         check_onnx(path)
@@ -156,15 +157,14 @@ class OpenVinoBackend(Backend):
 
 
 class OpenVinoModel(Model):
-    """A compiled model. `compile_shared` compiles it for passes that share the device."""
+    """A compiled model, in a form for passes alone and one for those that share the device."""
 
     mapped_bytes = 0  # of a zip the weights are mapped, and the first pass copies most in an order of its own
 
     def __init__(
         self,
         compiled: Any,
-        compile_shared: Callable[[], Any] | None,
-        threads: int,
+        forms: Forms[_Requests],
         size: int,
         weights: Array | None,
         length_step: int,
@@ -173,43 +173,25 @@ class OpenVinoModel(Model):
         self._infos = [_info(port, "input", n) for n, port in enumerate(compiled.inputs)]
         results = [_info(port, "output", n) for n, port in enumerate(compiled.outputs)]
         require_dtypes(self._infos, results)
-        self._alone = self._shared = _Requests(compiled)
-        self._compile_shared, self._threads = compile_shared, threads
-        self._thread = threading.local()  # .shares: its passes do not have all threads
-        self._lock = threading.Lock()
-        self.shares_device = compile_shared is not None
+        self._forms, self.shares_device = forms, forms.can_share
         self.inputs = tuple(info.name for info in self._infos)
         self.outputs = tuple(info.name for info in results)
         self._weights = weights  # the compiled model points into them
         self.weight_bytes, self.length_step, self.is_straight = size, length_step, is_straight
 
     def take_threads(self, threads: int) -> None:
-        self._thread.shares = threads < self._threads
+        self._forms.take_threads(threads)
 
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         check_inputs(self._infos, tensors)
         # NumPy has two types of integers of 64 bits, equal to each other; OpenVINO knows one of them.
         given = [tensor.view(info.dtype) for info, tensor in zip(self._infos, tensors, strict=True)]
-        requests = self._shared_requests() if getattr(self._thread, "shares", False) else self._alone
-        with requests.take() as request:
+        with self._forms.current.take() as request:
             try:
                 results = request.infer(given, share_inputs=True)
             except RuntimeError as error:
                 raise ModelError(f"the model failed: {_useful(error)}") from None
         return [results[n] for n in range(len(self.outputs))]
-
-    def _shared_requests(self) -> _Requests:
-        """Of the second compilation, which is begun when it is first asked for and takes a second; until then
-        passes take turns."""
-        with self._lock:
-            compile_shared, self._compile_shared = self._compile_shared, None
-        if compile_shared is not None:
-            threading.Thread(target=self._share, args=[compile_shared], name="compile", daemon=True).start()
-        return self._shared
-
-    def _share(self, compile_shared: Callable[[], Any]) -> None:
-        with suppress(RuntimeError):  # then they go on taking turns
-            self._shared = _Requests(compile_shared())
 
 
 class _Requests:

@@ -354,11 +354,12 @@ class TestStraight:
         loaded = Backends(1)["TORCH"].load(model(name).path, Device("CPU"), [], [])
         assert loaded.is_straight is is_straight
 
+    @pytest.mark.parametrize("backend", ["ONNX", "OPENVINO"])
     @pytest.mark.parametrize("loops", [False, True])
-    def test_of_openvino(self, tmp_path: Path, loops: bool) -> None:
+    def test_of_onnx(self, tmp_path: Path, backend: str, loops: bool) -> None:
         file = tmp_path / "model.onnx"
         file.write_bytes(onnx_loop() if loops else onnx_linear())
-        assert Backends(1)["OPENVINO"].load(file, Device("CPU"), [], []).is_straight is not loops
+        assert Backends(1)[backend].load(file, Device("CPU"), [], []).is_straight is not loops
 
 
 class TestRuns:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
+import numpy as np
 import pytest
 from inference import small_models
+from support.waiting import wait_until
 
 from keymiss.backends import Array, Backends, Device, Model
+from keymiss.backends.sharing import Forms
 from keymiss.channel import NEVER, Tensor
 from keymiss.inference import batcher
 from keymiss.inference.batcher import DeviceQueue
@@ -166,6 +169,51 @@ def test_torch_models_share_unless_they_write_into_tensors(tmp_path: Path, name:
     file = small_models.write(getattr(small_models, name)(), tmp_path / "model.pt")
     model = Backends(2)["TORCH"].load(file, Device("CPU"), (), ())
     assert model.shares_device is shares
+
+
+class TestForms:
+    """Of a model: for passes alone, and for those that share the device."""
+
+    def test_a_pass_has_the_form_for_its_threads(self) -> None:
+        made: list[int] = []
+        forms = Forms("alone", 4, lambda threads: made.append(threads) or f"with {threads}")
+        assert forms.can_share
+        assert forms.current == "alone"
+        forms.take_threads(2)
+        wait_until(lambda: forms.current == "with 2", DEADLINE_S, "the other form is made")
+        elsewhere = []
+        thread = threading.Thread(target=lambda: elsewhere.append(forms.current))
+        thread.start()
+        thread.join(DEADLINE_S)
+        assert elsewhere == ["alone"]
+        forms.take_threads(4)
+        assert forms.current == "alone"
+        assert made == [2]
+
+    def test_one_that_cannot_be_made_is_told_and_done_without(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fail(threads: int) -> str:
+            raise RuntimeError("no memory")
+
+        forms = Forms("alone", 2, fail)
+        forms.take_threads(1)
+        assert forms.current == "alone"
+        wait_until(lambda: "no memory" in caplog.text, DEADLINE_S, "it is told")
+        assert forms.current == "alone"
+
+    @pytest.mark.parametrize("backend", ["ONNX", "OPENVINO"])
+    def test_both_give_the_same(self, tmp_path: Path, backend: str) -> None:
+        file = small_models.write_onnx_linear(tmp_path / "model.onnx")
+        model = Backends(4)[backend].load(file, Device("CPU"), (), ())
+        assert model.shares_device
+        given = [np.array([[1.0, 2.0, 3.0]], np.float32)]
+        (expected,) = model.run(given)
+        model.take_threads(2)
+        model.run(given)
+        wait_until(
+            lambda: all(one.name != "share" for one in threading.enumerate()), DEADLINE_S, "it is made"
+        )
+        (result,) = model.run(given)
+        np.testing.assert_allclose(result, expected)
 
 
 class TestRowCosts:

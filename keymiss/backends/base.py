@@ -64,6 +64,8 @@ class Model(ABC):
 
     is_straight: bool = False  # it has no loops: how long a pass takes follows from the shapes of its inputs
 
+    threads_sleep: bool = False  # those of a pass sleep, where one has to wait for another
+
     length_step: int = 1  # sequences are best filled up to multiples of it: others cost extra
 
     def take_threads(self, threads: int) -> None:  # noqa: B027  # most have nothing to do

@@ -80,6 +80,7 @@ class TorchModel(Model):
         schema = module.forward.schema
         self._torch, self._device, self._on_cpu = torch, device, device.type == "cpu"
         self._module = module
+        self.threads_sleep = self._on_cpu  # OpenMP's do, having spun briefly
         self._from_numpy, self._is_grad_enabled = torch.from_numpy, torch.is_grad_enabled
         # A call of the module itself would look for hooks, which an archive has not.
         self._forward = module.forward

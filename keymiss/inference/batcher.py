@@ -17,7 +17,8 @@ Threads
    two one after the other, whose threads wait for each other at every step. The thread that has the device
    runs one, companions the others. They start only while it runs such a pass, and it starts no other kind
    before they have ended.
-6. Answers are gathered (keymiss.channel.gathering) while the passes of one model are quick, for a moment at
+6. The threads of a pass with all cores that follows a pause are kept on cores of their own (see apart).
+7. Answers are gathered (keymiss.channel.gathering) while the passes of one model are quick, for a moment at
    most. They are written before the thread waits, lends its device, or runs another model.
 """
 
@@ -26,11 +27,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import monotonic, thread_time
 
 from keymiss.channel import NEVER, Tensor, flush_gathered, gather
 from keymiss.errors import BackendError
+from keymiss.inference import apart
 from keymiss.inference.costs import Costs
 from keymiss.inference.figures import count_pass
 from keymiss.inference.forward import rows_of, run_together
@@ -48,6 +50,7 @@ _SHORT_S = 0.001  # what a pass costs that is not worth sharing for
 _QUICK_S = 0.0004  # what a pass of a quick model costs at most
 _WAITING = 0.1  # what a second costs in which a pass does not compute: it may have had to wait for a core
 LONGEST_S = 0.02  # that the loop's thread runs quick models, and handles nothing else meanwhile
+_PAUSE_S = 0.01  # without a pass, behind which threads may be woken on one core
 _AT_ONCE_S = 0.0003  # behind a pass of the loop's thread: what comes by then came while it ran
 _GATHERED_S = 0.0005  # how long answers wait for those of the next pass, where that is quick
 
@@ -89,6 +92,7 @@ class DeviceQueue:
         self._drain_planned = False  # the loop's thread will see to what waits
         self._costs = Costs()
         self._written_s = 0.0  # when all answers were written
+        self._ended_s = 0.0  # when the latest pass ended
         self._ran_here_s = 0.0  # when the loop's thread was done with one of a model that is not quick
         self._start_thread()
 
@@ -290,9 +294,11 @@ class DeviceQueue:
         thread, began_s, began_cpu_s = threading.get_ident(), monotonic(), clock()
         self._running[thread] = batch, began_s
         cores = self._cores // self._lanes if shares else self._cores
-        result = _run(batch, cores)
+        with apart.apart() if self._follows_pause(batch[0], cores, began_s) else nullcontext():
+            result = _run(batch, cores)
         ended_s, cpu_s = monotonic(), clock() - began_cpu_s
         with self._lock:
+            self._ended_s = ended_s
             used_s = ended_s - self._running.pop(thread)[1]
             if not self._running and not self._line:
                 self._undisturbed += 1
@@ -312,6 +318,12 @@ class DeviceQueue:
             _answer(batch, result, ended_s - began_s)
         except Exception:  # the next batch is served
             log.exception("an answer was lost")
+
+    def _follows_pause(self, request: Request, cores: int, now_s: float) -> bool:
+        """Whether a pass is to have so many cores, and has to be helped to have them."""
+        has_all = cores == self._cores > 1 and now_s - self._ended_s > _PAUSE_S
+        is_long = self._costs.get(request.model_key) > _SHORT_S
+        return has_all and is_long and request.model.threads_sleep and apart.helps()
 
     def _take(self, wait: bool) -> tuple[Request, ...]:
         """Take a batch out of the line. Empty where none is ready or, if it was to wait for one, where

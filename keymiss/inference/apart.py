@@ -19,11 +19,10 @@ from functools import cache
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
-_THREADS = "/proc/self/task"
 
 
 @cache
-def helps() -> bool:
+def is_guest() -> bool:
     """Whether this is a virtual machine, by what its processor says."""
     if not sys.platform.startswith("linux"):
         return False
@@ -45,16 +44,23 @@ def apart() -> Iterator[None]:
         yield
         return
     pythons = {thread.native_id for thread in threading.enumerate()}
-    tids = (int(name) for name in os.listdir(_THREADS))  # noqa: PTH208  # half the time of a Path's
-    moved = [tid for tid in tids if tid not in pythons and _move(tid, everywhere, elsewhere)]
+    before = _threads()
+    moved = [tid for tid in before - pythons if _move(tid, everywhere, elsewhere)]
     stays = _move(0, everywhere, {here})
     try:
         yield
     finally:
-        if stays:
-            _move(0, {here}, everywhere)
         for tid in moved:
             _move(tid, elsewhere, everywhere)
+        if stays:
+            _move(0, {here}, everywhere)
+            for tid in _threads() - before:  # begun meanwhile, where this one was
+                _move(tid, {here}, everywhere)
+
+
+def _threads() -> set[int]:
+    """The ids of all threads of this process."""
+    return set(map(int, os.listdir("/proc/self/task")))  # noqa: PTH208  # half the time of a Path's
 
 
 def _move(tid: int, from_: Collection[int], to: Collection[int]) -> bool:

@@ -32,7 +32,7 @@ from time import monotonic, thread_time
 
 from keymiss.channel import NEVER, Tensor, flush_gathered, gather
 from keymiss.errors import BackendError
-from keymiss.inference import apart
+from keymiss.inference.apart import apart, is_guest
 from keymiss.inference.costs import Costs
 from keymiss.inference.figures import count_pass
 from keymiss.inference.forward import rows_of, run_together
@@ -294,7 +294,7 @@ class DeviceQueue:
         thread, began_s, began_cpu_s = threading.get_ident(), monotonic(), clock()
         self._running[thread] = batch, began_s
         cores = self._cores // self._lanes if shares else self._cores
-        with apart.apart() if self._follows_pause(batch[0], cores, began_s) else nullcontext():
+        with apart() if self._follows_pause(batch[0], cores, began_s) else nullcontext():
             result = _run(batch, cores)
         ended_s, cpu_s = monotonic(), clock() - began_cpu_s
         with self._lock:
@@ -323,7 +323,7 @@ class DeviceQueue:
         """Whether a pass is to have so many cores, and has to be helped to have them."""
         has_all = cores == self._cores > 1 and now_s - self._ended_s > _PAUSE_S
         is_long = self._costs.get(request.model_key) > _SHORT_S
-        return has_all and is_long and request.model.threads_sleep and apart.helps()
+        return has_all and is_long and request.model.threads_sleep and is_guest()
 
     def _take(self, wait: bool) -> tuple[Request, ...]:
         """Take a batch out of the line. Empty where none is ready or, if it was to wait for one, where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,8 @@ import pytest
 
 from keymiss.backends import Array, Model
 from keymiss.channel import NEVER, Tensor
-from keymiss.inference import apart, batcher
+from keymiss.inference import batcher
+from keymiss.inference.apart import apart
 from keymiss.inference.batcher import DeviceQueue
 from keymiss.inference.policy import Rule
 from keymiss.inference.request import Outcome, Request
@@ -24,8 +26,8 @@ ONE = Tensor.from_values("FLOAT", (1, 1), [1.0])
 pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
 
 
-@pytest.fixture
-def of_a_library() -> Iterator[int]:
+@contextlib.contextmanager
+def _of_a_library() -> Iterator[int]:
     """The id of a thread that Python does not know."""
     told: SimpleQueue[int] = SimpleQueue()
     ends = threading.Event()
@@ -37,6 +39,12 @@ def of_a_library() -> Iterator[int]:
     _thread.start_new_thread(live, ())
     yield told.get(timeout=DEADLINE_S)
     ends.set()
+
+
+@pytest.fixture
+def of_a_library() -> Iterator[int]:
+    with _of_a_library() as thread:
+        yield thread
 
 
 class Where(Model):
@@ -59,7 +67,7 @@ def test_this_thread_stays_and_those_of_libraries_are_elsewhere(of_a_library: in
     known = threading.Event()
     thread = threading.Thread(target=known.wait, args=[DEADLINE_S])
     thread.start()
-    with apart.apart():
+    with apart():
         here = os.sched_getaffinity(0)
         assert len(here) == 1
         assert os.sched_getaffinity(of_a_library) == CORES - here
@@ -71,7 +79,7 @@ def test_this_thread_stays_and_those_of_libraries_are_elsewhere(of_a_library: in
 
 
 def test_it_ends_with_a_pass_that_fails(of_a_library: int) -> None:
-    with pytest.raises(RuntimeError), apart.apart():
+    with pytest.raises(RuntimeError), apart():
         raise RuntimeError("the model failed")
     assert os.sched_getaffinity(0) == os.sched_getaffinity(of_a_library) == CORES
 
@@ -79,9 +87,17 @@ def test_it_ends_with_a_pass_that_fails(of_a_library: int) -> None:
 def test_what_is_bound_to_cores_stays_there(of_a_library: int) -> None:
     bound = {min(CORES)}
     os.sched_setaffinity(of_a_library, bound)
-    with apart.apart():
+    with apart():
         assert os.sched_getaffinity(of_a_library) == bound
     assert os.sched_getaffinity(of_a_library) == bound
+
+
+def test_a_thread_that_is_begun_inside_goes_where_it_wants_afterwards() -> None:
+    with contextlib.ExitStack() as stack:
+        with apart():
+            begun = stack.enter_context(_of_a_library())
+            assert os.sched_getaffinity(begun) == os.sched_getaffinity(0) != CORES
+        assert os.sched_getaffinity(begun) == CORES
 
 
 @pytest.mark.parametrize(
@@ -90,7 +106,7 @@ def test_what_is_bound_to_cores_stays_there(of_a_library: int) -> None:
 def test_passes_behind_a_pause_are_helped(
     monkeypatch: pytest.MonkeyPatch, pause_s: float, threads_sleep: bool, helped: bool
 ) -> None:
-    monkeypatch.setattr(apart, "helps", lambda: True)
+    monkeypatch.setattr(batcher, "is_guest", lambda: True)
     monkeypatch.setattr(batcher, "_PAUSE_S", pause_s)
     monkeypatch.setattr(batcher, "_SHORT_S", 0.0)
     queue, model = DeviceQueue("CPU", threads=2), Where(threads_sleep)

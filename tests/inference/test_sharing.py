@@ -203,11 +203,11 @@ class TestForms:
     @pytest.mark.parametrize("backend", ["ONNX", "OPENVINO"])
     def test_both_give_the_same(self, tmp_path: Path, backend: str) -> None:
         file = small_models.write_onnx_linear(tmp_path / "model.onnx")
-        model = Backends(4)[backend].load(file, Device("CPU"), (), ())
+        model = Backends(2)[backend].load(file, Device("CPU"), (), ())
         assert model.shares_device
         given = [np.array([[1.0, 2.0, 3.0]], np.float32)]
         (expected,) = model.run(given)
-        model.take_threads(2)
+        model.take_threads(1)
         model.run(given)
         wait_until(
             lambda: all(one.name != "share" for one in threading.enumerate()), DEADLINE_S, "it is made"

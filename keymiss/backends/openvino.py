@@ -108,14 +108,14 @@ class OpenVinoBackend(Backend):
 
         def compile_shared(threads: int) -> _Requests:
             streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self._threads // threads}
-            return _Requests(self._core.compile_model(model, target, options | streams))
+            return _Requests(self._core.compile_model(model, target, options | streams), weights)
 
         size = path.stat().st_size
         step = HALF_PRECISION_STEP if own.get(PRECISION_HINT) in _HALF_PRECISIONS else _LENGTH_STEP
         is_straight = not any(op.get_type_name() in _LOOPS for op in model.get_ops())
         shares = device.kind == "CPU" and self._threads > 1 and size <= MAX_BYTES
-        forms = Forms(_Requests(compiled), self._threads, compile_shared if shares else None)
-        return OpenVinoModel(compiled, forms, size, weights, step, is_straight)
+        forms = Forms(_Requests(compiled, weights), self._threads, compile_shared if shares else None)
+        return OpenVinoModel(compiled, forms, size, step, is_straight)
 
     def _read_onnx(self, path: Path) -> Any:
         check_onnx(path)
@@ -166,7 +166,6 @@ class OpenVinoModel(Model):
         compiled: Any,
         forms: Forms[_Requests],
         size: int,
-        weights: Array | None,
         length_step: int,
         is_straight: bool,
     ) -> None:
@@ -176,7 +175,6 @@ class OpenVinoModel(Model):
         self._forms, self.shares_device = forms, forms.can_share
         self.inputs = tuple(info.name for info in self._infos)
         self.outputs = tuple(info.name for info in results)
-        self._weights = weights  # the compiled model points into them
         self.weight_bytes, self.length_step, self.is_straight = size, length_step, is_straight
 
     def take_threads(self, threads: int) -> None:
@@ -195,10 +193,11 @@ class OpenVinoModel(Model):
 
 
 class _Requests:
-    """Requests of a compiled model: as many as callers ever were in it at once."""
+    """Requests of a compiled model: as many as callers ever were in it at once. It may point into `weights`,
+    and so may what it is compiled from."""
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
+    def __init__(self, compiled: Any, weights: Array | None) -> None:
+        self._compiled, self._weights = compiled, weights
         self._idle: deque[Any] = deque()
 
     @contextmanager

@@ -4,11 +4,13 @@ test_models_worker.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pickle
 import socket
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,8 +26,9 @@ from onnx import TensorProto, helper
 from support import graph_defs as tf
 from support import tflite_models as lite
 from support.models_worker import start_worker
+from support.waiting import wait_until
 
-from keymiss.backends import Backends
+from keymiss.backends import Backends, Device
 from keymiss.backends.openvino import PRECISION_HINT, RUNTIME_OPTIONS, own_options
 from keymiss.backends.tf_operators import ALLOWED
 from keymiss.channel import Tensor
@@ -354,6 +357,18 @@ class TestOpenVino:
         model = store(zipped(ir), "OPENVINO")
         assert shard.load(model) == [OK, b"1", b"x", b"1", b"y"]
         assert shard.run(model, [self.X]).outputs == [self.Y]
+
+    def test_one_that_goes_while_it_is_compiled_to_share_does_no_harm(
+        self, tmp_path: Path, ir: dict[str, bytes]
+    ) -> None:
+        file = tmp_path / "model.zip"
+        file.write_bytes(zipped(ir))
+        model = Backends(2)["OPENVINO"].load(file, Device("CPU"), (), ())
+        model.take_threads(1)
+        model.run([np.zeros((1, 3), np.float32)])
+        del model
+        gc.collect()
+        wait_until(lambda: all(one.name != "share" for one in threading.enumerate()), 20.0, "it is compiled")
 
     def test_says_how_the_zip_should_be(self, shard: Shard, store: Store, ir: dict[str, bytes]) -> None:
         def refusal(blob: bytes) -> str:

@@ -27,9 +27,16 @@ def _inodes(table: Path, port: int) -> list[str]:
 
 def _holds(process: Path, sockets: set[str]) -> bool:
     try:
-        return any(str(link.readlink()) in sockets for link in (process / "fd").iterdir())
+        return any(_target(link) in sockets for link in (process / "fd").iterdir())
     except OSError:  # it ended, or is another user's
         return False
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed since it was listed: it says nothing of the others
+        return ""
 
 
 def _name(process: Path) -> str:

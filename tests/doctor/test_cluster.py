@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from keymiss_deploy.cluster.checks import GROUP, deployed, health, reading, workers
+from keymiss_deploy.cluster.checks.listener import listener
 from keymiss_deploy.cluster.checks.reading import Reading, read_cluster
 from keymiss_deploy.cluster.monitor_layout import Monitor
 from support.command_line import CommandLine, command_line
@@ -94,6 +95,13 @@ def test_a_shard_that_died_is_named_and_started_again_by_the_command_it_gives(ke
     mend(keymiss, finding)
     wait_until_well(place(keymiss), "shards")
     wait_until_well(place(keymiss), "replication")
+
+
+def test_who_listens_is_named_though_another_of_its_files_is_closed_meanwhile() -> None:
+    earlier = os.open(os.devnull, os.O_RDONLY)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        os.close(earlier)  # the listing of our files takes its number, and is closed when that is looked at
+        assert f"(pid {os.getpid()})" in listener(server.getsockname()[1])
 
 
 def test_a_server_that_hangs_is_told_within_a_deadline(

@@ -60,6 +60,13 @@ class Model(ABC):
     weight_bytes: int  # size of its weights
     mapped_bytes: int  # how much of that is the file's own pages, shared with whoever else maps it
 
+    may_grow: bool = True  # there is memory for a second form of it
+
+    @property
+    def resident_bytes(self) -> int:
+        """What its weights take in all the forms that it has now."""
+        return self.weight_bytes
+
     shares_device: bool = False  # passes on several threads at once are right, and gain from it
 
     is_straight: bool = False  # it has no loops: how long a pass takes follows from the shapes of its inputs

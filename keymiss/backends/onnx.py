@@ -97,12 +97,16 @@ class OnnxModel(Model):
 
     def __init__(self, forms: Forms[Any], size: int, is_straight: bool) -> None:
         self._forms, self.shares_device = forms, forms.can_share
-        session = forms.current
+        session = forms.current(may_make=False)
         inputs, outputs = map(_infos, (session.get_inputs(), session.get_outputs()))
         require_dtypes(inputs, outputs)
         self.inputs = tuple(info.name for info in inputs)
         self.outputs = tuple(info.name for info in outputs)
         self.weight_bytes, self.is_straight = size, is_straight
+
+    @property
+    def resident_bytes(self) -> int:
+        return self.weight_bytes * self._forms.count
 
     def take_threads(self, threads: int) -> None:
         self._forms.take_threads(threads)
@@ -110,7 +114,7 @@ class OnnxModel(Model):
     def run(self, tensors: Sequence[Array]) -> list[Array]:
         feed = {name: _as_text(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
         try:
-            results = self._forms.current.run(None, feed)
+            results = self._forms.current(self.may_grow).run(None, feed)
         except Exception as error:  # see load
             raise ModelError(f"the model failed: {_useful(error)}") from None
         return [_output(value) for value in results]

@@ -177,6 +177,10 @@ class OpenVinoModel(Model):
         self.outputs = tuple(info.name for info in results)
         self.weight_bytes, self.length_step, self.is_straight = size, length_step, is_straight
 
+    @property
+    def resident_bytes(self) -> int:
+        return self.weight_bytes * self._forms.count
+
     def take_threads(self, threads: int) -> None:
         self._forms.take_threads(threads)
 
@@ -184,7 +188,7 @@ class OpenVinoModel(Model):
         check_inputs(self._infos, tensors)
         # NumPy has two types of integers of 64 bits, equal to each other; OpenVINO knows one of them.
         given = [tensor.view(info.dtype) for info, tensor in zip(self._infos, tensors, strict=True)]
-        with self._forms.current.take() as request:
+        with self._forms.current(self.may_grow).take() as request:
             try:
                 results = request.infer(given, share_inputs=True)
             except RuntimeError as error:

@@ -31,12 +31,18 @@ class Forms(Generic[T]):
         self._thread.threads = threads
 
     @property
-    def current(self) -> T:
-        """The form for a pass of the calling thread. The other one is begun when it is first asked for, and
-        may take a second: until then it is that for passes alone."""
+    def count(self) -> int:
+        """How many there are."""
+        return 1 if self._shared is self._alone else 2
+
+    def current(self, may_make: bool) -> T:
+        """The form for a pass of the calling thread. The other one is begun when it is first asked for and
+        may be made, and takes up to a second: until then it is that for passes alone."""
         threads = getattr(self._thread, "threads", self._threads)
         if threads >= self._threads:
             return self._alone
+        if not may_make:
+            return self._shared
         with self._lock:  # what it is made from is not kept
             make_shared, self._make_shared = self._make_shared, None
         if make_shared is not None:

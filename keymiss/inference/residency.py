@@ -63,6 +63,14 @@ class Residency(Generic[K]):
         self._resident[key] = _Resident(size, cost_s, now_s + STAYS * cost_s)
         self.bytes += size
 
+    def resize(self, key: K, size: int, now_s: float) -> bool:
+        """It takes `size` bytes now; whether that is new. It stays then as if it had just entered."""
+        one = self._resident[key]
+        if one.size == size:
+            return False
+        self.enter(key, size, one.cost_s, now_s)
+        return True
+
     def leave(self, key: K) -> None:
         """It is not in memory any more, for whatever reason."""
         one = self._resident.pop(key, None)

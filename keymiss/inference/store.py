@@ -88,6 +88,9 @@ class Store:
             if identity not in self._resident:
                 self._count_return()
                 self._enter(identity, model, 0.0)
+            elif self._resident.resize(identity, model.resident_bytes, monotonic()):
+                self.make_room()
+            model.may_grow = self.budget == 0 or self._resident.bytes + model.weight_bytes <= self.budget
         return model
 
     def _count_return(self) -> None:
@@ -96,7 +99,7 @@ class Store:
     def _enter(self, identity: Identity, model: Model, load_s: float) -> None:
         """It is in memory from now on; others make room."""
         cost_s = model.weight_bytes / _MAPPING_BYTES_PER_S if model.can_let_go else load_s
-        self._resident.enter(identity, model.weight_bytes, cost_s, monotonic())
+        self._resident.enter(identity, model.resident_bytes, cost_s, monotonic())
         self.make_room()
 
     def make_room(self, needed: int = 0) -> None:
@@ -211,4 +214,4 @@ class Store:
 
 def _own_bytes(model: Model) -> int:
     """Memory that goes when the model goes; mapped weights are the page cache's."""
-    return model.weight_bytes - model.mapped_bytes
+    return model.resident_bytes - model.mapped_bytes

@@ -57,6 +57,16 @@ def test_uses_of_a_model_that_is_out_count_when_it_is_back() -> None:
     assert residency.put_out(10, now_s=30.0) == ["a"]
 
 
+def test_a_model_that_grew_counts_as_it_is_and_stays_as_if_it_came_now() -> None:
+    residency = _filled(("a", 10, 1.0), ("b", 10, 1.0))
+    assert not residency.resize("a", 10, now_s=10.0)
+    assert residency.resize("a", 20, now_s=10.0)
+    assert residency.bytes == 30
+    assert residency.put_out(0, now_s=10.0) == ["b"]
+    assert residency.put_out(0, now_s=10.0 + STAYS) == ["a"]
+    assert residency.bytes == 0
+
+
 def test_a_model_stays_for_a_multiple_of_what_it_took_to_load() -> None:
     residency = _filled(("a", 10, 1.0), ("b", 10, 2.0))
     assert residency.put_out(0, now_s=STAYS - 0.5) == []

@@ -178,16 +178,18 @@ class TestForms:
         made: list[int] = []
         forms = Forms("alone", 4, lambda threads: made.append(threads) or f"with {threads}")
         assert forms.can_share
-        assert forms.current == "alone"
+        assert forms.current(may_make=True) == "alone"
         forms.take_threads(2)
-        wait_until(lambda: forms.current == "with 2", DEADLINE_S, "the other form is made")
+        assert forms.current(may_make=False) == "alone" and made == []
+        wait_until(lambda: forms.current(may_make=True) == "with 2", DEADLINE_S, "the other form is made")
+        assert forms.count == 2 and forms.current(may_make=False) == "with 2"
         elsewhere = []
-        thread = threading.Thread(target=lambda: elsewhere.append(forms.current))
+        thread = threading.Thread(target=lambda: elsewhere.append(forms.current(may_make=True)))
         thread.start()
         thread.join(DEADLINE_S)
         assert elsewhere == ["alone"]
         forms.take_threads(4)
-        assert forms.current == "alone"
+        assert forms.current(may_make=True) == "alone"
         assert made == [2]
 
     def test_one_that_cannot_be_made_is_told_and_done_without(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +200,9 @@ class TestForms:
         monkeypatch.setattr(sharing.log, "warning", lambda line, *values: told.put(line % values))
         forms = Forms("alone", 2, fail)
         forms.take_threads(1)
-        assert forms.current == "alone"
+        assert forms.current(may_make=True) == "alone"
         assert "no memory" in told.get(timeout=DEADLINE_S)
-        assert forms.current == "alone"
+        assert forms.current(may_make=True) == "alone" and forms.count == 1
 
     @pytest.mark.parametrize("backend", ["ONNX", "OPENVINO"])
     def test_both_give_the_same(self, tmp_path: Path, backend: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -77,9 +78,12 @@ def monitored_cluster(server_kind: str, folder: Path) -> Iterator[Monitored]:
         with command_line(server_kind, folder) as keymiss:
             keymiss.up("--shards", "2", "--replicas", "1", "--set", "cluster-node-timeout=3000")
             keymiss("up", "--monitor", "--monitor-port", str(monitor_port), "--monitor-interval", "1")
-            _hurry(folder / ".keymiss" / "monitor")
+            monitor = folder / ".keymiss" / "monitor"
+            _hurry(monitor)
             prometheus = Prometheus(monitor_port)
-            prometheus.wait_for_scrape(EVERYTHING)  # before what it is to see
+            # All, before what it is to see: of what was counted before the first scrape no increase is known.
+            prometheus.wait_for_targets(EVERYTHING, _count_targets(monitor / "targets"))
+            prometheus.wait_for_scrape(EVERYTHING)
             keymiss("model", "store", "--backend", "openvino", "--precision", "bf16")
             keymiss("load", CORPUS / "hiv.txt", CORPUS / "measles.txt")
             keymiss("deploy")
@@ -90,6 +94,11 @@ def monitored_cluster(server_kind: str, folder: Path) -> Iterator[Monitored]:
     finally:
         for port in range(monitor_port, monitor_port + MONITOR_PORTS):
             ports.release(port)
+
+
+def _count_targets(folder: Path) -> int:
+    groups = [group for file in folder.glob("*.json") for group in json.loads(file.read_text())]
+    return sum(len(group["targets"]) for group in groups)
 
 
 def _hurry(folder: Path) -> None:

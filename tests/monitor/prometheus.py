@@ -53,6 +53,12 @@ class Prometheus:
         """The alerts that fire or are about to, with the label that tells them apart."""
         return [f"{one['labels']} {one['state']}" for one in self._get("alerts")["alerts"]]
 
+    def wait_for_targets(self, targets: str, count: int) -> None:
+        """Until it knows so many of these (a selector); it may learn of them one after the other."""
+        wait_until(
+            lambda: len(self.query(f"up{targets}")) == count, SCRAPE_DEADLINE_S, f"{count} targets are known"
+        )
+
     def wait_for_scrape(self, targets: str) -> None:
         """Until the `up` of these targets (a selector) was read after all that has happened by now."""
         since = time.time() + CACHED_S

@@ -33,7 +33,7 @@ tensor *parse_tensorset(const slice *argv, size_t argc, args_from from, tensor *
             return NULL;
         }
         if (dims == TENSOR_MAX_DIMS) {
-            *error = "ERR a tensor has at most 256 dimensions";
+            *error = "ERR a tensor has at most 64 dimensions";
             return NULL;
         }
         shape[dims++] = dim;

@@ -29,14 +29,15 @@ typedef struct answer {
     size_t count;       /* outputs */
 } answer;
 
-/* <reply> <duration_us> <calls> <samples> <errors> <n> (<dtype> <shape> <data>)*n. Adds to the model's counters.
- * False, nothing added, if it is malformed. */
+/* <reply> <duration_us> <calls> <samples> <errors> <n> (<dtype> <shape> <data>)*n, or an error alone. Adds to the
+ * model's counters. False, nothing added, if it is malformed. */
 static bool read_answer(const frame *f, model *m, answer *out) {
     enum { REPLY, COUNTERS, COUNT = COUNTERS + RUN_COUNTER_PARTS, FIRST };
     run_counters counters;
     long long count;
+    *out = (answer){f->parts[REPLY], NULL, 0};
+    if (f->count == 1) return run_reply_is_whole(out->reply) && run_reply_is_error(out->reply);
     if (f->count < FIRST || !run_counters_read(f->parts + COUNTERS, &counters)) return false;
-    out->reply = f->parts[REPLY];
     out->parts = f->parts + FIRST;
     out->count = (f->count - FIRST) / 3;
     if (!slice_number(f->parts[COUNT], &count) || count < 0) return false;

@@ -57,7 +57,7 @@ size_t tensor_dtype_size(tensor_dtype dtype) {
 static const char *count_elements(const int64_t *shape, size_t dims, size_t *elements) {
     bool empty = false, overflows = false;
     size_t product = 1;
-    if (dims > TENSOR_MAX_DIMS) return "ERR a tensor has at most 256 dimensions";
+    if (dims > TENSOR_MAX_DIMS) return "ERR a tensor has at most 64 dimensions";
     for (size_t i = 0; i < dims; i++) {
         if (shape[i] < 0) return "ERR invalid or negative value found in tensor shape";
         empty = empty || shape[i] == 0;

@@ -33,7 +33,7 @@ typedef enum tensor_dtype {
 } tensor_dtype;
 
 enum {
-    TENSOR_MAX_DIMS = 256, /* far above any framework's; bounds what a shape can cost */
+    TENSOR_MAX_DIMS = 64, /* as NumPy and the frameworks have it */
     /* Largest tensor made from nothing but its shape. As with a blob, whose bound is the server's default
      * proto-max-bulk-len: what a client cannot send, it cannot make the server allocate either. */
     TENSOR_MAX_ZEROED_BYTES = 512 * 1024 * 1024

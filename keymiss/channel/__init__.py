@@ -16,23 +16,26 @@ for each verb it serves, keeps its jobs in a `JobTable`, and answers each by `Jo
 from keymiss.channel.connection import Channel
 from keymiss.channel.deadlines import NEVER, deadline_after_ms, remaining_ms, remaining_s
 from keymiss.channel.frames import (
+    MAX_FRAME_PARTS,
     Frame,
     FrameReader,
     Part,
     element,
     encode,
     encode_pieces,
+    error_reply,
     number,
     parse_reply,
 )
 from keymiss.channel.gathering import flush_gathered, gather
 from keymiss.channel.hello import PROTOCOL_VERSION, Hello
-from keymiss.channel.job import Job, JobTable
+from keymiss.channel.job import Job, JobTable, done_frame
 from keymiss.channel.process import die_with_parent, peer_pid, watch_pid
 from keymiss.channel.tensors import DTYPES, Tensor, parse_tensors, tensor_parts
 
 __all__ = [
     "DTYPES",
+    "MAX_FRAME_PARTS",
     "NEVER",
     "PROTOCOL_VERSION",
     "Channel",
@@ -45,9 +48,11 @@ __all__ = [
     "Tensor",
     "deadline_after_ms",
     "die_with_parent",
+    "done_frame",
     "element",
     "encode",
     "encode_pieces",
+    "error_reply",
     "flush_gathered",
     "gather",
     "number",

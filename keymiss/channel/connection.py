@@ -26,7 +26,15 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 
 from keymiss.channel.deadlines import remaining_s
-from keymiss.channel.frames import MAX_FRAME_BYTES, Frame, FrameReader, Part, encode, encode_pieces
+from keymiss.channel.frames import (
+    MAX_FRAME_BYTES,
+    MAX_FRAME_PARTS,
+    Frame,
+    FrameReader,
+    Part,
+    encode,
+    encode_pieces,
+)
 from keymiss.channel.gathering import keep
 from keymiss.channel.hello import PROTOCOL_VERSION, Hello
 from keymiss.errors import ChannelError, DeadlineError
@@ -37,6 +45,7 @@ READ_BYTES = 1 << 18
 STALLED_S = 10.0
 _BUFFERS_PER_WRITE = 512  # below IOV_MAX
 _KEPT_BYTES = 1 << 16  # a thread that gathers keeps no more back
+_SMALL_FRAME = 1 << 16  # keymiss.max-frame-bytes is never less
 _ANSWERS_KEPT = 16  # of frames that are answered as they are read: the server works beside us
 
 
@@ -84,6 +93,7 @@ class Channel:
         self._unsent: deque[bytes | memoryview] = deque()
         self._unsent_bytes = 0
         self._flush_planned = False  # the loop's thread will write what it gathered
+        self._broken = False  # nothing more can be written; the loop's thread will end it
         self._writer_armed = False  # the loop waits for the socket to take more
         loop.add_reader(sock, self._on_readable)
 
@@ -92,6 +102,15 @@ class Channel:
         return threading.get_ident() == self._loop_thread
 
     # Writing
+
+    def too_large(self, size: int, elements: int) -> str:
+        """Why the server would not take a frame of so many bytes and elements: it closes the channel on one.
+        Empty where it does. Whoever writes what others gave asks first."""
+        if elements > MAX_FRAME_PARTS:
+            return f"{elements} elements, {MAX_FRAME_PARTS} are allowed"
+        if size > _SMALL_FRAME and size > self._reader.max_frame_bytes:
+            return f"{size} bytes, {self._reader.max_frame_bytes} are allowed (keymiss.max-frame-bytes)"
+        return ""
 
     def send(self, *parts: Part) -> None:
         """Write one frame. ChannelError where the channel has ended."""
@@ -105,10 +124,10 @@ class Channel:
         """Write bytes that make whole frames; `later`: a thread that gathers may keep them back."""
         on_loop = threading.get_ident() == self._loop_thread
         with self._lock:
-            if self.closed:
-                raise ChannelError("the channel has ended")
-            if self._unsent_bytes > self.max_unsent_bytes:
+            if self._unsent_bytes > self.max_unsent_bytes and not self._broken:
                 self._wait_for_room(on_loop)
+            if self.closed or self._broken:
+                raise ChannelError("the channel has ended")
             self._unsent.extend(pieces)
             for piece in pieces:
                 self._unsent_bytes += len(piece)
@@ -175,12 +194,20 @@ class Channel:
             poll.register(self._sock, select.POLLOUT)
             while self._unsent_bytes > self.max_unsent_bytes:
                 if not poll.poll(STALLED_S * 1000):
-                    raise ChannelError(f"the server has read nothing for {STALLED_S:g} s")
+                    self._give_up()
                 self._flush()
         elif not self._room.wait_for(
-            lambda: self.closed or self._unsent_bytes <= self.max_unsent_bytes, STALLED_S
+            lambda: self._broken or self.closed or self._unsent_bytes <= self.max_unsent_bytes, STALLED_S
         ):
-            raise ChannelError(f"the server has read nothing for {STALLED_S:g} s")
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The lock is held."""
+        error = ChannelError(f"the server has read nothing for {STALLED_S:g} s")
+        self._broken = True
+        self._room.notify_all()
+        self._loop.call_soon_threadsafe(self.end, error)
+        raise error
 
     # Reading
 
@@ -206,8 +233,10 @@ class Channel:
     def _on_readable(self) -> None:
         """The loop's turn: read once, handle all of it, then write the answers that this has made."""
         self._flush_planned = True
-        self._receive()
-        self._flush_gathered()
+        try:
+            self._receive()
+        finally:
+            self._flush_gathered()
 
     def _receive(self) -> None:
         try:
@@ -238,6 +267,14 @@ class Channel:
             Exception
         ) as error:  # whatever it was: the frames behind it cannot be trusted to be handled in order
             self.end(error)
+        except BaseException:  # what runs at once in a handler wants the process to end, which it may not
+            self._loop.call_soon(self._handle_rest)
+            raise
+
+    def _handle_rest(self) -> None:
+        """Of what was read, when its handling was broken off."""
+        if not self.closed:
+            self._handle(0)
 
     def end(self, reason: Exception | None) -> None:
         """Close the channel. The loop's thread only; a second call does nothing."""

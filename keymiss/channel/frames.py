@@ -30,6 +30,11 @@ def element(part: bytes | str) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
+def error_reply(error: str) -> bytes:
+    """A RESP error in one line: its text, code first."""
+    return b"-%b\r\n" % " ".join(error.split()).encode("utf-8", "replace")
+
+
 def encode_pieces(*parts: Part | memoryview) -> list[bytes | memoryview]:
     """One frame as pieces to be written one after the other, so that large parts are not copied."""
     head = bytearray(b"*%d\r\n" % len(parts))

@@ -14,7 +14,7 @@ from time import monotonic
 
 from keymiss.channel.connection import Channel
 from keymiss.channel.deadlines import NEVER
-from keymiss.channel.frames import Frame, Part, encode
+from keymiss.channel.frames import Frame, Part, encode, error_reply
 from keymiss.errors import ChannelError
 
 SWEEP_S = 0.05  # how late a deadline may be noticed: cheaper than a timer for each job
@@ -47,23 +47,32 @@ class Job:
         """Answer the job:
 
         `reply` is a RESP2 value, `more` what its kind adds. False (and nothing sent) where it has
-        ended.
+        ended. What is more than a frame holds becomes an error.
         """
+        if self.finished:
+            return False
+        channel = self._table.channel
+        # First: for a large one there may be no memory.
+        frame = done_frame(channel, self.parts[1], reply, *more)
         if self._table.waiting.pop(self.id, None) is None:
             return False
-        if more:
-            self._table.channel.write(encode(b"DONE", self.id, reply, *more), later=True)
-        else:  # by hand: this is a good part of what a trivial miss costs
-            job_id = self.parts[1]
-            self._table.channel.write(
-                b"*3\r\n$4\r\nDONE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(job_id), job_id, len(reply), reply),
-                later=True,
-            )
+        channel.write(frame, later=True)
         return True
 
     def fail(self, error: str) -> bool:
         """Answer the job by an error: its text, code first."""
-        return self.done(b"-%b\r\n" % " ".join(error.split()).encode("utf-8", "replace"))
+        return self.done(error_reply(error))
+
+
+def done_frame(channel: Channel, job_id: bytes, reply: bytes, *more: Part) -> bytes:
+    """DONE of a job; where that is more than a frame holds, with an error instead."""
+    if more:
+        frame = encode(b"DONE", job_id, reply, *more)
+    else:  # by hand: this is a good part of what a trivial miss costs
+        frame = b"*3\r\n$4\r\nDONE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(job_id), job_id, len(reply), reply)
+    if wrong := channel.too_large(len(frame), 3 + len(more)):
+        return encode(b"DONE", job_id, error_reply(f"ERR the answer is too large: it has {wrong}"))
+    return frame
 
 
 class JobTable:
@@ -94,8 +103,8 @@ class JobTable:
         if self.channel.closed:
             return
         now = monotonic()
-        for job in [job for job in self.waiting.values() if job.deadline <= now]:
-            if job.fail("ERR the deadline passed before the job was done"):
+        for job in list(self.waiting.values()):  # from which other threads take theirs meanwhile
+            if job.deadline <= now and job.fail("ERR the deadline passed before the job was done"):
                 self._stop(job)
         self._sweeping = bool(self.waiting)
         if self._sweeping:

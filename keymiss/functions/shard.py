@@ -45,7 +45,6 @@ from keymiss.channel import (
     remaining_s,
     tensor_parts,
 )
-from keymiss.channel.frames import MAX_FRAME_BYTES, MAX_FRAME_PARTS
 from keymiss.errors import ChannelError, DeadlineError, GearsError
 from keymiss.functions import replies
 from keymiss.functions.answers import Answer, Pending, to_value, to_value_or_error
@@ -65,7 +64,8 @@ T_co = TypeVar("T_co", covariant=True)
 DEFAULT_JOB_TIMEOUT_MS = 60_000
 DEFAULT_THREADS = 4
 HASH_TAG_S = 1.0
-SMALL_FRAME = 1 << 16  # keymiss.max-frame-bytes is never less
+SMALL_FRAME = 1 << 16
+_ELEMENT_BYTES = 26  # what an element of a frame adds at most to its own bytes
 
 
 class Shard:
@@ -440,7 +440,9 @@ class Shard:
             self._serve_alone(context)
         if verb == b"RUN":
             for sequence, parts in questions:
-                small = sum(len(part) for part in parts if isinstance(part, bytes)) < SMALL_FRAME
+                size = sum(len(part) for part in parts if isinstance(part, bytes))
+                self._check_size("a run", size + _ELEMENT_BYTES * len(parts), len(parts))
+                small = size < SMALL_FRAME
                 send = self.channel.send if small else self.channel.send_large
                 send(verb, sequence, *parts)
             return
@@ -453,16 +455,13 @@ class Shard:
             self.channel.write(*frames)
 
     def _frame(self, *parts: Part) -> bytes:
-        """One that the server takes: it closes the channel on what is larger."""
         frame = encode(*parts)
-        limit = self.setting("max-frame-bytes", MAX_FRAME_BYTES) if len(frame) > SMALL_FRAME else SMALL_FRAME
-        if len(frame) > limit:
-            raise GearsError(
-                f"a command of {len(frame)} bytes is too long: {limit} are allowed (keymiss.max-frame-bytes)"
-            )
-        if len(parts) > MAX_FRAME_PARTS:
-            raise GearsError(f"a command of {len(parts)} arguments is too long")
+        self._check_size("a command", len(frame), len(parts))
         return frame
+
+    def _check_size(self, what: str, size: int, elements: int) -> None:
+        if wrong := self.channel.too_large(size, elements):
+            raise GearsError(f"{what} is too long: it has {wrong}")
 
     @staticmethod
     def _checked(frame: Frame | None) -> Frame:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import hiredis
 
-from keymiss.channel import Channel, Frame, Job, number, parse_reply
+from keymiss.channel import Channel, Frame, Job, encode, number, parse_reply
 from keymiss.errors import ChannelError, ScriptError
 from keymiss.inference.batcher import DeviceQueue
 
@@ -84,7 +84,10 @@ class Asker:
         try:
             if job.finished or self._channel.closed:  # they looked before this answer was known
                 answer.cancel()
-            self._channel.send(verb, seq, job.id, *parts)
+            frame = encode(verb, seq, job.id, *parts)
+            if wrong := self._channel.too_large(len(frame), 3 + len(parts)):
+                raise ScriptError(f"the command is too large: it has {wrong}")
+            self._channel.write(frame)
             with suppress(TooLate):
                 return answer.result(0 if queue.depth else PATIENCE_S)
             with queue.lent():

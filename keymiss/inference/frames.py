@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keymiss.backends import Device, Model, backend_class
-from keymiss.channel import Frame, Part, Tensor, number, parse_reply, parse_tensors, tensor_parts
+from keymiss.channel import (
+    MAX_FRAME_PARTS,
+    Frame,
+    Part,
+    Tensor,
+    error_reply,
+    number,
+    parse_reply,
+    parse_tensors,
+    tensor_parts,
+)
 from keymiss.errors import ChannelError
 from keymiss.inference.policy import Rule
 from keymiss.inference.request import Outcome
@@ -18,7 +28,6 @@ from keymiss.inference.store import Identity
 OK, NA = b"+OK\r\n", b"+NA\r\n"
 _MODEL_FIXED_PARTS = 8  # up to its minbatchtimeout_ms
 LABEL_CHARACTERS = 12  # of a digest
-_MAX_OUTPUTS = 1 << 16  # of an op
 
 
 class Answer(NamedTuple):
@@ -140,7 +149,7 @@ class GraphParts:
             op, at = _parse_op(parts, at)
             if any(not 0 <= n < known for n in op.inputs):
                 raise ChannelError("malformed DAG: an op needs a tensor that is not made before it")
-            if not 0 <= op.outputs <= _MAX_OUTPUTS:
+            if not 0 <= op.outputs <= MAX_FRAME_PARTS:
                 raise ChannelError(f"malformed DAG: an op of {op.outputs} outputs")
             known += op.outputs
             ops.append(op)
@@ -222,11 +231,6 @@ def _op(outcome: Outcome) -> tuple[bytes, int, int, int, int]:
     """`<reply> <duration_us> <calls> <samples> <errors>`"""
     reply = OK if outcome.error is None else error_reply(outcome.error)
     return reply, outcome.duration_us, outcome.calls, outcome.samples, outcome.errors
-
-
-def error_reply(error: str) -> bytes:
-    """A RESP error in one line."""
-    return b"-%b\r\n" % " ".join(error.split()).encode("utf-8", "replace")
 
 
 def _skip_names(parts: Frame, start: int) -> int:

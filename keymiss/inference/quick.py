@@ -17,13 +17,13 @@ from functools import lru_cache
 from time import perf_counter
 
 from keymiss.backends import Array, Model
-from keymiss.channel import Channel, Frame, element, encode
-from keymiss.errors import BackendError, ChannelError
+from keymiss.channel import Channel, Frame, element, encode, error_reply
+from keymiss.errors import BackendError, ChannelError, ModelError
 from keymiss.inference.arrays import all_encoded, array_of_all, array_of_parts, encoded, layout_of
 from keymiss.inference.batcher import DeviceQueue, error_text
 from keymiss.inference.figures import Asked, count_pass
 from keymiss.inference.forward import check_outputs, check_rows
-from keymiss.inference.frames import ModelParts, error_reply
+from keymiss.inference.frames import ModelParts
 from keymiss.inference.loan import Loan
 from keymiss.inference.padding import takes_sequences
 from keymiss.inference.runs import Runner
@@ -186,6 +186,8 @@ class QuickRuns:
         if len(frames) > 1:
             try:
                 answers = group.run()
+                if self._channel.too_large(len(answers[0]), 0):  # the others are as long
+                    answers = []
             except Exception:  # one of them fails, or gives what others do not: each by itself will tell
                 lane.alone = True
         answers = answers or [self._run_alone(lane, frame) for frame in frames]
@@ -202,6 +204,8 @@ class QuickRuns:
             check_outputs(outputs, lane.outputs)
             samples = _samples(arrays[0]) if arrays else 1
             answer = _done(frame[1], _said(used_s, 1, samples, lane.outputs), b"".join(map(encoded, outputs)))
+            if wrong := self._channel.too_large(len(answer), len(outputs)):
+                raise ModelError(f"the answer is too large: it has {wrong}")
         except Exception as error:  # whatever a model does, the next one is served
             used_s = perf_counter() - began_s
             lane.errors += 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from keymiss.backends import Device, Model
-from keymiss.channel import Channel, Frame, Tensor, encode, parse_tensors
+from keymiss.channel import Channel, Frame, Tensor, done_frame, parse_tensors
 from keymiss.errors import BackendError, ChannelError
 from keymiss.inference.arrays import to_array, to_tensor
 from keymiss.inference.batcher import DeviceQueue, error_text
@@ -96,7 +96,7 @@ class QuickGraphs:
         outcomes = [_outcome(step, known) for step in plan.steps]
         answer = ran_all(outcomes, [known[n] for n in plan.wanted])
         with suppress(ChannelError):  # the shard is gone, and with it whoever waited
-            self._channel.write(encode(b"DONE", frame[1], answer.reply, *answer.more))
+            self._channel.write(done_frame(self._channel, frame[1], answer.reply, *answer.more))
         return True
 
     def _learn(self, frame: Frame, said: _Said) -> _Plan | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from keymiss.backends import Backends, Device
-from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, number
+from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, error_reply, number
 from keymiss.errors import BackendError, ChannelError, ModelError
 from keymiss.inference.asking import Asker
 from keymiss.inference.batcher import DeviceQueue
@@ -27,7 +27,6 @@ from keymiss.inference.frames import (
     ModelParts,
     RunParts,
     ScriptParts,
-    error_reply,
     loaded,
     not_loaded,
     ran,

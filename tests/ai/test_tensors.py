@@ -51,9 +51,9 @@ def test_a_shape_that_cannot_be_is_refused_before_memory_is_taken(
 
 
 def test_more_dimensions_than_anyone_needs_are_refused(client: redis.Redis) -> None:
-    assert client.execute_command("AI.TENSORSET", "t", "INT8", *([1] * 256)) == b"OK"
-    with pytest.raises(redis.ResponseError, match="at most 256 dimensions"):
-        client.execute_command("AI.TENSORSET", "t", "INT8", *([1] * 257))
+    assert client.execute_command("AI.TENSORSET", "t", "INT8", *([1] * 64)) == b"OK"
+    with pytest.raises(redis.ResponseError, match="at most 64 dimensions"):
+        client.execute_command("AI.TENSORSET", "t", "INT8", *([1] * 65))
 
 
 def test_negative_integers_can_be_given_as_values(client: redis.Redis) -> None:

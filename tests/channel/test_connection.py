@@ -22,6 +22,7 @@ from keymiss.channel import (
     Hello,
     Job,
     JobTable,
+    connection,
     encode,
     flush_gathered,
     gather,
@@ -44,6 +45,7 @@ class Ends:
         self.ended: asyncio.Future[Exception | None] = self.loop.create_future()
         handlers: dict[bytes, Callable[[Frame], None]] = {
             b"SAY": self.seen.append,
+            b"EXIT": lambda frame: sys.exit(),
             b"ASK": lambda frame: self.channel.send("ANSWER", frame[1]),
         }
         self.channel = Channel(mine, self.loop, handlers, self.greet, self.ended.set_result)
@@ -171,6 +173,35 @@ def test_a_thread_waits_while_too_much_is_unsent(ends: Ends) -> None:
     assert len(written) == 50
 
 
+def test_a_server_that_reads_nothing_ends_the_channel(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "STALLED_S", 0.05)
+    ends.channel.max_unsent_bytes = 1
+    said: list[str] = []
+
+    def write() -> None:
+        for _ in range(3):
+            try:
+                ends.channel.send("BIG", b"x" * (4 << 20))
+            except ChannelError as error:
+                said.append(str(error))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    ends.until(ends.ended.done)
+    thread.join(DEADLINE_S)
+    assert said == ["the server has read nothing for 0.05 s", "the channel has ended"]
+    assert ends.channel.closed and str(ends.ended.result()) == said[0]
+
+
+def test_frames_behind_one_whose_handling_is_broken_off_are_handled(ends: Ends) -> None:
+    ends.tell("EXIT")
+    ends.tell("ASK", "1")
+    ends.tell("ASK", "2")
+    with pytest.raises(SystemExit):
+        ends.until(lambda: False)
+    assert ends.take(2) == [[b"ANSWER", b"1"], [b"ANSWER", b"2"]]
+
+
 def test_reading_nested_handles_frames_until_the_answer_is_there(ends: Ends) -> None:
     async def ask() -> list[Frame]:
         ends.channel.send("QUESTION")
@@ -212,6 +243,47 @@ def test_a_job_past_its_deadline_is_stopped_and_answered(ends: Ends) -> None:
     ((verb, number, reply),) = ends.take()
     assert (verb, number, reply[:4]) == (b"DONE", b"6", b"-ERR")
     assert stopped == [6] and not job.done(b"+LATE\r\n")
+
+
+def test_jobs_that_end_while_deadlines_are_looked_at_do_not_stop_that(ends: Ends) -> None:
+    class Ending(Job):
+        """Whenever its deadline is looked at, the job behind it ends."""
+
+        @property
+        def deadline(self) -> float:  # type: ignore[override]
+            behind.done(b"+OK\r\n")
+            return float("inf")
+
+        @deadline.setter
+        def deadline(self, _: float) -> None:
+            pass
+
+    table = JobTable(ends.channel, ends.loop)
+    first = Ending([b"JOB", b"1", b"RUN", b"0"], table)
+    behind = Job([b"JOB", b"2", b"RUN", b"0"], table)
+    late = Job([b"JOB", b"3", b"RUN", b"20"], table)
+    table.waiting.update({1: first, 2: behind})
+    table.add(late)
+    done, failed = ends.take(2)
+    assert done == [b"DONE", b"2", b"+OK\r\n"] and failed[:2] == [b"DONE", b"3"]
+
+
+def test_a_job_whose_answer_finds_no_memory_can_still_be_failed(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = JobTable(ends.channel, ends.loop)
+    job = Job([b"JOB", b"8", b"RUN", b"0"], table)
+    table.add(job)
+    with monkeypatch.context() as patched:
+        patched.setattr("keymiss.channel.job.encode", raise_memory_error)
+        with pytest.raises(MemoryError):
+            job.done(b"+OK\r\n", 1)
+    assert job.fail("ERR no memory")
+    assert ends.take() == [[b"DONE", b"8", b"-ERR no memory\r\n"]]
+
+
+def raise_memory_error(*_: object) -> bytes:
+    raise MemoryError
 
 
 def test_a_cancelled_job_is_stopped_and_not_answered(ends: Ends) -> None:

@@ -61,8 +61,8 @@ from keymiss.logs import NOTICE, Forwarding, Lines, about, level_number
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-DEFAULT_JOB_TIMEOUT_MS = 60_000
-DEFAULT_THREADS = 4
+DEFAULT_JOB_TIMEOUT_MS = 30_000
+DEFAULT_THREADS = 3
 HASH_TAG_S = 1.0
 SMALL_FRAME = 1 << 16
 _ELEMENT_BYTES = 26  # what an element of a frame adds at most to its own bytes

@@ -30,8 +30,7 @@ static const struct op_row {
     {"AI.MODELRUN", DAG_MODEL, 6, "Deprecated AI.MODELRUN cannot be used in AI.DAGEXECUTE command", true, NULL},
     {"AI.SCRIPTEXECUTE", DAG_SCRIPT, 3, "AI.SCRIPTEXECUTE cannot be used in a deprecated AI.DAGRUN command", false,
      "ERR AI.SCRIPTEXECUTE command cannot be specified in a read-only DAG"},
-    {"AI.SCRIPTRUN", DAG_SCRIPT, 4, "Deprecated AI.SCRIPTRUN cannot be used in AI.DAGEXECUTE command", true,
-     "ERR AI.SCRIPTRUN command cannot be specified in a read-only DAG"},
+    {"AI.SCRIPTRUN", DAG_SCRIPT, 4, "Deprecated AI.SCRIPTRUN cannot be used in AI.DAGEXECUTE command", true, NULL},
 };
 
 static bool is_pipe(slice s) {

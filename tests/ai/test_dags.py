@@ -201,6 +201,25 @@ def test_a_replica_hears_of_the_persisted_tensors_at_once_and_runs_no_dag(
             _dag(replica, read_only)
 
 
+def test_a_script_in_a_read_only_dag_writes_nothing_on_a_replica(replicated: tuple[Server, Server]) -> None:
+    with (
+        contextlib.closing(replicated[0].client()) as primary,
+        contextlib.closing(replicated[1].client()) as replica,
+    ):
+        same, writes = (
+            "def same(x):\n    return x\n",
+            "def writes(x):\n    redis.execute('SET', 'k', 'v')\n    return x\n",
+        )
+        primary.execute_command("AI.SCRIPTSET", "s", "CPU", "SOURCE", same + writes)
+        torch_models.set_tensor(primary, "x", 9)
+        wait_until(lambda: replica.exists("s", "x") == 2, 10.0, "the replica has the script and its input")
+        words = "LOAD 1 x |> AI.SCRIPTRUN s {} INPUTS x OUTPUTS y |> AI.TENSORGET y VALUES"
+        assert _dag(replica, words.format("same"), "AI.DAGRUN_RO") == [b"OK", [b"9"]]
+        refused, missing = _dag(replica, words.format("writes"), "AI.DAGRUN_RO")
+        assert "Write command 'set' was called" in str(refused) and missing == b"NA"
+        assert not replica.exists("k")
+
+
 def test_the_keys_of_a_dag_are_in_one_slot(cluster: Cluster) -> None:
     """Also those of the models and scripts in it, which the shard would else look for in vain."""
     tag = "{" + cluster.shards[0].hash_tag + "}"

@@ -85,6 +85,8 @@ class Tensor:
                 data = struct.pack(f"<{len(values)}{DTYPES[dtype]}", *values)
         except (struct.error, OverflowError, TypeError) as error:
             raise TensorError(f"values do not fit {dtype}: {error}") from None
+        if len(values) != prod(shape):
+            raise TensorError(f"a tensor of shape {tuple(shape)} has {prod(shape)} values, not {len(values)}")
         return cls(dtype, tuple(shape), data)
 
     def parts(self) -> tuple[str, bytes, bytes]:

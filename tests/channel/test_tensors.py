@@ -78,6 +78,11 @@ def test_values_that_do_not_fit_are_refused(dtype: str, values: list[object]) ->
         Tensor.from_values(dtype, [1], values)  # type: ignore[arg-type]
 
 
+def test_the_error_tells_how_many_values_there_should_be() -> None:
+    with pytest.raises(TensorError, match=r"a tensor of shape \(2, 3\) has 6 values, not 1"):
+        Tensor.from_values("FLOAT", [2, 3], [1.0])
+
+
 @pytest.mark.parametrize(
     "parts",
     [

@@ -124,10 +124,11 @@ def map_weights(torch: Any, module: Any, path: Path) -> MappedWeights:
         loaded = tensor.untyped_storage()
         if (address := loaded.data_ptr()) not in mapped:
             content = torch.empty(0, dtype=torch.uint8).set_(loaded)
-            same = [view for view in by_size.get(loaded.nbytes(), ()) if torch.equal(view, content)]
-            if not same:
+            views = by_size.get(loaded.nbytes(), [])
+            found = next((n for n, view in enumerate(views) if torch.equal(view, content)), None)
+            if found is None:
                 continue
-            mapped[address] = same[0]
+            mapped[address] = views.pop(found)  # for one storage: what is equal now need not stay so
         view = mapped[address].untyped_storage()
         start = mapped[address].storage_offset() + tensor.storage_offset() * tensor.element_size()
         if start % tensor.element_size():  # an archive made by other tools, without alignment

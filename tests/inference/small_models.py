@@ -111,6 +111,22 @@ class Wide(nn.Module):
         return self.second(self.first(x)) + self.counts[0]  # type: ignore[no-any-return]
 
 
+class States(nn.Module):
+    """Two states of its own that are equal before its first pass, and another name of the first. A pass sets
+    them to its input and to twice that, and gives all three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.zeros(4096))
+        self.register_buffer("other", torch.zeros(4096))
+        self.register_buffer("one_again", self.one[:1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self.one.copy_(x)
+        self.other.copy_(x + x)
+        return self.one[:1] + 0.0, self.other[:1] + 0.0, self.one_again + 0.0
+
+
 def write(module: nn.Module, file: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated in torch, and what this is about

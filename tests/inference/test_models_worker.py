@@ -210,6 +210,11 @@ def test_weights_are_pages_of_the_file(shard: Shard, model: Make) -> None:
     assert wide.path.read_bytes() == before
 
 
+def test_states_that_begin_equal_stay_apart(shard: Shard, model: Make) -> None:
+    ran = shard.run(model("States"), [floats(1, values=[1])], 3)
+    assert [output.values for output in ran.outputs] == [[1.0], [2.0], [1.0]]
+
+
 def test_a_frame_that_is_malformed_ends_the_channel(model: Make) -> None:
     ours, its = socket.socketpair()
     worker = start_worker(fd=its.fileno())

@@ -6,7 +6,6 @@ tensors, numbers and containers; a checkpoint of `torch.save` is refused before 
 
 from __future__ import annotations
 
-import re
 import threading
 import warnings
 from collections.abc import Sequence
@@ -24,10 +23,9 @@ from keymiss.backends.base import (
     Model,
     unsupported,
 )
+from keymiss.backends.torch_state import changes_itself
 from keymiss.errors import BackendError, ModelError
 
-# In a module's code: what may write into its own tensors. Its passes must not run at the same time.
-_CHANGES_ITSELF = re.compile(r"prim::SetAttr|aten::\w*[a-z0-9]_\(")
 _EACH = "_keymiss_each"  # the method that is added to a module
 _MOSTLY = 0.9  # of the weights: the rest is smaller than a page each
 _thread = threading.local()  # .threads: how many it computes with
@@ -95,9 +93,9 @@ class TorchModel(Model):
             tensor.dtype in (torch.bfloat16, torch.float16) for tensor in weights.values()
         ):
             self.length_step = HALF_PRECISION_STEP
-        graph = str(module.inlined_graph)
-        self.shares_device = self._on_cpu and not _CHANGES_ITSELF.search(graph)
-        self.is_straight = "prim::Loop" not in graph
+        graph = module.inlined_graph
+        self.shares_device = self._on_cpu and not changes_itself(graph)
+        self.is_straight = "prim::Loop" not in str(graph)
         self.can_let_go = self.shares_device and self.mapped_bytes >= _MOSTLY * self.weight_bytes > 0
         parts = returns.elements() if returns.kind() == "TupleType" else [returns]
         self.runs_each = (

@@ -58,14 +58,18 @@ class Positive(nn.Module):
 
 
 class Steps(nn.Module):
-    """As many steps as the sum of its input says: about 200,000 a second. It writes into tensors, so that
-    nothing runs beside it."""
+    """As many steps as the sum of its input says: about 200,000 a second. It writes into a tensor of its own,
+    so that nothing runs beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("y", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.zeros([1])
+        self.y.zero_()
         for _ in range(int(x.sum().item())):
-            y.add_(1.0).sin_()
-        return y * 0.0 + x.sum()
+            self.y.add_(1.0).sin_()
+        return self.y * 0.0 + x.sum()
 
 
 class Half(nn.Module):
@@ -86,6 +90,56 @@ class InPlace(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.zero_()
+
+
+class InPlaceOnItsOwn(nn.Module):
+    """Writes into what it has made: a tensor in place, and a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows: list[Tensor] = []
+        rows.append(x + 1.0)
+        return self.relu(self.layer(rows[0]))  # type: ignore[no-any-return]
+
+
+class Counting(nn.Module):
+    """Adds up its inputs, by `out=`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros(4096))
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.add(self.total, x, out=self.total)
+        return self.total[:1] + 0.0
+
+
+class Listing(nn.Module):
+    """Adds up its inputs, in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = [torch.zeros(1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.total[0] = self.total[0] + x
+        return self.total[0]
+
+
+class Nesting(nn.Module):
+    """Keeps its inputs in a list of a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = {"all": [torch.zeros(1)]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept["all"].append(x)
+        return x + len(self.kept["all"])
 
 
 class Reaching(nn.Module):

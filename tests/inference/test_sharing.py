@@ -164,11 +164,21 @@ def test_a_batch_runs_by_itself_so_that_what_comes_meanwhile_is_joined(queue: De
     assert batched.began.empty()
 
 
-@pytest.mark.parametrize(("name", "shares"), [("Linear", True), ("Wide", False), ("InPlace", False)])
-def test_torch_models_share_unless_they_write_into_tensors(tmp_path: Path, name: str, shares: bool) -> None:
-    file = small_models.write(getattr(small_models, name)(), tmp_path / "model.pt")
-    model = Backends(2)["TORCH"].load(file, Device("CPU"), (), ())
-    assert model.shares_device is shares
+def _torch_model(name: str, folder: Path) -> Model:
+    file = small_models.write(getattr(small_models, name)(), folder / "model.pt")
+    return Backends(2)["TORCH"].load(file, Device("CPU"), (), ())
+
+
+@pytest.mark.parametrize("name", ["Linear", "Rows", "InPlaceOnItsOwn"])
+def test_torch_models_share_where_they_write_into_nothing_that_stays(tmp_path: Path, name: str) -> None:
+    model = _torch_model(name, tmp_path)
+    assert model.shares_device and model.runs_each
+
+
+@pytest.mark.parametrize("name", ["Wide", "InPlace", "Counting", "Listing", "Nesting"])
+def test_torch_models_that_write_into_what_stays_run_by_themselves(tmp_path: Path, name: str) -> None:
+    model = _torch_model(name, tmp_path)
+    assert not (model.shares_device or model.runs_each or model.can_let_go)
 
 
 class TestForms:

@@ -40,14 +40,16 @@ def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[lis
     outputs = run_model(
         model, [_joined(column, width if fills else 0) for column in zip(*arrays, strict=True)]
     )
-    parts = [outputs] if len(arrays) == 1 else _split(outputs, [rows_of(tensors) for tensors in requests])
+    rows = [rows_of(tensors) for tensors in requests]
+    can_cut = axes.learn(width, sum(rows), outputs) if axes else False
+    if fills and not can_cut:  # as its shapes have just shown
+        return [run_together(model, [tensors])[0] for tensors in requests]
+    parts = [outputs] if len(arrays) == 1 else _split(outputs, rows)
     if axes and fills:
         parts = [
             [axes.cut(n, part, tokens) for n, part in enumerate(one)]
             for one, tokens in zip(parts, lengths, strict=True)
         ]
-    elif axes:
-        axes.learn(width, outputs)
     return [[to_tensor(part) for part in one] for one in parts]
 
 

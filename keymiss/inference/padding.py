@@ -2,12 +2,14 @@
 
 That is right for models that are told which tokens count: those with an input `attention_mask`, beside others
 of the same shape, [samples, tokens], as transformers are exported. What comes out for the filling has to be
-cut off again. Which dimensions of an output follow the tokens is learnt from passes without filling: nothing
-is filled up before two lengths were seen.
+cut off again. Which dimensions of an output are as long as the sequences is learnt from passes: nothing is
+filled up before two lengths were seen, and never where a dimension follows the length in another way, as the
+gaps between tokens do.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
@@ -17,7 +19,8 @@ from keymiss.backends import Array, Model
 from keymiss.channel import Tensor
 
 _MASK = "attention_mask"
-_TOKENS = ("INT64", "INT32")
+_TOKEN_DTYPES = ("INT64", "INT32")
+_ROWS, _TOKENS = -1, -2  # what the size of a dimension may be, where it is no number of its own
 
 
 def takes_sequences(model: Model) -> bool:
@@ -30,7 +33,7 @@ def tokens_of(model: Model, tensors: Sequence[Tensor]) -> int:
     if not takes_sequences(model):
         return 0
     shape = tensors[0].shape
-    alike = len(shape) == 2 and all(t.shape == shape and t.dtype in _TOKENS for t in tensors)
+    alike = len(shape) == 2 and all(t.shape == shape and t.dtype in _TOKEN_DTYPES for t in tensors)
     return shape[1] if alike else 0
 
 
@@ -45,31 +48,29 @@ def filled(arrays: Sequence[Array], tokens: int) -> Array:
 
 
 class Axes:
-    """Which dimensions of each output of a model are as long as its sequences. Threads may share it."""
+    """What the dimensions of each output of a model are: so many, the rows, or the tokens. Threads may share
+    it."""
 
     def __init__(self) -> None:
-        self._seen: int | None = None  # a length
-        self._axes: tuple[tuple[int, ...], ...] = ()  # as they follow from it
-        self._longest = 0  # that has run without filling
-        self.known = False
+        self._lock = threading.Lock()
+        self._lengths: set[int] = set()  # two of those that have run
+        self._longest = 0  # that has run
+        self._outputs: list[list[set[int]]] = []  # of each dimension what it may be by all passes so far
+        self.known = False  # what comes out for filling can be cut off
 
-    def learn(self, tokens: int, outputs: Sequence[Array]) -> None:
-        """A pass over sequences of this length, without filling, gave these outputs."""
-        self._longest = max(self._longest, tokens)
-        if self.known or tokens == self._seen:
-            return
-        axes = tuple(
-            tuple(axis for axis, size in enumerate(output.shape) if axis and size == tokens)
-            for output in outputs
-        )
-        if self._seen is None or len(axes) != len(self._axes):
-            self._seen, self._axes = tokens, axes
-            return
-        self._axes = tuple(
-            tuple(axis for axis in now if axis in before)
-            for now, before in zip(axes, self._axes, strict=True)
-        )
-        self.known = True
+    def learn(self, tokens: int, rows: int, outputs: Sequence[Array]) -> bool:
+        """A pass over so many sequences of this length gave these outputs. Whether all is known now."""
+        meanings = [_meanings(output.shape, tokens, rows) for output in outputs]
+        with self._lock:
+            if self._lengths:
+                pairs = zip(self._outputs, meanings, strict=True)
+                meanings = [_common(before, now) for before, now in pairs]
+            self._outputs = meanings
+            self._longest = max(self._longest, tokens)
+            if len(self._lengths) < 2:
+                self._lengths.add(tokens)
+            self.known = len(self._lengths) == 2 and all(map(all, meanings))
+            return self.known
 
     def width(self, tokens: int, step: int) -> int:
         """How many tokens to run sequences of that length as: a multiple of `step`, since runtimes make code
@@ -80,8 +81,24 @@ class Axes:
 
     def cut(self, output: int, array: Array, tokens: int) -> Array:
         """What is left of the values of this output where the filling is cut off."""
-        follows = self._axes[output]
-        return array[tuple(slice(tokens if axis in follows else None) for axis in range(array.ndim))]
+        dimensions = self._outputs[output]
+        return array[tuple(slice(tokens if _TOKENS in may_be else None) for may_be in dimensions)]
+
+
+def _meanings(shape: Sequence[int], tokens: int, rows: int) -> list[set[int]]:
+    """What each dimension of an output may be by one pass."""
+    return [
+        {size, _ROWS} if axis == 0 and size == rows else {size, _TOKENS} if size == tokens else {size}
+        for axis, size in enumerate(shape)
+    ]
+
+
+def _common(before: list[set[int]], now: list[set[int]]) -> list[set[int]]:
+    """What each dimension of an output may be by all passes: one may be nothing, where it follows another
+    rule."""
+    if len(before) != len(now):
+        return [set()]
+    return [one & other for one, other in zip(before, now, strict=True)]
 
 
 _AXES: WeakKeyDictionary[Model, Axes] = WeakKeyDictionary()

@@ -37,7 +37,7 @@ def model() -> Model:
 
 def _learn(model: Model, *lengths: int) -> None:
     for tokens in lengths:
-        axes_of(model).learn(tokens, [np.zeros((1, tokens))])
+        axes_of(model).learn(tokens, 1, [np.zeros((1, tokens))])
 
 
 def _request(model: Model, tokens: int, rows: int = 1) -> Request:

@@ -127,19 +127,62 @@ def test_a_model_for_which_new_lengths_cost_runs_few() -> None:
     assert model.seen[-1] == 16
 
 
+class Shaped(Widths):
+    """Gives what `of` makes of its sequences."""
+
+    def __init__(self, of: Callable[[Array], Array]) -> None:
+        super().__init__()
+        self.of = of
+
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
+        return [self.of(array) for array in super().run(tensors)]
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda x: x[:, 1:] + x[:, :-1],
+        lambda x: np.repeat(x, 2, axis=1),
+        lambda x: x[:, ::2],  # as long for 3 tokens as for 4
+        lambda x: x[:, 0] if x.shape[1] < 5 else x,
+    ],
+    ids=["gaps", "twice", "halves", "not always"],
+)
+def test_outputs_that_follow_the_tokens_in_another_way_are_never_of_filling(
+    of: Callable[[Array], Array],
+) -> None:
+    model = Shaped(of)
+    for length in (3, 4):
+        run_together(model, [_inputs(range(length))])
+    rows = [range(1, 6), range(1, 12)]
+    for requests in (rows, [*rows, *rows], rows[:1]):
+        ran = run_together(model, [_inputs(row) for row in requests])
+        expected = [of(np.array([row])) for row in requests]
+        assert [output.shape for (output,) in ran] == [one.shape for one in expected]
+        assert [output.values for (output,) in ran] == [one.flatten().tolist() for one in expected]
+
+
+def test_the_samples_may_be_left_out_of_an_output() -> None:
+    model = Shaped(lambda x: x[0])
+    for length in (3, 40, 9):
+        ((output,),) = run_together(model, [_inputs(range(length))])
+        assert output.values == list(range(length))
+    assert model.seen == [3, 40, 16]
+
+
 class TestAxes:
     """Which dimensions follow the tokens, learnt from passes."""
 
     def test_one_length_is_not_enough(self) -> None:
         axes = Axes()
         for _ in range(2):
-            axes.learn(8, [np.zeros((1, 8))])
+            axes.learn(8, 1, [np.zeros((1, 8))])
             assert not axes.known
 
     def test_a_dimension_that_happened_to_be_as_long_is_not_cut(self) -> None:
         axes = Axes()
-        axes.learn(8, [np.zeros((1, 8, 8)), np.zeros(1)])
-        axes.learn(5, [np.zeros((1, 5, 8)), np.zeros(1)])
+        axes.learn(8, 1, [np.zeros((1, 8, 8)), np.zeros(1)])
+        axes.learn(5, 1, [np.zeros((1, 5, 8)), np.zeros(1)])
         assert axes.known
         assert axes.cut(0, np.zeros((1, 9, 8)), 7).shape == (1, 7, 8)
         assert axes.cut(1, np.zeros(1), 7).shape == (1,)
@@ -148,12 +191,12 @@ class TestAxes:
         axes = Axes()
         for tokens, width in ((5, 5), (21, 21)):
             assert axes.width(tokens, 8) == width
-            axes.learn(tokens, [np.zeros((1, tokens))])
+            axes.learn(tokens, 1, [np.zeros((1, tokens))])
         assert [axes.width(tokens, 8) for tokens in (3, 8, 9, 17, 22)] == [8, 8, 16, 21, 22]
         assert axes.width(3, 1) == 3
 
     def test_the_samples_are_never_taken_for_tokens(self) -> None:
         axes = Axes()
         for tokens in (2, 3):
-            axes.learn(tokens, [np.zeros((tokens, tokens))])
+            axes.learn(tokens, tokens, [np.zeros((tokens, tokens))])
         assert axes.cut(0, np.zeros((9, 9)), 7).shape == (9, 7)

@@ -28,7 +28,7 @@ J = TypeVar("J")
 
 # Of a pass over sequences of different lengths, the share that goes into filling up. With 0.1 and 0.2 passes
 # were larger, and no more was answered.
-MAX_PADDING = 0.05
+_MAX_PADDING = 0.05
 
 
 class Rule(NamedTuple):
@@ -117,7 +117,7 @@ def widen(
     group: Group[J], batch: Batch[J], others: Iterable[Group[J]], now_s: float, most: int
 ) -> list[tuple[Group[J], Batch[J]]]:
     """What fits beside `batch` of `group` out of the other groups of its family: up to `most` rows, and at
-    most MAX_PADDING of filling in all."""
+    most _MAX_PADDING of filling in all."""
     rows, longest, tokens = batch.rows, group.tokens, batch.rows * group.tokens
     more: list[tuple[Group[J], Batch[J]]] = []
     for other in sorted(others, key=lambda other: abs(other.tokens - group.tokens)):
@@ -125,7 +125,7 @@ def widen(
         for one in other.waiting:
             if one.deadline_s > now_s:
                 wider, longer = rows + one.rows, max(longest, other.tokens)
-                fits = tokens + one.rows * other.tokens >= (1 - MAX_PADDING) * wider * longer
+                fits = tokens + one.rows * other.tokens >= (1 - _MAX_PADDING) * wider * longer
                 if wider > most or not fits:
                     break
                 rows, longest, tokens = wider, longer, tokens + one.rows * other.tokens

@@ -31,6 +31,7 @@ Stop: TypeAlias = "asyncio.Future[Exception | None]"
 
 _INHERITED_FD = 3
 _BACKLOG = 128
+_ACCEPT_AGAIN_S = 1.0  # after one that failed
 # torch alone is hundreds of thousands of objects to look through, and requests leave no cycles behind.
 _GC_THRESHOLDS = 100_000, 50, 50
 
@@ -118,7 +119,12 @@ def _end_if_stuck(loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
 
 async def _accept(loop: asyncio.AbstractEventLoop, listener: socket.socket, worker: Worker) -> None:
     while True:
-        sock, _ = await loop.sock_accept(listener)
+        try:
+            sock, _ = await loop.sock_accept(listener)
+        except OSError as error:  # no descriptor is free: the shard waits in the backlog
+            log.warning("a shard cannot be accepted yet: %s", error, extra=about("shard-waits"))
+            await asyncio.sleep(_ACCEPT_AGAIN_S)
+            continue
         log.info("a shard has connected", extra=about("shard-connected"))
         worker.attach(sock, _log_end)
 

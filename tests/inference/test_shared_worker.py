@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -90,6 +91,22 @@ def test_a_shard_that_leaves_takes_nothing_from_the_others(connect: Connect, mod
     one.start(model("Steps"), [floats(1, values=[100_000])])
     one.sock.close()
     assert two.run(model("Linear"), [X]).reply == b"+OK\r\n"
+
+
+def test_a_shard_that_comes_while_no_descriptor_is_free_is_served_later(path: Path, model: Make) -> None:
+    log = path.with_suffix(".log")
+    with log.open("wb") as file:
+        worker = start_worker("--listen", str(path), log=file)
+    try:
+        wait_until(lambda: dial(path), PATIENCE_S, "the worker listens").close()
+        limits = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+        with dial(path) as sock:
+            wait_until(lambda: "cannot be accepted" in log.read_text(), PATIENCE_S, "it has no descriptor")
+            resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, limits)
+            assert Shard(sock).run(model("Linear"), [X]).reply == b"+OK\r\n"
+    finally:
+        end(worker)
 
 
 def test_a_frame_that_is_malformed_ends_only_its_own_channel(connect: Connect, model: Make) -> None:

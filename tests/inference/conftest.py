@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,17 +21,26 @@ def end(worker: subprocess.Popen[str]) -> None:
         worker.stderr.close()
 
 
-@pytest.fixture(scope="module")
-def shard() -> Iterator[Shard]:
-    """A channel to a worker that the tests of a module share."""
+@contextmanager
+def child_worker(
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[socket.socket, subprocess.Popen[str]]]:
+    """A server's end of a channel, and the worker at the other one."""
     ours, its = socket.socketpair()
-    worker = start_worker(fd=its.fileno())
+    worker = start_worker(fd=its.fileno(), environment=environment)
     its.close()
     try:
         with ours:
-            yield Shard(ours)
+            yield ours, worker
     finally:
         end(worker)
+
+
+@pytest.fixture(scope="module")
+def shard() -> Iterator[Shard]:
+    """A channel to a worker that the tests of a module share."""
+    with child_worker() as (ours, _):
+        yield Shard(ours)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import gc
 import io
 import os
 import pickle
-import socket
 import sys
 import threading
 import zipfile
@@ -20,12 +19,11 @@ import onnx
 import openvino
 import pytest
 from inference import small_models
-from inference.conftest import end
+from inference.conftest import child_worker
 from inference.shard import Shard, StoredModel, floats
 from onnx import TensorProto, helper
 from support import graph_defs as tf
 from support import tflite_models as lite
-from support.models_worker import start_worker
 from support.waiting import wait_until
 
 from keymiss.backends import Backends, Device
@@ -130,14 +128,8 @@ class TestAllBackends:
 @pytest.fixture
 def fresh_shard() -> Iterator[tuple[Shard, int]]:
     """A channel to a worker of the test's own, and its pid."""
-    ours, its = socket.socketpair()
-    worker = start_worker(fd=its.fileno())
-    its.close()
-    try:
-        with ours:
-            yield Shard(ours), worker.pid
-    finally:
-        end(worker)
+    with child_worker() as (ours, worker):
+        yield Shard(ours), worker.pid
 
 
 def test_a_library_is_loaded_by_the_first_model_that_needs_it(

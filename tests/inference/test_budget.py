@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from inference import small_models
-from inference.conftest import end
+from inference.conftest import child_worker
 from inference.shard import Shard, StoredModel, floats
-from support.models_worker import start_worker
 
 SIDE = 512
 MODEL_BYTES = 4 * SIDE * SIDE
@@ -80,14 +78,8 @@ class Limited:
 
 @pytest.fixture(scope="module")
 def _limited() -> Iterator[Limited]:
-    ours, its = socket.socketpair()
-    worker = start_worker(fd=its.fileno())
-    its.close()
-    try:
-        with ours:
-            yield Limited(Shard(ours, models_memory=BUDGET), worker.pid, {})
-    finally:
-        end(worker)
+    with child_worker() as (ours, worker):
+        yield Limited(Shard(ours, models_memory=BUDGET), worker.pid, {})
 
 
 @pytest.fixture

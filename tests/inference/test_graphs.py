@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 
 import pytest
-from inference.conftest import end
+from inference.conftest import child_worker
 from inference.shard import PATIENCE_S, ModelOp, ScriptOp, Shard, StoredModel, StoredScript, floats
-from support.models_worker import start_worker
 from support.waiting import wait_until
 
 from keymiss.backends import Array, Device, Model
@@ -282,15 +279,9 @@ class TestScriptsThatWait:
 
     def test_an_endless_script_costs_its_process(self) -> None:
         """Only a new process has the device back; whoever started it starts another."""
-        ours, its = socket.socketpair()
-        child = start_worker(fd=its.fileno())
-        its.close()
-        try:
-            with closing(ours):
-                shard = Shard(ours, hang_timeout_ms=100)
-                shard.compile(script("endless").script)
-                endless = shard.start_dag([X], [script("endless")], deadline_ms=50)
-                assert b"the deadline passed" in shard.receive("DONE", endless)[2]
-                assert child.wait(PATIENCE_S) == 1
-        finally:
-            end(child)
+        with child_worker() as (ours, child):
+            shard = Shard(ours, hang_timeout_ms=100)
+            shard.compile(script("endless").script)
+            endless = shard.start_dag([X], [script("endless")], deadline_ms=50)
+            assert b"the deadline passed" in shard.receive("DONE", endless)[2]
+            assert child.wait(PATIENCE_S) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack
@@ -12,10 +11,9 @@ from struct import pack
 import pytest
 import torch
 from inference import small_models
-from inference.conftest import end
+from inference.conftest import child_worker
 from inference.shard import Shard, StoredModel, floats
 from onnx import TensorProto
-from support.models_worker import start_worker
 
 from keymiss.channel import Tensor
 
@@ -216,15 +214,9 @@ def test_states_that_begin_equal_stay_apart(shard: Shard, model: Make) -> None:
 
 
 def test_a_frame_that_is_malformed_ends_the_channel(model: Make) -> None:
-    ours, its = socket.socketpair()
-    worker = start_worker(fd=its.fileno())
-    its.close()
-    try:
-        with ours:
-            own = Shard(ours)
-            own.job("RUN", str(model("Linear").path), "digest", "TORCH")
-            with pytest.raises(ConnectionError):
-                own.receive("DONE")
-            assert worker.wait(10) == 1
-    finally:
-        end(worker)
+    with child_worker() as (ours, worker):
+        own = Shard(ours)
+        own.job("RUN", str(model("Linear").path), "digest", "TORCH")
+        with pytest.raises(ConnectionError):
+            own.receive("DONE")
+        assert worker.wait(10) == 1

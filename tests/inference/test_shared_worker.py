@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from inference.conftest import end
+from inference.conftest import child_worker, end
 from inference.shard import PATIENCE_S, Shard, StoredModel, floats
 from support.models_worker import dial, start_worker
 from support.waiting import wait_until
@@ -180,71 +178,41 @@ def test_a_signal_ends_it_and_removes_the_socket(
 def test_a_worker_whose_device_is_lost_to_an_endless_pass_ends(model: Make, steps: int) -> None:
     """Only a new process has the device back; whoever started it starts another. A model that was quick
     (where the machine is) is endless on the loop's own thread."""
-    ours, its = socket.socketpair()
-    child = start_worker(fd=its.fileno())
-    its.close()
-    try:
-        with closing(ours):
-            shard = Shard(
-                ours, hang_timeout_ms=1000
-            )  # far longer than a pass of these takes, on a busy machine too
-            for _ in range(40):  # the first are slow whatever they do
-                shard.run(model("Steps"), [floats(1, values=[steps])])
-            endless = shard.start(model("Steps"), [floats(1, values=[1e9])], deadline_ms=50)
-            if steps > 1:
-                assert b"deadline" in shard.receive("DONE", endless)[2]
-            assert child.wait(PATIENCE_S) == 1
+    with child_worker() as (ours, child):
+        # Far longer than a pass of these takes, on a busy machine too.
+        shard = Shard(ours, hang_timeout_ms=1000)
+        for _ in range(40):  # the first are slow whatever they do
+            shard.run(model("Steps"), [floats(1, values=[steps])])
+        endless = shard.start(model("Steps"), [floats(1, values=[1e9])], deadline_ms=50)
+        if steps > 1:
+            assert b"deadline" in shard.receive("DONE", endless)[2]
+        assert child.wait(PATIENCE_S) == 1
         assert child.stderr is not None
         said = child.stderr.read()
         assert "does not end" in said or (steps == 1 and "Timeout" in said)
-    finally:
-        end(child)
 
 
 def test_a_child_ends_with_its_channel() -> None:
-    ours, its = socket.socketpair()
-    child = start_worker(fd=its.fileno())
-    its.close()
-    try:
-        with closing(ours):
-            Shard(ours)
+    with child_worker() as (ours, child):
+        Shard(ours)
+        ours.close()
         assert child.wait(PATIENCE_S) == 0
-    finally:
-        end(child)
 
 
 @pytest.mark.skipif(find_jemalloc() is None, reason="this system has no libjemalloc2")
-@pytest.mark.parametrize(("switch", "used"), [(None, True), ("0", False)])
-def test_jemalloc_is_used_unless_switched_off(switch: str | None, used: bool) -> None:
-    ours, its = socket.socketpair()
-    child = start_worker(fd=its.fileno(), environment={} if switch is None else {"KEYMISS_JEMALLOC": switch})
-    its.close()
-    try:
-        with closing(ours):
-            Shard(ours)
-            assert ("libjemalloc" in Path(f"/proc/{child.pid}/maps").read_text()) is used
-    finally:
-        end(child)
+@pytest.mark.parametrize(("switch", "used"), [({}, True), ({"KEYMISS_JEMALLOC": "0"}, False)])
+def test_jemalloc_is_used_unless_switched_off(switch: dict[str, str], used: bool) -> None:
+    with child_worker(switch) as (ours, child):
+        Shard(ours)
+        assert ("libjemalloc" in Path(f"/proc/{child.pid}/maps").read_text()) is used
 
 
 def test_it_starts_where_the_allocator_cannot_be_preloaded() -> None:
-    ours, its = socket.socketpair()
-    child = start_worker(fd=its.fileno(), environment={"LD_PRELOAD": os.devnull})
-    its.close()
-    try:
-        with closing(ours):
-            assert Shard(ours).ready[0] == b"READY"
-    finally:
-        end(child)
+    with child_worker({"LD_PRELOAD": os.devnull}) as (ours, _):
+        assert Shard(ours).ready[0] == b"READY"
 
 
 def test_torch_is_not_imported_before_a_model_needs_it() -> None:
-    ours, its = socket.socketpair()
-    child = start_worker(fd=its.fileno())
-    its.close()
-    try:
-        with closing(ours):
-            Shard(ours)
-            assert "libtorch" not in Path(f"/proc/{child.pid}/maps").read_text()
-    finally:
-        end(child)
+    with child_worker() as (ours, child):
+        Shard(ours)
+        assert "libtorch" not in Path(f"/proc/{child.pid}/maps").read_text()

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from keymiss.backends import Array, Backends, Device, Model
 from keymiss.backends.torch import TorchBackend, array_of, take_threads, useful
-from keymiss.errors import KeymissError, ScriptError
+from keymiss.errors import BackendError, KeymissError, ScriptError
 from keymiss.inference.dialect import MAX_QUOTED, check_compiled, check_source, names
 from keymiss.inference.frames import Call, ScriptParts
 from keymiss.inference.operators import Host, namespaces, serving
@@ -151,9 +151,15 @@ class Scripts:
         return await asyncio.shield(self._compiling[key])
 
     def _compile(self, device: Device, source: str) -> Script:
-        backend = cast(TorchBackend, self._backends[TorchBackend.name])
-        backend.require(device)
-        return Script(backend.torch, backend.target(device), source)
+        try:
+            backend = cast(TorchBackend, self._backends[TorchBackend.name])
+            backend.require(device)
+            return Script(backend.torch, backend.target(device), source)
+        except BackendError:
+            raise
+        except Exception as error:  # torch's own, as where a library of its is not there
+            what = f"the script could not be compiled: {type(error).__name__}: {error}"
+            raise BackendError(what) from error
 
     def _compiled(self, key: tuple[str, Device], future: asyncio.Future[Script]) -> None:
         del self._compiling[key]

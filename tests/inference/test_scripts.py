@@ -3,12 +3,15 @@ source is never Python."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from inference.conftest import child_worker
 from inference.shard import Ran, ScriptOp, Shard, StoredScript, floats
+from support.paths import worker_pythonpath
 
 from keymiss.channel import Tensor
 from keymiss.errors import ScriptError
@@ -95,6 +98,14 @@ class TestCompile:
     def test_a_device_that_is_not_there_is_told(self, shard: Shard) -> None:
         script = StoredScript("", device="GPU")
         assert shard.compile(script).startswith(b"-ERR GPU:0 requested but the TORCH backend finds only CPU")
+
+    def test_a_torch_that_cannot_be_loaded_is_told(self, tmp_path: Path) -> None:
+        broken = tmp_path / "torch"
+        broken.mkdir()
+        (broken / "__init__.py").write_text('raise OSError("libgomp.so.1 is not there")')
+        with child_worker({"PYTHONPATH": f"{tmp_path}{os.pathsep}{worker_pythonpath()}"}) as (ours, _):
+            reply = Shard(ours).compile(entry("return tensors[0]"))
+        assert reply.startswith(b"-ERR the script could not be compiled: OSError: libgomp.so.1 is not there")
 
     def test_names_of_torch_that_scripts_have_always_had(self, shard: Shard) -> None:
         """Operators by their own names, dtypes, constants, and casts."""

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 from inference import small_models
+from inference.second_form import ROW, make_second_form
 from support.waiting import wait_until
 
 from keymiss.backends import Array, Backends, Device, Model, sharing
@@ -219,14 +220,9 @@ class TestForms:
         file = small_models.write_onnx_linear(tmp_path / "model.onnx")
         model = Backends(2)[backend].load(file, Device("CPU"), (), ())
         assert model.shares_device
-        given = [np.array([[1.0, 2.0, 3.0]], np.float32)]
-        (expected,) = model.run(given)
-        model.take_threads(1)
-        model.run(given)
-        wait_until(
-            lambda: all(one.name != "share" for one in threading.enumerate()), DEADLINE_S, "it is made"
-        )
-        (result,) = model.run(given)
+        (expected,) = model.run([ROW])
+        make_second_form(model)
+        (result,) = model.run([ROW])
         np.testing.assert_allclose(result, expected)
 
 

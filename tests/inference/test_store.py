@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 from inference import small_models
-from support.waiting import wait_until
+from inference.second_form import make_second_form, run_beside_another
 
 from keymiss.backends import Backends, Device, Model
 from keymiss.inference.store import Identity, Store
 
-DEADLINE_S = 20.0
 OWNER = "a shard"
 
 
@@ -35,13 +32,6 @@ def store_with(identity: Identity, file: Path, budget: int) -> tuple[Store, Mode
     return store, asyncio.run(store.load(identity, file, OWNER))
 
 
-def run_beside_another(model: Model) -> None:
-    """A pass that has one of two threads, and what it sets off."""
-    model.take_threads(1)
-    model.run([np.array([[1.0, 2.0, 3.0]], np.float32)])
-    wait_until(lambda: all(one.name != "share" for one in threading.enumerate()), DEADLINE_S, "it is made")
-
-
 @pytest.mark.parametrize("times", [0, 2])
 def test_a_second_form_is_made_where_there_is_room_and_counts(
     identity: Identity, file: Path, times: int
@@ -49,7 +39,7 @@ def test_a_second_form_is_made_where_there_is_room_and_counts(
     size = file.stat().st_size
     store, model = store_with(identity, file, times * size)
     assert store.get(identity, OWNER) is model
-    run_beside_another(model)
+    make_second_form(model)
     assert store.get(identity, OWNER) is model
     assert store.resident_bytes == 2 * size
 
@@ -57,12 +47,12 @@ def test_a_second_form_is_made_where_there_is_room_and_counts(
 def test_without_room_a_model_goes_on_with_one_form(identity: Identity, file: Path) -> None:
     size = file.stat().st_size
     store, model = store_with(identity, file, 2 * size - 1)
-    assert store.get(identity, OWNER) is model
+    assert store.get(identity, OWNER) is model and not model.may_grow
     run_beside_another(model)
     assert store.get(identity, OWNER) is model
     assert store.resident_bytes == size
     store.budget = 0
     assert store.get(identity, OWNER) is model
-    run_beside_another(model)
+    make_second_form(model)
     assert store.get(identity, OWNER) is model
     assert store.resident_bytes == 2 * size

@@ -56,7 +56,7 @@ class Runner:
     def key(self, parts: ModelParts) -> Hashable:
         """What runs of one model have in common."""
         # A model that is stored anew over the same key is another one to those who wait for a batch to fill.
-        return parts.identity, parts.rule, self.worker.loads[parts.identity]
+        return parts.identity, parts.rule, self.worker.loads.get(parts.identity, 0)
 
     @staticmethod
     def script_key(parts: ScriptParts, call: Call) -> Hashable:

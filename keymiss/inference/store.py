@@ -73,6 +73,11 @@ class Store:
         return dict(self._models)
 
     @property
+    def known(self) -> set[Identity]:
+        """Those that are loaded, or held and about to be."""
+        return self._models.keys() | self._owners.keys()
+
+    @property
     def resident_bytes(self) -> int:
         """Of the weights that are in memory."""
         return self._resident.bytes

@@ -10,9 +10,9 @@ import logging
 import os
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import count
 
 from keymiss.backends import Backends, Device
 from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, error_reply, number
@@ -79,9 +79,10 @@ class Worker:
         self._on_stuck = on_stuck
         self.hang_timeout_s = HANG_TIMEOUT_MS / 1000
         self.channels: set[ShardChannel] = set()
-        self.loads: Counter[Identity] = Counter()  # LOADs so far: see Runner.model
+        self.loads: dict[Identity, int] = {}  # the number of each one's last LOAD: see Runner.key
+        self._load_numbers = count(1)
         self.figures = Figures()
-        self.labels: dict[Identity, str] = {}  # of models that were loaded
+        self.labels: dict[Identity, str] = {}  # what metrics call them
         self._metrics = MetricsServer(self._text, log.info)
         self._place = Place()
         self._threads = threads
@@ -150,6 +151,11 @@ class Worker:
         if self._store is not None:
             self._store.forget(channel)
 
+    def stored(self, model: ModelParts) -> None:
+        """A model is stored, maybe anew over the same key."""
+        self.loads[model.identity] = next(self._load_numbers)
+        self.labels[model.identity] = model.label
+
     def queue_of(self, device: Device) -> DeviceQueue:
         """The queue of a device. BackendError where there are too many: each has a thread."""
         if device not in self._devices:
@@ -212,8 +218,9 @@ class Worker:
         """Now and every second: send INFO where it has changed, and see that no device is stuck."""
         self.keep_budget()
         if self._store is not None:
-            loaded = self._store.models
-            self.labels = {known: label for known, label in self.labels.items() if known in loaded}
+            known = self._store.known
+            self.loads = {identity: n for identity, n in self.loads.items() if identity in known}
+            self.labels = {identity: label for identity, label in self.labels.items() if identity in known}
         told = self.info()
         for channel in list(self.channels):
             channel.tell(told)
@@ -358,8 +365,7 @@ class ShardChannel:
         except BackendError as error:
             self._end(job, not_loaded(str(error)))
             return
-        self._worker.loads[model.identity] += 1
-        self._worker.labels[model.identity] = model.label
+        self._worker.stored(model)
         self._runner.with_model(
             model,
             lambda ready: self._end(job, loaded(ready)),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
+import socket
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from support.waiting import wait_until
 
 from keymiss.inference.allocator import find_jemalloc
 from keymiss.inference.store import KEPT_MODELS
+from keymiss.inference.worker import Worker
+from keymiss.logs import Lines
 
 Make = Callable[..., StoredModel]
 Connect = Callable[..., Shard]
@@ -122,18 +126,43 @@ def test_too_many_jobs_are_refused(connect: Connect, model: Make) -> None:
     assert shard.receive("DONE", jobs[3])[2].startswith(b"-BUSY")
 
 
-def test_models_that_nobody_holds_are_kept_and_then_dropped(
-    connect: Connect, model: Make, tmp_path: Path
-) -> None:
-    shard = connect()
+@pytest.fixture
+def many(model: Make, tmp_path: Path) -> list[StoredModel]:
+    """More models than are kept where nobody holds them."""
     content = model("Linear").path.read_bytes()
-    for n in range(KEPT_MODELS + 3):
-        file = tmp_path / f"{n}.pt"
+    files = [tmp_path / f"{n}.pt" for n in range(KEPT_MODELS + 3)]
+    for n, file in enumerate(files):
         file.write_bytes(content + bytes([n]))
-        stored = StoredModel(file)
+    return list(map(StoredModel, files))
+
+
+def load_and_unload(shard: Shard, models: Sequence[StoredModel]) -> None:
+    for stored in models:
         assert shard.load(stored)[0] == b"+OK\r\n"
         shard.send("UNLOAD", stored.digest)
+
+
+def test_models_that_nobody_holds_are_kept_and_then_dropped(
+    connect: Connect, many: list[StoredModel]
+) -> None:
+    shard = connect()
+    load_and_unload(shard, many)
     told(shard, lambda info: info["models_loaded"] == KEPT_MODELS)
+
+
+def test_nothing_is_kept_of_models_that_were_dropped(many: list[StoredModel]) -> None:
+    async def left() -> tuple[int, int]:
+        worker = Worker(asyncio.get_running_loop(), 1, Lines("models"), lambda _: None)
+        ours, its = socket.socketpair()
+        worker.attach(its, lambda *_: None)
+        with ours:
+            shard = await asyncio.to_thread(Shard, ours)
+            await asyncio.to_thread(load_and_unload, shard, many)
+            await asyncio.to_thread(shard.run, many[0], [X])  # what came before it has been read
+        worker.watch()
+        return len(worker.loads), len(worker.labels)
+
+    assert max(asyncio.run(left())) <= KEPT_MODELS + 1  # and the one that was run
 
 
 def test_the_socket_is_for_its_user_only(connect: Connect, path: Path) -> None:

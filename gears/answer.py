@@ -2,7 +2,8 @@
 many paragraphs of a shard: RG.TRIGGER ask <question> <article>[:<number>]...
 
 The answer is the best span of the paragraph, word for word, or an empty string where the model finds none.
-It is cached for `keymiss.answer-ttl-ms` milliseconds; 0 caches nothing, which is what one measures with.
+It is cached for `keymiss.answer-ttl-ms` milliseconds, where the text did not change meanwhile; 0 caches
+nothing, which is what one measures with.
 
 `ask` gives a row for each paragraph, [<article>:<number>, answer, score, margin] (see keymiss.qa.Answer), or
 [<article>:<number>, error]. The answers are the same as one by one, and are cached under the same keys.
@@ -11,7 +12,7 @@ It is cached for `keymiss.answer-ttl-ms` milliseconds; 0 caches nothing, which i
 import asyncio
 from array import array
 from collections.abc import Awaitable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redisAI
 from redisgears import GB, configGet, database, execute, executeAsync, hashtag, log, override_reply, stage
@@ -24,13 +25,27 @@ from keymiss.keys import (
     score_key,
     sentences_key,
 )
-from keymiss.qa import NO_ANSWER, Answer, Pieces, Window, answer_of
+from keymiss.qa import NO_ANSWER, Answer, Pieces, Seal, Window, answer_of
 from keymiss.qa.deployed import Known, NoTokenizer, Paragraphs, deployed_encoder, text_of
 
 MAX_ASKED = 512  # paragraphs in one `ask`
 
+# Nobody would forget an answer of the old text that is cached after `keymiss load` has forgotten them.
+CACHE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 'the text has changed' end
+for n = 2, #KEYS do redis.call('SET', KEYS[n], ARGV[n + 2], 'PX', ARGV[3]) end
+"""
+
+
+class Found(NamedTuple):
+    """An answer, and the paragraph's text that it is of, as the shard gave it."""
+
+    answer: Answer
+    text: str | bytearray
+
+
 paragraphs = Paragraphs()
-in_flight: dict[tuple[int, str], asyncio.Future[Answer]] = {}  # by database and question key
+in_flight: dict[tuple[int, str], asyncio.Future[Found]] = {}  # by database and question key
 
 
 class Unanswerable(Exception):
@@ -47,10 +62,11 @@ async def answer(record: dict[str, Any]) -> None:
     try:
         key = text_of(record["key"])
         paragraph, question = parse_question_key(key)
-        found = (await find_once(key, paragraph, question)).shown.encode()
+        found = await find_once(key, paragraph, question)
+        shown = found.answer.shown.encode()
         with stage("cache"):
-            cache(key, found)
-        override_reply(found)  # bytes: a str that begins with a minus sign would be an error
+            cache(paragraph, found.text, {key: shown})
+        override_reply(shown)  # bytes: a str that begins with a minus sign would be an error
     except Exception as error:
         override_reply(error_reply(error))
 
@@ -95,9 +111,10 @@ async def row(paragraph: Paragraph, key: str, question: str, text: Any, score: A
         found = await find_once(key, paragraph, question)
     except Exception as error:
         return [name, error_reply(error)]
-    cache(key, found.shown.encode())
-    cache(score_key(key), f"{found.score!r} {found.margin!r}".encode())
-    return [name, found.shown.encode(), found.score, found.margin]
+    best = found.answer
+    shown, scores = best.shown.encode(), f"{best.score!r} {best.margin!r}".encode()
+    cache(paragraph, found.text, {key: shown, score_key(key): scores})
+    return [name, shown, best.score, best.margin]
 
 
 def error_reply(error: Exception) -> str:
@@ -109,7 +126,7 @@ def error_reply(error: Exception) -> str:
     return f"-{error}"  # of a command or of the model: it starts with a code of its own
 
 
-async def find_once(key: str, paragraph: Paragraph, question: str) -> Answer:
+async def find_once(key: str, paragraph: Paragraph, question: str) -> Found:
     """As `find`; who asks the same meanwhile gets the same answer, be it by a GET or among others."""
     if not question.strip():
         raise Unanswerable("the question is empty")
@@ -135,7 +152,7 @@ async def find_once(key: str, paragraph: Paragraph, question: str) -> Answer:
         mine.cancel()  # where it is not done: the next one asks for itself
 
 
-async def find(paragraph: Paragraph, question: str) -> Answer:
+async def find(paragraph: Paragraph, question: str) -> Found:
     """The best answer of the paragraph.
 
     One that was asked before is taken to be as it was: the shard is asked for its text while the model works,
@@ -148,34 +165,36 @@ async def find(paragraph: Paragraph, question: str) -> Answer:
     if known is None:
         tokens_asked = redisAI.getTensorFromKeyAsync(paragraph.tokens_key)
         with stage("read"):
-            text = await read_text(paragraph, text_asked)
-            pieces = await read_pieces(tokens_asked) or encoder.pieces(text)
+            stored = await read_text(paragraph, text_asked)
+            text = text_of(stored)
+            pieces = await read_pieces(tokens_asked, encoder.seal(text)) or encoder.pieces(text)
     else:
-        found = await ask_model(paragraph.tag, ids, known)
+        best = await ask_model(paragraph.tag, ids, known)
         with stage("read"):
-            text = await read_text(paragraph, text_asked)
+            stored = await read_text(paragraph, text_asked)
+        text = text_of(stored)
         if text == known.text:
-            return found
+            return Found(best, stored)
         pieces = encoder.pieces(text)
     known = Known(encoder, text, pieces)
     paragraphs.put(paragraph, known)
-    return await ask_model(paragraph.tag, ids, known)
+    return Found(await ask_model(paragraph.tag, ids, known), stored)
 
 
-async def read_text(paragraph: Paragraph, asked: Awaitable[Any]) -> str:
-    text = await asked
+async def read_text(paragraph: Paragraph, asked: Awaitable[Any]) -> str | bytearray:
+    text: str | bytearray | None = await asked
     if text is not None:
-        return text_of(text)
+        return text
     count = await executeAsync("HLEN", paragraph.hash_key)
     if count == 0:
         raise Unanswerable(f"no article {paragraph.hash_key}: load it with `keymiss load`")
     raise Unanswerable(f"no paragraph {paragraph.number} in {paragraph.hash_key}, which has {count}")
 
 
-async def read_pieces(asked: Awaitable[Any]) -> Pieces | None:
-    """The paragraph's tokens; None where gears/tokenise.py has not come to it yet."""
+async def read_pieces(asked: Awaitable[Any], seal: Seal) -> Pieces | None:
+    """The paragraph's tokens; None where gears/tokenise.py has not come to it, or to its new text, yet."""
     try:
-        return Pieces.from_blob(redisAI.tensorGetDataAsBlob(await asked))
+        return Pieces.from_blob(redisAI.tensorGetDataAsBlob(await asked), seal)
     except Exception:
         return None
 
@@ -219,13 +238,14 @@ def logits(tensor: Any) -> array[float]:
     return array("f", redisAI.tensorGetDataAsBlob(tensor))
 
 
-def cache(key: str, found: bytes) -> None:
-    """Keep the answer: before it is given, but without waiting. Where that cannot be, on a replica or where
-    memory is full, it is still given."""
+def cache(paragraph: Paragraph, text: str | bytearray, found: dict[str, bytes]) -> None:
+    """Keep what was found in this text, by key, while the paragraph is as it was: before it is given, but
+    without waiting. Where that cannot be, on a replica or where memory is full, it is still given."""
     ttl_ms = int(configGet("keymiss.answer-ttl-ms"))
     if ttl_ms:
-        kept = executeAsync("SET", key, found, "PX", ttl_ms)
-        kept.if_failed(lambda error: log(f"{key!r} is not cached: {error}", level="verbose"))
+        keys = paragraph.hash_key, *found
+        kept = executeAsync("EVAL", CACHE, len(keys), *keys, paragraph.number, text, ttl_ms, *found.values())
+        kept.if_failed(lambda error: log(f"{keys[1]!r} is not cached: {error}", level="verbose"))
 
 
 GB(desc="answer questions").foreach(answer).register(

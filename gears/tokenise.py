@@ -1,8 +1,8 @@
 """Tokenise the paragraphs of a shard: those that are there now, and each article as it arrives or changes.
 
-Of `sentence:<article>:{tag}`, a hash of numbered texts, each text becomes a tensor INT32 [3, word pieces] at
-`tokenized:bert:qa:<article>:{tag}:<number>`: a row of ids, one of the pieces' first characters, one of
-their ends.
+Of `sentence:<article>:{tag}`, a hash of numbered texts, each text becomes a tensor INT32 [3, word pieces + 1]
+at `tokenized:bert:qa:<article>:{tag}:<number>`: a row of ids, one of the pieces' first characters, one of
+their ends. The last column seals it: another text is not taken for the one that was tokenised.
 """
 
 from typing import Any
@@ -25,8 +25,8 @@ def tokenise(record: dict[str, Any]) -> None:
         paragraphs = [paragraph for paragraph, is_done in zip(paragraphs, done, strict=True) if not is_done]
     encoder = deployed_encoder(execute, tag)
     for paragraph, text in paragraphs:
-        pieces = encoder.pieces(text_of(text))
-        execute("AI.TENSORSET", paragraph.tokens_key, "INT32", *pieces.shape, "BLOB", pieces.to_blob())
+        pieces, seal = encoder.pieces(text_of(text)), encoder.seal(text_of(text))
+        execute("AI.TENSORSET", paragraph.tokens_key, "INT32", *pieces.shape, "BLOB", pieces.to_blob(seal))
         execute("SADD", processed_key(tag), paragraph.tokens_key)
 
 

@@ -5,7 +5,17 @@ the answer in its outputs, `metric` scores answers. Nothing here needs torch or 
 a shard start fast.
 """
 
-from keymiss.qa.encode import Encoder, Pieces, QuestionTooLong, Window
+from keymiss.qa.encode import Encoder, Pieces, QuestionTooLong, Seal, Window
 from keymiss.qa.spans import NO_ANSWER, Answer, answer_of, best_span
 
-__all__ = ["NO_ANSWER", "Answer", "Encoder", "Pieces", "QuestionTooLong", "Window", "answer_of", "best_span"]
+__all__ = [
+    "NO_ANSWER",
+    "Answer",
+    "Encoder",
+    "Pieces",
+    "QuestionTooLong",
+    "Seal",
+    "Window",
+    "answer_of",
+    "best_span",
+]

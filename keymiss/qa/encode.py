@@ -12,8 +12,11 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from struct import Struct
 from types import NoneType
+from typing import cast
 
 from tokenizers import Tokenizer
 from tokenizers.normalizers import BertNormalizer
@@ -23,9 +26,13 @@ MAX_TOKENS = 512  # positions of a BERT model, where its tokenizer says nothing 
 MAX_QUESTION_TOKENS = 64
 OVERLAP_TOKENS = 64  # of two windows of a paragraph that is too long for one
 
+_SEAL = Struct("<3i")
 _MAX_CHUNKS = 1 << 14  # of questions whose word pieces are kept
 _LONGEST_CHUNK = 64  # characters
 _ZERO, _ONE = (number.to_bytes(8, "little") for number in (0, 1))  # of an INT64 tensor
+
+
+Seal = tuple[int, int, int]  # of a text and the tokenizer of its word pieces
 
 
 class QuestionTooLong(ValueError):
@@ -47,25 +54,30 @@ class Pieces:
     @property
     def shape(self) -> tuple[int, int]:
         """The shape of the tensor of `to_blob`."""
-        return 3, len(self.ids)
+        return 3, len(self.ids) + 1
 
-    def to_blob(self) -> bytes:
-        """The data of an INT32 tensor of shape [3, pieces]: a row of ids, one of starts, one of ends."""
-        numbers = array("i", [*self.ids, *self.starts, *self.ends])
+    def to_blob(self, seal: Seal) -> bytes:
+        """The data of an INT32 tensor of shape [3, pieces + 1]: rows of ids, of starts and of ends, each
+        with a number of the seal at its end."""
+        of_ids, of_starts, of_ends = seal
+        numbers = array("i", [*self.ids, of_ids, *self.starts, of_starts, *self.ends, of_ends])
         if sys.byteorder == "big":
             numbers.byteswap()
         return numbers.tobytes()
 
     @classmethod
-    def from_blob(cls, blob: bytes) -> Pieces:
-        """What `to_blob` made. ValueError where it cannot have been."""
-        if len(blob) % (3 * 4):
-            raise ValueError(f"{len(blob)} bytes are no INT32 tensor of shape [3, pieces]")
+    def from_blob(cls, blob: bytes, seal: Seal) -> Pieces:
+        """What `to_blob` made with this seal. ValueError where it cannot have been."""
+        if not blob or len(blob) % (3 * 4):
+            raise ValueError(f"{len(blob)} bytes are no INT32 tensor of shape [3, pieces + 1]")
         numbers = array("i", blob)
         if sys.byteorder == "big":
             numbers.byteswap()
-        count = len(numbers) // 3
-        return cls(numbers[:count], numbers[count : 2 * count], numbers[2 * count :])
+        width = len(numbers) // 3
+        rows = [numbers[first : first + width] for first in range(0, len(numbers), width)]
+        if tuple(row.pop() for row in rows) != seal:
+            raise ValueError("the word pieces are of another text, or another tokenizer made them")
+        return cls(*rows)
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,7 @@ class Encoder:
         if max_tokens <= max_question_tokens + OVERLAP_TOKENS + 3:
             raise ValueError(f"{max_tokens} tokens leave no room for a paragraph")
         self._tokenizer, self._cls, self._sep = tokenizer, cls_id, sep_id
+        self._seal_key = blake2b(tokenizer.to_str().encode()).digest()
         self._by_chunk = _takes_chunks(tokenizer)
         self._chunks: dict[str, list[int]] = {}
         self.max_tokens, self.max_question_tokens = max_tokens, max_question_tokens
@@ -121,6 +134,11 @@ class Encoder:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         starts, ends = zip(*encoding.offsets, strict=True) if encoding.offsets else ((), ())
         return Pieces(encoding.ids, starts, ends)
+
+    def seal(self, text: str) -> Seal:
+        """Tells the word pieces that this encoder makes of `text` from those of other texts and encoders."""
+        digest = blake2b(text.encode(), digest_size=_SEAL.size, key=self._seal_key).digest()
+        return cast(Seal, _SEAL.unpack(digest))
 
     def question(self, text: str) -> Sequence[int]:
         """The ids of a question. QuestionTooLong over `max_question_tokens` word pieces.

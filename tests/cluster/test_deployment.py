@@ -18,7 +18,7 @@ import redis
 import redis.asyncio
 from support.command_line import CommandLine, command_line
 from support.paths import REPOSITORY
-from support.processes import runs
+from support.processes import runs, stopped
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
@@ -64,6 +64,12 @@ class Deployment:
         """The answer; redis.ResponseError where it is one."""
         with closing(self.client(article)) as client:
             return text_of(client.get(self.paragraph(article, number).question_key(question)))
+
+    def models_worker(self) -> dict[str, Any]:
+        """What the status tells of the worker that the shards share."""
+        workers = self.keymiss.status()["workers"]
+        (shared,) = (worker for worker in workers if worker["port"] is None)
+        return dict(shared)
 
     def model_calls(self, article: str) -> int:
         """How often the model of the article's shard has run."""
@@ -124,6 +130,43 @@ def test_a_paragraph_that_was_asked_before_is_answered_as_it_is_now(deployment: 
         client.delete(paragraph.hash_key)
     with pytest.raises(redis.ResponseError, match="no article"):
         deployment.ask("changing", 1, "And where now?")
+
+
+def test_tokens_of_another_text_are_not_taken_for_those_of_the_paragraph(deployment: Deployment) -> None:
+    paragraph = deployment.paragraph("late", 1)
+    with closing(deployment.client("late")) as client:
+
+        def tokens() -> bytes | None:
+            return client.execute_command("AI.TENSORGET", paragraph.tokens_key, "BLOB") or None
+
+        client.hset(paragraph.hash_key, "1", "A very large ship full of grain and silk arrived in Genoa.")
+        of_old = wait_until(tokens, 10.0, "the paragraph has its tokens")
+        client.hset(paragraph.hash_key, "1", "Mary Smith, a young physician, discovered the virus in 1931.")
+        wait_until(lambda: tokens() != of_old, 10.0, "the new text has its tokens")
+        shape = 3, len(of_old) // 12
+        client.execute_command("AI.TENSORSET", paragraph.tokens_key, "INT32", *shape, "BLOB", of_old)
+    assert "Mary Smith" in deployment.ask("late", 1, "Who discovered the virus?")
+    assert "Mary Smith" in deployment.ask("late", 1, "Who discovered it in 1931?")
+
+
+def test_an_answer_of_a_text_that_changed_meanwhile_is_not_cached(deployment: Deployment) -> None:
+    paragraph, question = deployment.paragraph("meanwhile", 1), "Where did the first ship arrive?"
+    with closing(deployment.client("meanwhile")) as client, ThreadPoolExecutor(2) as pool:
+        client.hset(paragraph.hash_key, "1", "The first ship of that year arrived in Genoa.")
+        deployment.ask("meanwhile", 1, "Is the model loaded?")
+        with stopped(deployment.models_worker()["pid"]) as go_on:
+            asking = pool.submit(deployment.ask, "meanwhile", 1, question)
+            among_many = pool.submit(client.execute_command, "RG.TRIGGER", "ask", question, "meanwhile:1")
+            wait_until(
+                lambda: client.info("keymiss")["keymiss_models_running"], 10.0, "the model has its question"
+            )
+            client.hset(paragraph.hash_key, "1", "The first ship of that year arrived in Venice.")
+            go_on()
+            assert "Genoa" in asking.result()
+            among_many.result()
+        (((_, text, *_),),) = client.execute_command("RG.TRIGGER", "ask", question, "meanwhile:1")
+    assert "Venice" in text_of(text)
+    assert "Venice" in deployment.ask("meanwhile", 1, question)
 
 
 ASKED = ["hiv:2", "nothing:7", "measles", "hiv:999"]
@@ -313,22 +356,18 @@ def test_a_replica_outside_a_cluster_answers_and_leaves_the_cache_to_its_master(
 
 
 def test_the_shared_models_worker_is_started_again(deployment: Deployment) -> None:
-    def worker() -> dict[str, Any]:
-        workers = deployment.keymiss.status()["workers"]
-        (shared,) = (worker for worker in workers if worker["port"] is None)
-        return dict(shared)
-
-    killed = worker()["pid"]
+    killed = deployment.models_worker()["pid"]
     os.kill(killed, signal.SIGKILL)
     wait_until(
-        lambda: worker()["pid"] not in (None, killed), RECOVERY_DEADLINE_S, "another models worker runs"
+        lambda: deployment.models_worker()["pid"] not in (None, killed),
+        RECOVERY_DEADLINE_S,
+        "another models worker runs",
     )
     assert isinstance(deployment.ask("zika", 2, "Does it answer again?"), str)
 
 
 def test_a_shared_models_worker_that_lost_its_keeper_is_stopped_by_down(deployment: Deployment) -> None:
-    workers = deployment.keymiss.status()["workers"]
-    (shared,) = (worker for worker in workers if worker["port"] is None)
+    shared = deployment.models_worker()
     os.kill(shared["keeper_pid"], signal.SIGKILL)
     assert "models worker" in deployment.keymiss("down")
     assert not runs(shared["pid"])

@@ -37,6 +37,14 @@ def tokenizer(max_tokens: int | None = None) -> Tokenizer:
     return made
 
 
+def joining() -> Tokenizer:
+    """One that joins words."""
+    made = tokenizer()
+    made.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("|")
+    made.add_tokens(["it spreads"])
+    return made
+
+
 def test_pieces_know_where_they_stand() -> None:
     text = "Who spreads it?"
     pieces = Encoder(tokenizer()).pieces(text)
@@ -93,9 +101,7 @@ def test_a_question_has_the_pieces_that_the_tokenizer_gives_it(words: list[str])
 
 
 def test_a_tokenizer_that_joins_words_is_given_the_whole_question() -> None:
-    joins = tokenizer()
-    joins.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("|")
-    joins.add_tokens(["it spreads"])
+    joins = joining()
     assert Encoder(joins).question("it spreads") == joins.encode("it spreads").ids
 
 
@@ -120,15 +126,28 @@ def test_windows_cover_the_paragraph_and_fit_the_model(pieces: int, question: in
         assert after.skipped == before.skipped + before.count - OVERLAP_TOKENS
 
 
+SEAL = (1, -2, 3)
+
+
 @given(st.lists(st.tuples(*[st.integers(0, 2**31 - 1)] * 3)))
 def test_a_paragraph_comes_back_from_its_tensor(rows: list[tuple[int, int, int]]) -> None:
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], []]
     pieces = Pieces(*columns)
-    assert pieces.shape == (3, len(rows))
-    back = Pieces.from_blob(pieces.to_blob())
+    assert pieces.shape == (3, len(rows) + 1)
+    back = Pieces.from_blob(pieces.to_blob(SEAL), SEAL)
     assert [list(back.ids), list(back.starts), list(back.ends)] == columns
 
 
-def test_a_blob_that_is_no_tensor_of_pieces_is_refused() -> None:
-    with pytest.raises(ValueError, match="13 bytes"):
-        Pieces.from_blob(bytes(13))
+def test_a_tensor_of_another_text_or_another_tokenizer_is_refused() -> None:
+    encoder, other = Encoder(tokenizer()), Encoder(joining())
+    blob = encoder.pieces("it").to_blob(encoder.seal("it"))
+    assert Encoder(tokenizer(200)).seal("it") == encoder.seal("it"), "what is cut off later is the same"
+    for seal in (encoder.seal("who"), other.seal("it")):
+        with pytest.raises(ValueError, match="of another text, or another tokenizer"):
+            Pieces.from_blob(blob, seal)
+
+
+@pytest.mark.parametrize("size", [0, 13])
+def test_a_blob_that_is_no_tensor_of_pieces_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"{size} bytes"):
+        Pieces.from_blob(bytes(size), SEAL)

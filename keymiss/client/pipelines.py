@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from redis.exceptions import RedisError, SlotNotCoveredError
 
@@ -14,12 +14,10 @@ from .commands import Command, Where
 from .dag import Dag
 from .methods import building, queueing
 
-Queue = TypeVar("Queue", bound="_Queue")
-
 
 class _Queue:
     """Commands of AI.* among others on a pipeline of redis-py, which is `redis` here. Each returns the
-    pipeline.
+    pipeline; but where that runs it at once (after `redis.watch`, before `redis.multi`), its result.
 
     ValueError for a transaction on a client with decode_responses: redis-py would decode the tensors in it.
     """
@@ -36,7 +34,7 @@ class _Queue:
         self.redis = client.pipeline(transaction=transaction)
         self._parsers: dict[int, Callable[[Any], Any]] = {}  # by the place of the command among the queued
 
-    def run(self: Queue, command: Command[Any]) -> Queue:
+    def run(self, command: Command[Any]) -> Any:
         """Queue one of `commands`. ValueError for one that goes to several nodes."""
         target: dict[str, Any] = {}
         if self._in_cluster:
@@ -48,19 +46,25 @@ class _Queue:
                 (target,) = delivery.targets(self._client, command)
             except SlotNotCoveredError:
                 target = {}  # the client has not looked where the slots are yet: `execute()` does
-        self._parsers[len(self.redis)] = command.parse
-        self.redis.execute_command(*command.args, **delivery.UNDECODED, **target)
+        queued = len(self.redis)
+        reply = self.redis.execute_command(*command.args, **delivery.UNDECODED, **target)
+        if len(self.redis) == queued:
+            return self._parsed(command, reply)
+        self._parsers[queued] = command.parse
         return self
 
+    def _parsed(self, command: Command[Any], reply: Any) -> Any:
+        """The result of a command that was not queued."""
+        return command.parse(reply)
+
     def _results(self, replies: list[Any], raise_on_error: bool) -> list[Any]:
-        parsers, self._parsers = self._parsers, {}
         results: list[Any] = []
         for at, reply in enumerate(replies):
-            if at not in parsers or isinstance(reply, Exception):
+            if at not in self._parsers or isinstance(reply, Exception):
                 results.append(reply)
                 continue
             try:
-                results.append(parsers[at](reply))
+                results.append(self._parsers[at](reply))
             except (RedisError, KeymissError) as error:  # of a DAG's operation; a timeout that passed
                 if raise_on_error:
                     raise
@@ -100,7 +104,10 @@ class Pipeline(_Queue):
 
         The first error is raised, or with `raise_on_error=False` left in its place.
         """
-        return self._results(self.redis.execute(raise_on_error), raise_on_error)
+        try:
+            return self._results(self.redis.execute(raise_on_error), raise_on_error)
+        finally:
+            self._parsers.clear()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -108,6 +115,7 @@ class Pipeline(_Queue):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._parsers.clear()
         self.redis.reset()
 
 
@@ -121,7 +129,13 @@ class AsyncPipeline(_Queue):
 
         The first error is raised, or with `raise_on_error=False` left in its place.
         """
-        return self._results(await self.redis.execute(raise_on_error), raise_on_error)
+        try:
+            return self._results(await self.redis.execute(raise_on_error), raise_on_error)
+        finally:
+            self._parsers.clear()
+
+    async def _parsed(self, command: Command[Any], reply: Any) -> Any:
+        return command.parse(await reply)
 
     async def __aenter__(self) -> AsyncPipeline:
         await self.redis.__aenter__()
@@ -130,4 +144,5 @@ class AsyncPipeline(_Queue):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._parsers.clear()
         await self.redis.__aexit__(kind, error, trace)

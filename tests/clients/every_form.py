@@ -99,9 +99,10 @@ def main() -> None:
         use(AI(server), "", blob)
         use_functions(Gears(server), 1)
         if not options.get("decode_responses"):
-            assert (
-                AI(server).pipeline().tensorset("x", LARGE).tensorget("x").execute()[1].shape == LARGE.shape
-            )
+            with AI(server).pipeline() as pipe:
+                assert pipe.tensorset("x", LARGE).tensorget("x").execute()[1].shape == LARGE.shape
+                pipe.redis.watch("x")
+                assert pipe.tensorget("x").shape == LARGE.shape
         cluster = redis.RedisCluster(host="127.0.0.1", port=ports[1], **options)
         use_functions(Gears(cluster), len(tags))
         for tag in tags:

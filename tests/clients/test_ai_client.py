@@ -355,6 +355,34 @@ def test_an_error_in_a_pipeline_stays_in_its_place(ai: AI) -> None:
         pipe.dag(load=["a", "wide"]).modelexecute("m", ["a", "wide"], ["y", "z"]).execute().execute()
 
 
+def test_a_pipeline_that_failed_begins_anew(ai: AI, client: redis.Redis) -> None:
+    client.set("k", "v")
+    pipe = ai.pipeline(transaction=False).tensorget("none")
+    with pytest.raises(redis.ResponseError, match="tensor key is empty"):
+        pipe.execute()
+    pipe.redis.get("k")
+    assert pipe.execute() == [b"v"]
+
+
+def test_a_pipeline_that_was_left_begins_anew(ai: AI, client: redis.Redis) -> None:
+    client.set("k", "v")
+    with ai.pipeline() as pipe:
+        pipe.tensorget("none")
+    pipe.redis.get("k")
+    assert pipe.execute() == [b"v"]
+
+
+def test_a_pipeline_that_watches_gives_results_at_once(ai: AI, client: redis.Redis) -> None:
+    _store(ai)
+    with ai.pipeline() as pipe:
+        pipe.redis.watch("a")
+        got: Any = pipe.tensorget("a")
+        pipe.redis.multi()
+        pipe.redis.set("k", "v")
+        stored = pipe.tensorset("b", got * 2).tensorget("b").execute()
+    assert (stored[:2], stored[2].tolist()) == ([True, "OK"], [2, 4, 6])
+
+
 def test_a_transaction_carries_tensors(ai: AI) -> None:
     assert ai.pipeline().tensorset("x", [2.0]).tensorget("x").execute()[1].tolist() == [2]
 

@@ -123,3 +123,32 @@ def test_pipelines_mix_with_commands_of_redis(run: Run) -> None:
         assert (stored, run, kept, got.tolist()) == ("OK", "OK", True, [2, 3, 4])
 
     run(body)
+
+
+def test_a_pipeline_that_failed_or_was_left_begins_anew(run: Run) -> None:
+    async def body(ai: AsyncAI) -> None:
+        await ai.redis.set("k", 1)
+        async with ai.pipeline(transaction=False) as pipe:
+            with pytest.raises(redis.ResponseError, match="tensor key is empty"):
+                await pipe.tensorget("none").execute()
+            pipe.redis.incr("k")
+            assert await pipe.execute() == [2]
+            pipe.tensorget("none")
+        pipe.redis.incr("k")
+        assert await pipe.execute() == [3]
+
+    run(body)
+
+
+def test_a_pipeline_that_watches_gives_results_at_once(run: Run) -> None:
+    async def body(ai: AsyncAI) -> None:
+        await _store(ai)
+        async with ai.pipeline(transaction=False) as pipe:
+            await pipe.redis.watch("a")
+            got = await pipe.tensorget("a")
+            pipe.redis.multi()
+            pipe.redis.incr("k")
+            assert await pipe.tensorset("b", got * 2).execute() == [1, "OK"]
+        assert (await ai.tensorget("b")).tolist() == [2, 4, 6]
+
+    run(body)

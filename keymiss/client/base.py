@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from typing import Any, ClassVar, TypeVar
 
@@ -30,10 +29,7 @@ class Client:
         """Send one of `commands` and wait for its result."""
         if not self._in_cluster:
             return command.parse(delivery.execute(self.redis, command))
-        replies = [
-            delivery.execute_in_cluster(self.redis, command, target)
-            for target in delivery.targets(self.redis, command)
-        ]
+        replies = delivery.execute_in_cluster(self.redis, command)
         return command.join([command.parse(reply) for reply in replies])
 
 
@@ -55,9 +51,5 @@ class AsyncClient:
         """Send one of `commands` and wait for its result."""
         if not self._in_cluster:
             return command.parse(await self.redis.execute_command(*command.args, **delivery.UNDECODED))
-        await self.redis.initialize()  # does nothing but the first time: where the slots are
-        asked = [
-            self.redis.execute_command(*command.args, **delivery.UNDECODED, **target)
-            for target in delivery.targets(self.redis, command)
-        ]
-        return command.join([command.parse(reply) for reply in await asyncio.gather(*asked)])
+        replies = await delivery.execute_in_async_cluster(self.redis, command)
+        return command.join([command.parse(reply) for reply in replies])

@@ -8,6 +8,7 @@ redis-py has for when there is no hiredis. asyncio's connections do so by themse
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 
@@ -22,6 +23,9 @@ LARGE_BYTES = 64 * 1024  # from here on, the copies take longer than the pieces'
 
 # What RedisCluster.execute_command knows how to handle. A MovedError is an AskError.
 _REDIRECTED = (AskError, TryAgainError, ClusterDownError, SlotNotCoveredError, ConnectionError)
+
+# What has it look anew where the slots are.
+_RELOCATED = (ClusterDownError, SlotNotCoveredError, ConnectionError)
 
 
 def is_cluster(client: Any) -> bool:
@@ -67,10 +71,50 @@ def execute(client: Any, command: Command[Any]) -> Any:
         client.connection_pool.release(connection)
 
 
-def execute_in_cluster(cluster: Any, command: Command[Any], target: dict[str, Any]) -> Any:
-    """As `cluster.execute_command` of a redis.RedisCluster, to one of its targets; the reply, undecoded.
+def execute_in_cluster(cluster: Any, command: Command[Any]) -> list[Any]:
+    """As `cluster.execute_command` of a redis.RedisCluster, to each of its targets; the replies, undecoded.
 
-    A large argument goes to the shard of the key; the longer way where that does not serve it (any more).
+    Where the shard of the key cannot be reached, the command goes to whichever serves the key then. It may
+    have been run before: redis-py's own commands are repeated in the same way.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return [_execute_at(cluster, command, target) for target in targets(cluster, command)]
+        except _RELOCATED as error:
+            if not _is_repeated(cluster, command, error, tries):
+                raise
+
+
+async def execute_in_async_cluster(cluster: Any, command: Command[Any]) -> list[Any]:
+    """As `execute_in_cluster`, of a redis.asyncio.RedisCluster."""
+    tries = 0
+    while True:
+        tries += 1
+        await cluster.initialize()  # does nothing where it knows where the slots are
+        try:
+            asked = [
+                cluster.execute_command(*command.args, **UNDECODED, **target)
+                for target in targets(cluster, command)
+            ]
+            return await asyncio.gather(*asked)
+        except _RELOCATED as error:
+            if not _is_repeated(cluster, command, error, tries):
+                raise
+
+
+def _is_repeated(cluster: Any, command: Command[Any], error: Exception, tries: int) -> bool:
+    """Whether redis-py would repeat the command, had it not been told the node."""
+    retries = getattr(cluster, "cluster_error_retry_attempts", None)  # of redis-py 5
+    if retries is None:
+        retries = cluster.retry.get_retries()
+    return command.where is Where.TOLD_KEY and type(error) in _RELOCATED and tries <= retries
+
+
+def _execute_at(cluster: Any, command: Command[Any], target: dict[str, Any]) -> Any:
+    """The reply of one target. A large argument goes to the shard of the key; the longer way where that does
+    not serve it (any more).
     """
     if _has_large(command):
         try:

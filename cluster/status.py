@@ -142,14 +142,14 @@ def _models(servers: Iterable[Value]) -> list[Value]:
 
 
 def _functions(servers: Iterable[Value]) -> list[Value]:
-    """The registrations of the masters, one entry a session and prefix, with the ports that have it and
-    sums of counts."""
-    found: dict[tuple[str, str, str], Value] = {}
+    """The registrations of the masters, one entry a session, prefix and description, with the ports that
+    have it and sums of counts."""
+    found: dict[tuple[str, str, str, str], Value] = {}
     for server in servers:
         if server["role"] == "master":
             for function in _ask(server, read_registrations, []):
                 entry = found.setdefault(
-                    (function.session, function.reader, function.prefix),
+                    (function.session, function.reader, function.prefix, function.description),
                     asdict(function) | {"triggered": 0, "failures": 0, "ports": []},
                 )
                 entry["triggered"] += function.triggered

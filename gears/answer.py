@@ -1,5 +1,6 @@
 """Answer a question that is a key: GET bertqa{tag}_<article>:{tag}:<number>_<question>. Or one question about
 many paragraphs of a shard: RG.TRIGGER ask <question> <article>[:<number>]...
+In a cluster, RG.TRIGGERONKEY ask_on_key <key> <question> ... goes to the shard of the key.
 
 The answer is the best span of the paragraph, word for word, or an empty string where the model finds none.
 It is cached for `keymiss.answer-ttl-ms` milliseconds, where the text did not change meanwhile; 0 caches
@@ -83,6 +84,11 @@ async def ask(words: list[str | bytearray]) -> list[list[Any]]:
     texts, scores = kept[: len(keys)], kept[len(keys) :]
     rows = map(row, asked, keys, [question] * len(keys), texts, scores)
     return list(await asyncio.gather(*rows))
+
+
+async def ask_on_key(words: list[str | bytearray]) -> list[list[Any]]:
+    """As `ask`; the key has told a cluster where to."""
+    return await ask(words[1:])
 
 
 async def paragraphs_named(names: Sequence[str]) -> list[Paragraph]:
@@ -253,4 +259,7 @@ GB(desc="answer questions").foreach(answer).register(
 )
 GB("CommandReader", desc="ask one question of many paragraphs").map(ask).register(
     trigger="ask", mode="async_local", convertToStr=False
+)
+GB("CommandReader", desc="ask one question on the shard of a key").map(ask_on_key).register(
+    trigger="ask_on_key", mode="async_local", convertToStr=False
 )

@@ -54,6 +54,11 @@ class Paragraph:
         return f"{QUESTION_PREFIX}{{{self.tag}}}_{self.name}_{question}"
 
 
+def routing_key(article: str) -> str:
+    """A key of the shard that the article is loaded into, for commands that go there."""
+    return f"{QUESTION_PREFIX}{{{article}}}"
+
+
 def score_key(question_key: str) -> str:
     return f"{SCORE_PREFIX}{question_key}"
 

@@ -14,7 +14,7 @@ import redis
 from rich.console import Console
 
 from ..client import Shard, shard_of, text_of
-from ..client.asking import TRIGGER, Answers, ParagraphAnswer, grouped, joined, names_of, read_rows
+from ..client.asking import Answers, ParagraphAnswer, grouped, joined, names_of, read_rows, words_of
 from ..hashtags import slot_of
 from ..keys import parse_sentences_key, sentences_key
 from .options import folder_option, port_option
@@ -80,7 +80,7 @@ def _ask_many(question: str, articles: Sequence[str], folder: Path, port: int | 
 
     def ask_shard(shard: Shard) -> list[ParagraphAnswer]:
         with closing(shard.connect(TIMEOUT_S)) as client:
-            return read_rows(client.execute_command(*TRIGGER, question, *groups[shard]))
+            return read_rows(client.execute_command(*words_of(question, groups[shard])))
 
     started = time.perf_counter()
     try:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..keys import parse_paragraph_name
+from ..keys import parse_paragraph_name, routing_key
 from .shards import text_of
 
 S = TypeVar("S", bound=Hashable)
 
-TRIGGER = ("RG.TRIGGER", "ask")
+KEY_AT = 2  # in `words_of`
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,15 @@ def grouped(names: Iterable[str], shard_of: Callable[[str], S]) -> dict[S, list[
     return groups
 
 
+def words_of(question: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The command that asks the shard of these. It has a key, for a server that does not serve the shard any
+    more to say which does."""
+    article, _ = parse_paragraph_name(names[0])
+    return "RG.TRIGGERONKEY", "ask_on_key", routing_key(article), question, *names
+
+
 def read_rows(reply: Any) -> list[ParagraphAnswer]:
-    """The answers in a shard's reply to TRIGGER."""
+    """The answers in a shard's reply to `words_of`."""
     (rows,) = reply
     return [_answer(*row) for row in rows]
 

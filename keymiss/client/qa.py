@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .asking import TRIGGER, Answers, ParagraphAnswer, grouped, joined, names_of, read_rows
+from .asking import KEY_AT, Answers, ParagraphAnswer, grouped, joined, names_of, read_rows, words_of
 from .base import AsyncClient, Client
 from .commands import Command, Where
 
@@ -61,7 +61,5 @@ class AsyncQA(AsyncClient):
 def _commands(question: str, names: list[str], cluster: Any) -> list[Command[Sequence[ParagraphAnswer]]]:
     """One for each shard."""
     groups = grouped(names, cluster.get_node_from_key if cluster else lambda article: None)
-    return [
-        Command((*TRIGGER, question, *group), read_rows, Where.SHARD, node=node)
-        for node, group in groups.items()
-    ]
+    asked = [words_of(question, group) for group in groups.values()]
+    return [Command(words, read_rows, Where.TOLD_KEY, routing=words[KEY_AT]) for words in asked]

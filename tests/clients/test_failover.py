@@ -14,13 +14,19 @@ from support import torch_models
 from support.cluster import Cluster, Shard
 from support.waiting import wait_until
 
-from keymiss.client import AI, AsyncAI
+from keymiss.client import AI, QA, Answers, AsyncAI, AsyncQA, read_registrations
 
 DEADLINE_S = 30.0
 LARGE = np.ones(100_000, np.float32)  # is sent without being copied
 SCRIPT = """
 def times(tensors: List[Tensor], keys: List[str], args: List[str]):
     return tensors[0] * float(args[0])
+"""
+
+ROLES = """
+def ask(words):
+    return [[words[-1] + ":1", execute("ROLE")[0], 1.0, 1.0]]
+GB("CommandReader").map(ask).register(trigger="ask_on_key", mode="async_local", convertToStr=False)
 """
 
 
@@ -113,4 +119,44 @@ def test_asyncio_runs_it_on_the_next_too(cluster: Cluster) -> None:
             assert await AsyncAI(client).modelexecute(m, [x, x], [y, z]) == "OK"
 
     _store(shard)
+    asyncio.run(body())
+
+
+def _register_roles(cluster: Cluster) -> None:
+    """Masters and replicas answer questions by what they are."""
+    with contextlib.closing(cluster.shards[0].master.client()) as client:
+        client.execute_command("RG.PYEXECUTE", ROLES)
+    for server in cluster.servers:
+        with contextlib.closing(server.client()) as client:
+            wait_until(lambda: read_registrations(client), DEADLINE_S, "the function is there")
+
+
+def _asked(answers: Answers) -> str:
+    """Who was asked."""
+    (one,) = answers.paragraphs
+    return one.text
+
+
+def test_questions_go_to_a_new_master_though_the_old_one_lives(
+    cluster: Cluster, connect: Callable[[], redis.RedisCluster]
+) -> None:
+    shard, _ = cluster.shards
+    _register_roles(cluster)
+    qa = QA(connect())
+    assert _asked(qa.ask("Who?", [shard.hash_tag])) == "master"
+    promote_replica(cluster, shard)
+    assert _asked(qa.ask("Who?", [shard.hash_tag])) == "master"
+
+
+def test_questions_of_asyncio_go_to_a_new_master_though_the_old_one_lives(cluster: Cluster) -> None:
+    shard, other = cluster.shards
+
+    async def body() -> None:
+        async with redis.asyncio.RedisCluster(host="127.0.0.1", port=other.master.port) as client:
+            qa = AsyncQA(client)
+            assert _asked(await qa.ask("Who?", [shard.hash_tag])) == "master"
+            promote_replica(cluster, shard)
+            assert _asked(await qa.ask("Who?", [shard.hash_tag])) == "master"
+
+    _register_roles(cluster)
     asyncio.run(body())

@@ -117,7 +117,7 @@ def test_a_miss_is_one_inference_however_often_the_functions_were_deployed(deplo
     deployment.ask("measles", 3, "How many inferences does this cost?")
     assert deployment.model_calls("measles") == before + 1
     sessions = [function["session"] for function in deployment.keymiss.status()["functions"]]
-    assert sorted(sessions) == ["keymiss-answer", "keymiss-answer", "keymiss-tokenise"]
+    assert sorted(sessions) == [*["keymiss-answer"] * 3, "keymiss-tokenise"]
 
 
 def test_a_paragraph_that_was_asked_before_is_answered_as_it_is_now(deployment: Deployment) -> None:
@@ -235,6 +235,16 @@ def test_too_many_paragraphs_and_names_of_none_are_refused(deployment: Deploymen
         client.execute_command("RG.TRIGGER", "ask", "Why?")
 
 
+def test_many_are_asked_by_the_trigger_with_and_without_a_key(deployment: Deployment) -> None:
+    with closing(deployment.client("hiv")) as client:
+        plain = client.execute_command("RG.TRIGGER", "ask", "Which cells?", "hiv:2")
+        (((name, *_),),) = plain
+        assert name == b"hiv:2"
+        assert plain == client.execute_command(
+            "RG.TRIGGERONKEY", "ask_on_key", "hiv", "Which cells?", "hiv:2"
+        )
+
+
 def test_the_command_line_asks_many_articles_and_shows_the_best_answer(deployment: Deployment) -> None:
     shown = deployment.keymiss("ask", "Who invented PCR?", "--of", "p*", "--of", "hiv:999").splitlines()
     assert shown[0] == "Kary Mullis"
@@ -343,7 +353,7 @@ def test_a_replica_outside_a_cluster_answers_and_leaves_the_cache_to_its_master(
     key = Paragraph("hiv", "06S", "2").question_key("What does the replica say?")
     with closing(replica.client()) as client:
         wait_until(
-            lambda: len(read_registrations(client)) == 3, RECOVERY_DEADLINE_S, "the functions are there, too"
+            lambda: len(read_registrations(client)) == 4, RECOVERY_DEADLINE_S, "the functions are there, too"
         )
         answer = client.get(key)
         assert answer is not None

@@ -7,7 +7,8 @@ It is cached for `keymiss.answer-ttl-ms` milliseconds, where the text did not ch
 nothing, which is what one measures with.
 
 `ask` gives a row for each paragraph, [<article>:<number>, answer, score, margin] (see keymiss.qa.Answer), or
-[<article>:<number>, error]. The answers are the same as one by one, and are cached under the same keys.
+[<article>:<number>, error]; [<article>, error] for an article that is not there. The answers are the same as
+one by one, and are cached under the same keys.
 """
 
 import asyncio
@@ -102,15 +103,13 @@ async def paragraphs_named(names: Sequence[str]) -> list[Paragraph]:
     if not found:
         raise ValueError("name what to ask about: <question> <article>[:<number>]...")
     if len(found) > MAX_ASKED:
-        raise ValueError(
-            f"ERR {len(found)} paragraphs are too many for one question: ask {MAX_ASKED} at once"
-        )
+        raise ValueError(f"{len(found)} paragraphs are too many for one question: ask {MAX_ASKED} at once")
     return list(found)
 
 
 async def row(paragraph: Paragraph, key: str, question: str, text: Any, score: Any) -> list[Any]:
     """The row of a paragraph, whose answer may have been kept."""
-    name = f"{paragraph.article}:{paragraph.number}"
+    name = f"{paragraph.article}:{paragraph.number}" if paragraph.number else paragraph.article
     if text is not None and score is not None:
         return [name, text_of(text).encode(), *map(float, text_of(score).split())]
     try:

@@ -93,7 +93,7 @@ def joined(names: Sequence[str], answers: Iterable[Sequence[ParagraphAnswer]]) -
 
 
 def _answer(paragraph: Any, text: Any, score: Any = 0, margin: Any = 0) -> ParagraphAnswer:
-    name = text_of(paragraph).removesuffix(":")
+    name = text_of(paragraph)
     if isinstance(text, Exception):
         return ParagraphAnswer(name, error=str(text))
     return ParagraphAnswer(name, text_of(text), float(score), float(margin))

@@ -223,7 +223,7 @@ def test_an_asyncio_client_asks_many_as_well(deployment: Deployment) -> None:
 
 def test_too_many_paragraphs_and_names_of_none_are_refused(deployment: Deployment) -> None:
     with closing(redis.RedisCluster("127.0.0.1", deployment.keymiss.port)) as cluster:
-        with pytest.raises(redis.ResponseError, match="513 paragraphs are too many for one question"):
+        with pytest.raises(redis.ResponseError, match=r"^513 paragraphs are too many for one question"):
             QA(cluster).ask("Why?", [f"hiv:{n}" for n in range(513)])
         for names, complaint in (["two words"], "'two words' is no <article>"), ([], "no paragraph is named"):
             with pytest.raises(ValueError, match=complaint):
@@ -233,6 +233,13 @@ def test_too_many_paragraphs_and_names_of_none_are_refused(deployment: Deploymen
         pytest.raises(redis.ResponseError, match="name what to ask about"),
     ):
         client.execute_command("RG.TRIGGER", "ask", "Why?")
+
+
+def test_an_article_that_is_not_there_has_a_row_of_its_name(deployment: Deployment) -> None:
+    with closing(deployment.client("hiv")) as client:
+        (((name, error),),) = client.execute_command("RG.TRIGGER", "ask", "Which cells?", "nothing")
+    assert name == b"nothing"
+    assert "no article" in str(error)
 
 
 def test_many_are_asked_by_the_trigger_with_and_without_a_key(deployment: Deployment) -> None:

@@ -1,7 +1,8 @@
 """What is known of the models and scripts that keys hold.
 
 Asked for again when it is older than a second: a coroutine on a miss would otherwise wait for the server once
-more than it has to. A run always sees what the key holds then.
+more than it has to. A run always sees what the key holds then; but for that second, a model that took the
+place of one with the same names in another order gets its tensors in the old order.
 """
 
 from __future__ import annotations

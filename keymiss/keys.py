@@ -8,6 +8,7 @@
     bert-qa{tag}                                   the model
     tokenizer:bert-qa{tag}                         hash: json, the model's tokenizer, and digest, of that
     samples:qa:{tag}                               hash, <article> -> a question key that has an answer
+    changed:qa:{tag}                               set of articles whose cached answers are to be forgotten
 
 A text in a hash is called a paragraph here, be it one sentence or several. `tag` is the hash tag of the shard
 that holds all of these; an article's name holds no braces and no white space, a question anything.
@@ -81,6 +82,10 @@ def tokenizer_key(tag: str) -> str:
 
 def samples_key(tag: str) -> str:
     return f"samples:qa:{{{tag}}}"
+
+
+def changed_key(tag: str) -> str:
+    return f"changed:qa:{{{tag}}}"
 
 
 def article_name(text: str) -> str:

@@ -2,7 +2,8 @@
 
 An article whose stored paragraphs are the same is left alone. One that changed is replaced: in one
 transaction its hash is written anew and the tensors of its old paragraphs go; after that the answers that
-were cached for it. Its new tensors are made by gears/tokenise.py when it sees the hash.
+were cached for it, by the next load where this one is interrupted. Its new tensors are made by
+gears/tokenise.py when it sees the hash.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import redis
 
 from ..client import Shard, shard_of, text_of
 from ..hashtags import slot_of
-from ..keys import Paragraph, processed_key, samples_key, sentences_key
+from ..keys import Paragraph, changed_key, processed_key, samples_key, sentences_key
 from .articles import Article
 from .derived import forget_answers
 from .splitting import Numbered, number_paragraphs, sample_of
@@ -74,8 +75,7 @@ def load_articles(
         for article in questions:
             _add_sample(targets[shard_of(slot_of(article.name), shards)], article)
         for target in targets.values():
-            if target.changed:
-                forget_answers(target.client, target.shard.hash_tag, target.changed)
+            _forget_answers(target)
     return loaded
 
 
@@ -126,12 +126,22 @@ def _replace(client: redis.Redis, name: str, tag: str, have: dict[str, str], num
         writing.unlink(sentences_key(name, tag), *tensors)
         writing.srem(processed_key(tag), *tensors)
         writing.hdel(samples_key(tag), name)
+        writing.sadd(changed_key(tag), name)
     if numbered.texts:
         writing.hset(sentences_key(name, tag), mapping=dict[Any, Any](numbered.texts))
     if numbered.sample:
         question, number = numbered.sample
         writing.hset(samples_key(tag), name, Paragraph(name, tag, number).question_key(question))
     writing.execute()
+
+
+def _forget_answers(target: _Target) -> None:
+    """Those about articles that this load changed, or one before that did not come to it."""
+    tag = target.shard.hash_tag
+    changed = target.changed | {text_of(name) for name in target.client.smembers(changed_key(tag))}
+    if changed:
+        forget_answers(target.client, tag, changed)
+        target.client.srem(changed_key(tag), *changed)
 
 
 def _add_sample(target: _Target, article: Article) -> None:

@@ -10,9 +10,9 @@ from support.cluster import Cluster
 from support.server import Server
 
 from keymiss.client import Shard, connect, read_shards
-from keymiss.corpus import Article, Question, load_articles
+from keymiss.corpus import Article, Loaded, Question, load_articles
 from keymiss.hashtags import slot_of
-from keymiss.keys import Paragraph, processed_key, samples_key, sentences_key
+from keymiss.keys import Paragraph, changed_key, processed_key, samples_key, sentences_key
 
 ARTICLES = [Article(f"article-{n}", (f"This is article {n}. It is short.",)) for n in range(20)]
 
@@ -55,6 +55,22 @@ def test_an_article_that_changed_is_replaced_with_all_that_was_made_of_it(
     assert not client.exists(second.tokens_key, second.question_key("why?"))
     assert client.exists(other.tokens_key, other.question_key("why?")) == 2
     assert client.smembers(processed_key("06S")) == {other.tokens_key.encode()}
+
+
+def test_the_next_load_forgets_the_answers_that_an_interrupted_one_left(
+    shards: list[Shard], client: redis.Redis
+) -> None:
+    def interrupt(_: Loaded) -> None:
+        raise KeyboardInterrupt
+
+    load_articles(shards, [Article("a", ("One.",))])
+    key = Paragraph("a", "06S", "1").question_key("why?")
+    client.set(key, "because")
+    changed = [Article("a", ("Another.",))]
+    with pytest.raises(KeyboardInterrupt):
+        load_articles(shards, changed, progress=interrupt)
+    assert load_articles(shards, changed).same == 1
+    assert not client.exists(key, changed_key("06S"))
 
 
 def test_the_second_article_of_a_name_is_skipped_and_reported(

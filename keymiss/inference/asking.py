@@ -1,4 +1,5 @@
-"""What a script asks its shard while it runs: CALL and MODEL, and the RESULTs to them.
+"""What a script asks its shard while it runs: CALL and MODEL, and the RESULTs to them; and who stops it when
+nobody waits for it any more.
 
 A script's thread waits here, holding its device; the loop's thread brings the answer. An answer that takes
 longer than a moment finds the device lent to others meanwhile. Every wait ends: with the answer, with the job
@@ -9,10 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as TooLate
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ class Asker:
         self._lock = threading.Lock()
         self._last_seq = 0
         self._asked: dict[int, tuple[Future[Any], Callable[[Future[Any], bytes], object]]] = {}
-        self._answers: defaultdict[int, set[Future[Any]]] = defaultdict(set)  # that each job waits for
+        self._stops: defaultdict[int, set[Callable[[], object]]] = defaultdict(set)  # see watching; by job
 
     def ask(
         self,
@@ -80,19 +81,17 @@ class Asker:
             self._last_seq += 1
             seq = self._last_seq
             self._asked[seq] = answer, then
-            self._answers[job.id].add(answer)
         try:
-            if job.finished or self._channel.closed:  # they looked before this answer was known
-                answer.cancel()
-            frame = encode(verb, seq, job.id, *parts)
-            if wrong := self._channel.too_large(len(frame), 3 + len(parts)):
-                raise ScriptError(f"the command is too large: it has {wrong}")
-            self._channel.write(frame)
-            with suppress(TooLate):
-                return answer.result(0 if queue.depth else PATIENCE_S)
-            with queue.lent():
-                left_s = job.deadline + _GRACE_S - monotonic()
-                return answer.result(max(0.0, min(left_s, LONGEST_WAIT_S)))
+            with self.watching(job, answer.cancel):
+                frame = encode(verb, seq, job.id, *parts)
+                if wrong := self._channel.too_large(len(frame), 3 + len(parts)):
+                    raise ScriptError(f"the command is too large: it has {wrong}")
+                self._channel.write(frame)
+                with suppress(TooLate):
+                    return answer.result(0 if queue.depth else PATIENCE_S)
+                with queue.lent():
+                    left_s = job.deadline + _GRACE_S - monotonic()
+                    return answer.result(max(0.0, min(left_s, LONGEST_WAIT_S)))
         except TooLate:
             raise ScriptError("the deadline passed before the answer came") from None
         except CancelledError:
@@ -103,9 +102,22 @@ class Asker:
             answer.cancel()  # whoever is about to settle it need not
             with self._lock:
                 self._asked.pop(seq, None)
-                self._answers[job.id].discard(answer)
-                if not self._answers[job.id]:
-                    del self._answers[job.id]
+
+    @contextmanager
+    def watching(self, job: Job, stop: Callable[[], object]) -> Iterator[None]:
+        """While this lasts, `stop` is called once nobody waits for the job any more: here or on the loop's
+        thread."""
+        with self._lock:
+            self._stops[job.id].add(stop)
+        try:
+            if job.finished or self._channel.closed:  # they looked before this one was known
+                stop()
+            yield
+        finally:
+            with self._lock:
+                self._stops[job.id].discard(stop)
+                if not self._stops[job.id]:
+                    del self._stops[job.id]
 
     def answered(self, frame: Frame) -> None:
         """`RESULT <seq> <reply>`. One that nobody waits for any more is dropped."""
@@ -123,6 +135,6 @@ class Asker:
     def end(self, job: Job) -> None:
         """Nobody waits for this job any more."""
         with self._lock:
-            answers = list(self._answers.get(job.id, ()))
-        for answer in answers:
-            answer.cancel()
+            stops = list(self._stops.get(job.id, ()))
+        for stop in stops:
+            stop()

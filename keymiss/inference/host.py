@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -58,6 +59,9 @@ class ScriptHost:
         if found.error is not None:
             raise ScriptError(found.error.removeprefix("ERR "))
         return [to_array(tensor) for tensor in found.outputs]
+
+    def watching(self, stop: Callable[[], object]) -> AbstractContextManager[None]:
+        return self._runner.asker.watching(self._job, stop)
 
     def _ask(self, verb: str, *parts: bytes, then: Callable[[Future[T], bytes], object]) -> T:
         return self._runner.asker.ask(self._job, self._queue, verb, *parts, then=then)

@@ -18,8 +18,8 @@ the calling thread (`serving`). Everywhere else, as in a stored model, they rais
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Protocol
@@ -38,7 +38,8 @@ _serving = threading.local()
 
 
 class Host(Protocol):
-    """What a script that runs can ask for. Both wait. They raise where the answer is an error."""
+    """What a script that runs can ask for, and who ends it. The first two wait, and raise where the answer is
+    an error."""
 
     def execute(self, argv: Sequence[bytes]) -> Any:
         """Run a command in the script's shard. A reply as parse_reply gives it, no error."""
@@ -46,15 +47,21 @@ class Host(Protocol):
     def model_execute(self, key: bytes, inputs: Sequence[Array], outputs: int) -> Sequence[Array]:
         """Run the model at a key of the shard."""
 
+    def watching(self, stop: Callable[[], object]) -> AbstractContextManager[None]:
+        """While this lasts, `stop` is called once nobody waits for the script any more. On any thread."""
+
 
 class _NoHost:
-    """Of a script that asks for nothing."""
+    """Of a script that asks for nothing and goes straight to its end."""
 
     def execute(self, argv: Sequence[bytes]) -> Any:
         raise RuntimeError("the script reached its shard")
 
     def model_execute(self, key: bytes, inputs: Sequence[Array], outputs: int) -> Sequence[Array]:
         raise RuntimeError("the script reached a model")
+
+    def watching(self, stop: Callable[[], object]) -> AbstractContextManager[None]:
+        raise RuntimeError("the script is not straight")
 
 
 NO_HOST: Host = _NoHost()

@@ -13,6 +13,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 from keymiss.backends import Array, Backends, Device, Model
@@ -20,6 +21,7 @@ from keymiss.backends.torch import TorchBackend, array_of, take_threads, useful
 from keymiss.errors import BackendError, KeymissError, ScriptError
 from keymiss.inference.dialect import MAX_QUOTED, check_compiled, check_source, names
 from keymiss.inference.frames import Call, ScriptParts
+from keymiss.inference.loops import ask_to_stop, new_stop, stop_type, stoppable
 from keymiss.inference.operators import Host, namespaces, serving
 
 KEPT_SCRIPTS = 256
@@ -47,6 +49,8 @@ class Script:
             what = str(error) if isinstance(error, ScriptError) else _compile_error(str(error))
             raise ScriptError(f"ERR the script does not compile: {what}") from None
         self._functions = {function.name: function for function in functions}
+        self._stop_type = stop_type(torch)
+        self._stoppable: dict[str, Any] = {}  # of those that are not straight, when they are first called
 
     def is_straight(self, function: str) -> bool:
         """Whether all calls of the function take about as long: it neither loops nor asks its shard."""
@@ -88,10 +92,21 @@ class Script:
             arguments = _by_position(function, tensors, call.list_at)
         with torch.inference_mode(), serving(host) as errors:
             try:
-                result = function(*arguments)
+                if self.is_straight(call.function):
+                    result = function(*arguments)
+                else:
+                    result = self._call_stoppable(function, arguments, host)
             except Exception as error:  # of the interpreter, an operator, or the host
                 raise _run_error(call.function, error, errors) from None
         return self._outputs(call, result)
+
+    def _call_stoppable(self, function: Any, arguments: Sequence[Any], host: Host) -> Any:
+        """As the function itself, until nobody waits for it any more."""
+        if function.name not in self._stoppable:
+            self._stoppable[function.name] = stoppable(self._torch, function, self._stop_type)
+        stop = new_stop(self._torch, self._stop_type)
+        with host.watching(partial(ask_to_stop, stop)):
+            return self._stoppable[function.name](*arguments, stop)
 
     def _outputs(self, call: Call, result: Any) -> list[Array]:
         if not call.outputs:

@@ -144,6 +144,32 @@ def test_too_late_is_an_answer_to_one_who_said_timeout(script: redis.Redis) -> N
     assert not script.exists("y")
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["too late", "gone"])
+def test_a_loop_without_end_holds_up_nobody_once_its_client_does_not_wait(
+    script: redis.Redis, other: redis.Redis, leaves: bool
+) -> None:
+    body = ("x = tensors[0]", "while bool(x.sum() > 0):", "    x = x + 1", "return x")
+    torch_scripts.store(script, "t", "loop", *body)
+    torch_models.store(script, "m", torch_models.doubler())
+    assert torch_models.execute(script, "m", "x", "y") == b"OK"
+    worker = script.info("keymiss")["keymiss_models_worker"]["pid"]
+    if leaves:
+        words = "t loop INPUTS 1 x OUTPUTS 1 never"
+        with sent(other, "AI.SCRIPTEXECUTE", *words.split()) as connection:
+            wait_until_running(script, 1)
+            connection.disconnect()
+    else:
+        assert execute(other, "t loop INPUTS 1 x OUTPUTS 1 never TIMEOUT 300") == b"TIMEDOUT"
+    # Well before the 30 seconds after which a worker that has lost its device ends.
+    run = "AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 1 y TIMEOUT 10000"
+    assert script.execute_command(*run.split()) == b"OK"
+    assert execute(script, "s f INPUTS 1 x OUTPUTS 1 z") == b"OK"
+    assert script.info("keymiss")["keymiss_models_worker"]["pid"] == worker
+    text = torch_scripts.source("loop", *body).encode()
+    assert script.execute_command("AI.SCRIPTGET", "t", "SOURCE") == text
+    assert not script.exists("never")
+
+
 def test_a_replica_hears_of_outputs_and_of_what_a_script_wrote(replicated: tuple[Server, Server]) -> None:
     with (
         contextlib.closing(replicated[0].client()) as primary,

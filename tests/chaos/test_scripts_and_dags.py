@@ -1,4 +1,4 @@
-"""Scripts and DAGs while the models worker is killed, and scripts that never end: one answer a client."""
+"""Scripts and DAGs while the models worker is killed, and models that never end: one answer a client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEPS = 1000.0  # of the slow model: some milliseconds
 
 IN_AND_OUT = "INPUTS 1 steps OUTPUTS 1"
 COUNT = ("n = redis.execute('INCR', keys[0])", "return tensors[0]")
-ENDLESS = ("x = tensors[0]", "while True:", "    x = x + 1", "return x")
+ENDLESS = ("return redisAI.model_execute('slow', [tensors[0] * 1e6], 1)",)
 
 
 @pytest.fixture

@@ -81,13 +81,13 @@ def dump(value: Any, names: Mapping[str, Any], script_globals: dict[str, Any]) -
 def load(blob: bytes, names: Mapping[str, Any], script_globals: dict[str, Any]) -> Any:
     """What `dump` was given.
 
-    GearsError where it cannot be made again here, such as for a module that is missing.
+    GearsError where it cannot be made again here, such as for a module that is missing or ends the process.
     """
     its_builtins = script_globals.get("__builtins__", builtins)
     try:
         with active(environment_of(script_globals)):
             return _Unpickler(io.BytesIO(blob), names, script_globals).load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise GearsError(f"a function could not be loaded: {type(error).__name__}: {error}") from error
     finally:
         script_globals["__builtins__"] = its_builtins  # cloudpickle has put Python's own there

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from keymiss.errors import GearsError
+from keymiss.errors import BusyError, GearsError, KeymissError
 from keymiss.functions import blobs
 from keymiss.functions.context import Context
 from keymiss.functions.deployed import Change, Deployed
@@ -272,7 +272,10 @@ class Deployer:
                 self._gears.shard.log(f"onRegistered of {registration.id} failed: {text}", "warning")
 
         context = Context(session=registration.session, async_allowed=True)
-        Drive(self._gears.shard, calls.feed(registration.on_registered), context, ended).start()
+        try:
+            Drive(self._gears.shard, calls.feed(registration.on_registered), context, ended).start()
+        except BusyError as error:
+            ended(error)
 
     # From the server
 
@@ -287,7 +290,7 @@ class Deployer:
         try:
             deployed = Deployed.read(blob)
         except GearsError as error:
-            self._gears.shard.log(f"registration {name} cannot be restored: {error}", "warning")
+            self._not_restored(name, error)
             return
         self._skip_to(name)
         if deployed.gone:
@@ -308,10 +311,16 @@ class Deployer:
         self._gears.registrations.remove(name)
         self._gears.ledger.forget(name)
 
+    def _not_restored(self, name: str, error: BaseException) -> None:
+        text = str(error) if isinstance(error, KeymissError) else repr(error)
+        self._gears.shard.log(f"registration {name} cannot be restored: {text}", "warning")
+
     def _restore_next(self) -> None:
-        while self._to_restore:
-            self._to_restore.popleft()()
-        self._gears.shard.call_soon(self._restored)
+        try:
+            while self._to_restore:
+                self._to_restore.popleft()()
+        finally:
+            self._gears.shard.call_soon(self._restored)
 
     def _restored(self) -> None:
         self._restoring = bool(self._to_restore)
@@ -319,6 +328,7 @@ class Deployer:
             self._gears.in_background(self._restore_next)
 
     def _load(self, deployed: Deployed, blob: bytes) -> None:
+        """What is imported for it may raise anything; others wait for their turn."""
         try:
             registration = self._loaded(deployed, blob)
             if self._knows(deployed):  # it was replaced or removed meanwhile
@@ -326,8 +336,8 @@ class Deployer:
             self._gears.registrations.add(registration)
             self._note(deployed)
             self.registered(registration)
-        except GearsError as error:
-            self._gears.shard.log(f"registration {deployed.name} cannot be restored: {error}", "warning")
+        except BaseException as error:
+            self._not_restored(deployed.name, error)
         finally:
             self._gears.shard.call_soon(self._gears.registrations.arrived, deployed.name)
 

@@ -76,3 +76,11 @@ def test_a_missing_module_is_an_error_that_names_it() -> None:
     del sys.modules["zz_passing"]
     with pytest.raises(GearsError, match="zz_passing"):
         blobs.load(blob, {}, {})
+
+
+def test_what_would_end_the_process_when_it_is_loaded_is_an_error() -> None:
+    leaving = "class Leaving:\n    def __setstate__(self, state): raise SystemExit('not configured')\n"
+    original = script(f"{leaving}thing = Leaving()\nthing.n = 1\ndef f(): return thing", {})
+    blob = blobs.dump(original["f"], {}, original)
+    with pytest.raises(GearsError, match="could not be loaded: SystemExit: not configured"):
+        blobs.load(blob, {}, {})

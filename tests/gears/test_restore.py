@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 import redis
 from support.functions import answering_misses, register
 from support.server import Server
@@ -145,3 +146,24 @@ def test_misses_that_come_while_functions_are_restored_are_answered(fresh_server
         os.kill(fresh_server.worker_pid("functions"), signal.SIGKILL)
         wait_until(lambda: client.get("q1") is not None, 20.0, "the miss is answered")
         assert client.get("q1") == b"ready"
+
+
+@pytest.mark.parametrize("raised", ["SystemExit", "KeyboardInterrupt", "ImportError"])
+def test_one_that_cannot_be_restored_holds_up_no_other(fresh_server: Server, raised: str) -> None:
+    cannot_be_loaded = (
+        "class Gone:\n"
+        "    def __getstate__(self): return {'n': 1}\n"
+        f"    def __setstate__(self, state): raise {raised}('not here')\n"
+        "gone = Gone()\n"
+        "GB('CommandReader').map(lambda x: gone and 'first').register(trigger='first')\n"
+    )
+    with fresh_server.client() as client:
+        register(client, cannot_be_loaded)
+        register(client, "GB('CommandReader').map(lambda x: 'second').register(trigger='second')")
+        old = fresh_server.worker_pid("functions")
+        os.kill(old, signal.SIGKILL)
+        fresh_server.wait_for_worker("functions", other_than=old)
+        assert triggered(client, "second") == [b"second"]
+        assert len(client.execute_command("RG.DUMPREGISTRATIONS")) == 1
+        assert client.execute_command("RG.PYEXECUTE", "1") == b"OK"
+    assert "cannot be restored" in fresh_server.log and raised in fresh_server.log

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,8 @@ class Deployer:
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._changing = threading.Lock()
-        self._to_restore: deque[Callable[[], None]] = deque()
+        self._wanted: dict[str, bytes] = {}  # the blobs of those that are being restored. The loop's thread
+        self._to_restore: deque[tuple[Deployed, bytes]] = deque()
         self._restoring = False
 
     # From scripts and functions
@@ -296,12 +297,14 @@ class Deployer:
         if deployed.gone:
             self._gears.registrations.remove(name)
             self._note(deployed)
+            self._want_no_more(name)
             return
+        self._wanted[name] = blob
         if deployed.mode == "sync":
             self._load(deployed, blob)
             return
         self._gears.registrations.expect(name)
-        self._to_restore.append(lambda: self._load(deployed, blob))
+        self._to_restore.append((deployed, blob))
         if not self._restoring:
             self._restoring = True
             self._gears.in_background(self._restore_next)
@@ -310,6 +313,16 @@ class Deployer:
         """UNREGISTRATION: one that the server has no more."""
         self._gears.registrations.remove(name)
         self._gears.ledger.forget(name)
+        self._want_no_more(name)
+
+    def _want_no_more(self, name: str) -> None:
+        """It is there, or will not come."""
+        self._wanted.pop(name, None)
+        self._gears.shard.call_soon(self._arrived, name)
+
+    def _arrived(self, name: str) -> None:
+        if name not in self._wanted:  # it is not being restored again
+            self._gears.registrations.arrived(name)
 
     def _not_restored(self, name: str, error: BaseException) -> None:
         text = str(error) if isinstance(error, KeymissError) else repr(error)
@@ -318,7 +331,7 @@ class Deployer:
     def _restore_next(self) -> None:
         try:
             while self._to_restore:
-                self._to_restore.popleft()()
+                self._load(*self._to_restore.popleft())
         finally:
             self._gears.shard.call_soon(self._restored)
 
@@ -329,17 +342,25 @@ class Deployer:
 
     def _load(self, deployed: Deployed, blob: bytes) -> None:
         """What is imported for it may raise anything; others wait for their turn."""
+        registration = None
         try:
             registration = self._loaded(deployed, blob)
-            if self._knows(deployed):  # it was replaced or removed meanwhile
-                return
-            self._gears.registrations.add(registration)
-            self._note(deployed)
-            self.registered(registration)
         except BaseException as error:
             self._not_restored(deployed.name, error)
         finally:
-            self._gears.shard.call_soon(self._gears.registrations.arrived, deployed.name)
+            self._gears.shard.on_loop(self._take_up, deployed, blob, registration)
+
+    def _take_up(self, deployed: Deployed, blob: bytes, registration: Registration | None) -> None:
+        """It is loaded, or cannot be. The loop's thread, as what the server says."""
+        if self._wanted.get(deployed.name) is not blob:  # the server has removed or replaced it meanwhile
+            return
+        try:
+            if registration is not None and not self._knows(deployed):
+                self._gears.registrations.add(registration)
+                self._note(deployed)
+                self.registered(registration)
+        finally:
+            self._want_no_more(deployed.name)
 
     def _loaded(self, deployed: Deployed, blob: bytes) -> Registration:
         """Its functions. Those of one deployment share a session, so their globals."""

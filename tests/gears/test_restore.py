@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import redis
 from support.functions import answering_misses, register
-from support.server import Server
+from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
 COUNTERS = """
@@ -167,3 +168,35 @@ def test_one_that_cannot_be_restored_holds_up_no_other(fresh_server: Server, rai
         assert len(client.execute_command("RG.DUMPREGISTRATIONS")) == 1
         assert client.execute_command("RG.PYEXECUTE", "1") == b"OK"
     assert "cannot be restored" in fresh_server.log and raised in fresh_server.log
+
+
+def test_one_that_is_removed_while_a_replica_loads_it_is_gone_there(
+    replicated: tuple[Server, Server], tmp_path: Path
+) -> None:
+    loading, go = tmp_path / "loading", tmp_path / "go"
+    slow_to_load = (
+        "import pathlib, time\n"
+        "class Slow:\n"
+        "    def __getstate__(self): return {'n': 1}\n"
+        "    def __setstate__(self, state):\n"
+        f"        pathlib.Path('{loading}').touch()\n"
+        f"        while not pathlib.Path('{go}').exists(): time.sleep(0.01)\n"
+        "slow = Slow()\n"
+        "GB('CommandReader').map(lambda x: slow and 'removed').register(trigger='removed')"
+    )
+    primary, replica = replicated
+    with primary.client() as client, replica.client() as other:
+        other.execute_command("RG.PYSTATS")
+        register(client, slow_to_load)
+        wait_until(loading.exists, 20.0, "the replica loads it")
+        ((_, removed, *_),) = client.execute_command("RG.DUMPREGISTRATIONS")
+        assert client.execute_command("RG.UNREGISTER", removed) == b"OK"
+        register(client, "GB('CommandReader').map(lambda x: 'kept').register(trigger='kept')")
+        wait_for_replica(primary, replica)
+        go.touch()
+        wait_until(
+            lambda: other.execute_command("RG.DUMPREGISTRATIONS"), 20.0, "the replica has what came later"
+        )
+        assert [entry[1] for entry in other.execute_command("RG.DUMPREGISTRATIONS")] == [
+            entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS")
+        ]

@@ -237,7 +237,7 @@ class StreamConsumer:
         try:
             entries = self._next(stream, complete)
             stream.errors = 0
-        except KeymissError as error:
+        except Exception as error:  # as where a batch does not fit into the memory
             self._failed(stream, error)
             return
         if not entries and not stream.fresh:
@@ -310,7 +310,7 @@ class StreamConsumer:
         )
         return list(reply[0][1]) if reply else []
 
-    def _failed(self, stream: _Stream, error: KeymissError) -> None:
+    def _failed(self, stream: _Stream, error: Exception) -> None:
         """The stream cannot be read: it is gone or has moved away, or the server cannot just now."""
         stream.look = True
         stream.taken = stream.added
@@ -320,7 +320,7 @@ class StreamConsumer:
             self._log(f"stream {stream.key!r} cannot be read: {error}")
         self._gears.shard.call_soon(self._after_error, stream, error)
 
-    def _after_error(self, stream: _Stream, error: KeymissError) -> None:
+    def _after_error(self, stream: _Stream, error: Exception) -> None:
         self._free(stream)
         if _means(error, *_GONE) or stream.errors > MOST_ERRORS:
             self._streams.pop(stream.key, None)
@@ -330,6 +330,12 @@ class StreamConsumer:
             self._start_timer(stream, AGAIN_S)
 
     def _ended(self, stream: _Stream, ids: list[str], execution: Execution) -> None:
+        try:
+            self._finish(stream, ids, execution)
+        finally:
+            self._go_on(stream)
+
+    def _finish(self, stream: _Stream, ids: list[str], execution: Execution) -> None:
         if ids:
             lag = max(0, int(time.time() * 1000) - int(ids[-1].partition("-")[0]))
             self._lags = (lag, self._lags[1] + lag, self._lags[2] + 1)
@@ -344,7 +350,6 @@ class StreamConsumer:
         elif ids:
             self._acknowledge(stream, ids)
             stream.batch, stream.waits_since_s = 0, stream.read_s
-        self._go_on(stream)
 
     def _retry_later(self, stream: _Stream) -> None:
         self._gears.shard.loop.call_later(self._arguments.retry_interval_s, self._retry, stream)
@@ -358,16 +363,23 @@ class StreamConsumer:
         if self._arguments.trim:
             milliseconds, _, number = ids[-1].partition("-")
             commands.append(("XTRIM", stream.key, "MINID", f"{milliseconds}-{int(number) + 1}"))
-        for answer in self._gears.shard.execute_all(commands):
-            if isinstance(answer, GearsError):
+        for answer in self._answers(commands):
+            if isinstance(answer, KeymissError):
                 stream.look = True
                 self._log(f"stream {stream.key!r} cannot be acknowledged: {answer}")
+
+    def _answers(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Where none comes in time the server may carry them out all the same: what it did is looked up."""
+        try:
+            return self._gears.shard.execute_all(commands)
+        except KeymissError as error:
+            return [error]
 
     def _log(self, message: str) -> None:
         self._gears.shard.log(message, "warning")
 
 
-def _means(error: KeymissError, *words: str) -> bool:
+def _means(error: Exception, *words: str) -> bool:
     return any(word in str(error) for word in words)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
@@ -208,3 +209,39 @@ def test_entries_that_are_kept_are_not_read_again_by_the_next_worker(fresh_serve
         add(client, "1-3")
         wait_until(lambda: len(batches(client)) == 3, 10.0, "the third ran")
         assert batches(client) == [b"1-1", b"1-2", b"1-3"]
+
+
+def test_a_batch_that_ends_while_the_server_is_busy_is_acknowledged_once(
+    server: Server, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The answer to that comes later than the worker waits for one."""
+    go = tmp_path / "go"
+    register(
+        client,
+        "import pathlib, time\n"
+        "def f(r):\n"
+        "    execute('RPUSH', 'batches', r['id'])\n"
+        f"    while not pathlib.Path('{go}').exists(): time.sleep(0.01)\n"
+        "GB('StreamReader').foreach(f).register('s', mode='async_local')",
+    )
+    client.config_set("keymiss.job-timeout-ms", 300)
+    add(client, "1-1")
+    wait_until(lambda: batches(client) == [b"1-1"], 10.0, "the entry is being worked on")
+    with server.client() as sleeping, server.client(socket_timeout=0.5) as asking:
+        connection = sleeping.connection_pool.get_connection()
+        connection.send_command("DEBUG", "SLEEP", "2")
+        wait_until(lambda: not answers(asking), 2.0, "the server is busy")
+        go.touch()
+        assert connection.read_response() == b"OK"
+        sleeping.connection_pool.release(connection)
+    wait_until(lambda: "cannot be acknowledged: the deadline passed" in server.log, 10.0, "it is told")
+    add(client, "1-2", "1-3")
+    wait_until(lambda: client.xlen("s") == 0, 10.0, "all is done")
+    assert batches(client) == [b"1-1", b"1-2", b"1-3"]
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.TimeoutError:
+        return False

@@ -218,14 +218,16 @@ class Registration:
         self._start(context, source, ended)
 
     def _commanded(self, job: FunctionJob, execution: Execution, hook: CallNext | None) -> None:
-        if hook is not None or execution.errors:
-            reply = hook_reply(execution)
-        else:
-            reply = replies.array([result_reply(result) for result in execution.results])
-        self._ended(execution)
+        try:
+            if hook is not None or execution.errors:
+                reply = hook_reply(execution)
+            else:
+                reply = replies.array([result_reply(result) for result in execution.results])
+        finally:  # also where the reply does not fit into the memory
+            self._ended(execution)
+            if self._queue is not None and not job.sync:
+                self._gears.shard.call_soon(self._next_in_order)
         job.done(reply)
-        if self._queue is not None and not job.sync:
-            self._gears.shard.call_soon(self._next_in_order)
 
     def _next_in_order(self) -> None:
         assert self._queue is not None

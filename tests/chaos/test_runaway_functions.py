@@ -162,6 +162,21 @@ def test_a_function_that_wants_too_much_memory_gets_an_error(
 
 
 @pytest.mark.usefixtures("small_memory")
+def test_a_reply_that_does_not_fit_into_the_memory_holds_up_no_later_call(
+    client: redis.Redis, others: Callable[[], None]
+) -> None:
+    """Each of its parts fits in, all of them together do not."""
+    register(
+        client,
+        "GB('CommandReader').flatmap(lambda argv: ['x' * (int(argv[1]) << 20)] * 10)"
+        ".register(trigger='t', inorder=True, convertToStr=False)",
+    )
+    with pytest.raises(redis.ResponseError, match="MemoryError"):
+        client.execute_command("RG.TRIGGER", "t", 64)
+    assert client.execute_command("RG.TRIGGER", "t", 0) == [b""] * 10
+
+
+@pytest.mark.usefixtures("small_memory")
 def test_memory_that_functions_keep_is_had_back(
     server: Server, client: redis.Redis, neighbours: Load, others: Callable[[], None]
 ) -> None:

@@ -105,7 +105,8 @@ class Sessions:
         self._gears = gears
         self._by_name: dict[str, Session] = {}
         self._by_deployment: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
-        self._leaving: list[Registration] = []
+        # Those that are gone, by their id(): who runs them keeps them until the last run has ended.
+        self._leaving: WeakValueDictionary[int, Registration] = WeakValueDictionary()
         self.deploying = threading.Lock()  # held by a script that replaces a session, until it has
 
     def __iter__(self) -> Any:
@@ -134,13 +135,13 @@ class Sessions:
         """A registration is gone: so is its session, where it was the last one."""
         session = registration.session
         if registration.running:
-            self._leaving.append(registration)
+            self._leaving[id(registration)] = registration
         if not session.registrations and self._by_name.get(session.name) is session:
             del self._by_name[session.name]
             self._gears.requirements.sweep_soon()
 
     def dead(self) -> list[Session]:
         """Those that are gone, but whose registrations have runs that have not ended."""
-        self._leaving = [registration for registration in self._leaving if registration.running]
-        sessions = {id(one.session): one.session for one in self._leaving if not one.session.registrations}
-        return list(sessions.values())
+        left = [one for reference in self._leaving.valuerefs() if (one := reference()) is not None]
+        running = [one.session for one in left if one.running and not one.session.registrations]
+        return list({id(session): session for session in running}.values())

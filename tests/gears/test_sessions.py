@@ -66,6 +66,33 @@ def test_a_session_that_is_gone_but_still_runs_is_dead(client: redis.Redis, serv
     assert names(client, "DEAD") == []
 
 
+def test_a_session_that_is_replaced_while_it_runs_is_kept_no_longer_than_it_runs(client: redis.Redis) -> None:
+    script = (
+        "class Kept: pass\nkept = Kept()\n"
+        "async def wait(x):\n    execute('RPUSH', 'began', 1)\n"
+        "    while not execute('GET', 'go'): await asyncio.sleep(0.01)\n"
+        "    execute('RPUSH', 'ended', 1)\n    return kept\n"
+        "GB('KeysReader').foreach(wait).register(prefix='k', mode='async_local')"
+    )
+    for n in range(5):
+        client.execute_command("RG.PYEXECUTE", script, "ID", "s", "UPGRADE")
+        client.set("k", n)
+        assert client.blpop("began", 10.0), "it runs"
+    client.set("go", 1)
+    assert all(client.blpop("ended", 10.0) for _ in range(5)), "all runs end"
+    count = (
+        "import gc\ngc.collect()\n"
+        "kept = [thing for thing in gc.get_objects() if type(thing).__name__ == 'Kept']\n"
+        "execute('SET', 'kept', len(kept))"
+    )
+
+    def one_is_kept() -> bool:
+        register(client, count)
+        return client.get("kept") == b"1"
+
+    wait_until(one_is_kept, 10.0, "only what the session has now is there")
+
+
 def test_an_upgrade_whose_last_registration_fails_leaves_the_session_whole(client: redis.Redis) -> None:
     old = "GB('CommandReader').map(lambda x: 'old %s').register(trigger='%s')\n"
     client.execute_command(

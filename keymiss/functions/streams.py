@@ -10,11 +10,13 @@
    What was read but not acknowledged then comes first, and is run again.
 4. A batch that failed is acknowledged all the same (`continue`), tried again after a while (`retry`), or
    stops the registration (`abort`).
+5. Streams that are gone are forgotten after a while (`_sweep`): an entry begins them anew.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError, KeymissError
@@ -28,6 +30,8 @@ from keymiss.functions.registering import StreamArguments
 from keymiss.functions.replies import text
 
 if TYPE_CHECKING:
+    import asyncio
+
     from keymiss.functions.gears import Gears
     from keymiss.functions.registrations import Registration
 
@@ -37,6 +41,9 @@ OK, PAUSED, ABORTED, WAITING = "OK", "PAUSED", "ABORTED", "WAITING_FOR_RETRY_ON_
 AGAIN_S = 1.0  # after what will pass: no free thread, an error of the server
 TURN_S = 0.1  # to look whether the batch of another registration has ended
 MOST_ERRORS = 30  # in a row, until the next entry
+SWEEP_S = 60.0  # from one look for streams that are gone to the next
+_SWEEP_ONE_S = 0.001  # at least so much for each: it takes less than a tenth of that
+_SWEPT_AT_ONCE = 100
 _SCAN_COUNT = 1000
 # The stream is gone, or another shard's, or this one is a replica now: an event or `start` tells more.
 _GONE = ("requires the key to exist", "READONLY", "WRONGTYPE", NOT_LOCAL)
@@ -81,6 +88,7 @@ class StreamConsumer:
         self._registration = registration
         self._arguments = arguments
         self._streams: dict[bytes, _Stream] = {}
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._aborted = False
         self._stopped = False
         self._lags: tuple[int, int, int] = (0, 0, 0)  # last and sum, in ms, and of how many
@@ -118,8 +126,10 @@ class StreamConsumer:
     def stop(self) -> None:
         """The registration is gone."""
         self._stopped = True
-        for stream in self._streams.values():
+        for stream in list(self._streams.values()):
             self._stop_timer(stream)
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
 
     def matches(self, key: bytes) -> bool:
         prefix = self._arguments.prefix.encode()
@@ -152,6 +162,7 @@ class StreamConsumer:
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = _Stream(key)
+            self._sweep_later()
         return stream
 
     def _context(self, job: FunctionJob | None) -> Context:
@@ -173,6 +184,37 @@ class StreamConsumer:
             stream = self._stream(key)
             stream.look = True
             self._consider(stream)
+
+    # Which are gone
+
+    def _sweep_later(self) -> None:
+        if self._sweep_timer is None and self._streams and not self._stopped:
+            delay_s = max(SWEEP_S, len(self._streams) * _SWEEP_ONE_S)
+            self._sweep_timer = self._gears.shard.loop.call_later(delay_s, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweep_timer = None
+        self._sweep_later()
+        known = [(stream, stream.added) for stream in self._streams.values()]
+        self._gears.in_background(lambda: self._find_gone(known))
+
+    def _find_gone(self, known: list[tuple[_Stream, int]]) -> None:
+        execute_all = self._gears.shard.execute_all
+        with suppress(KeymissError):  # the next time
+            for start in range(0, len(known), _SWEPT_AT_ONCE):
+                some = known[start : start + _SWEPT_AT_ONCE]
+                # Not EXISTS, which is a miss of the key.
+                answers = execute_all([("OBJECT", "ENCODING", stream.key) for stream, _ in some])
+                for (stream, added), answer in zip(some, answers, strict=True):
+                    if answer is None or (isinstance(answer, GearsError) and _means(answer, *_GONE)):
+                        self._gears.shard.call_soon(self._forget, stream, added)
+
+    def _forget(self, stream: _Stream, added: int) -> None:
+        """It was gone when it had had so many entries."""
+        if stream.added == added and not (stream.busy or stream.retrying):
+            self._stop_timer(stream)
+            if self._streams.get(stream.key) is stream:
+                del self._streams[stream.key]
 
     # When a batch starts. The loop's thread
 

@@ -117,6 +117,42 @@ def test_a_deleted_stream_stays_deleted_and_begins_anew(client: redis.Redis) -> 
     assert not client.exists("s")
 
 
+def test_streams_that_are_gone_are_forgotten(fresh_server: Server) -> None:
+    count = (
+        "import gc\n"
+        "from keymiss.functions import streams\n"
+        "streams.SWEEP_S = 0.01\n"
+        "gc.collect()\n"
+        "known = [thing.key for thing in gc.get_objects() if type(thing) is streams._Stream]\n"
+        "execute('SET', 'known', ' '.join(sorted(key.decode() for key in known)))"
+    )
+
+    def known(client: redis.Redis) -> bytes:
+        register(client, count)
+        return client.get("known")
+
+    with fresh_server.client() as client:
+        known(client)
+        register(client, f"{TELL}.register('s:*', batch=2, mode='async_local')")
+        note_misses = (
+            "GB().foreach(lambda r: execute('INCR', 'missed')).register('s:*', eventTypes=['keymiss'])"
+        )
+        register(client, note_misses)
+        for key in ("s:read", "s:unread", "s:kept"):
+            add(client, "1-1", key=key)
+        for key in ("s:read", "s:kept"):
+            add(client, "1-2", key=key)
+        wait_until(lambda: batches(client) == [b"1-1,1-2"] * 2, 10.0, "two were read")
+        assert known(client) == b"s:kept s:read s:unread"
+        client.delete("s:read", "s:unread")
+        wait_until(lambda: known(client) == b"s:kept", 10.0, "what is gone is forgotten")
+        client.delete("batches")
+        for key in ("s:read", "s:kept"):
+            add(client, "2-1", "2-2", key=key)
+        wait_until(lambda: batches(client) == [b"2-1,2-2"] * 2, 10.0, "entries are read all the same")
+        assert not client.exists("missed"), "nobody has seen that it was looked for them"
+
+
 def test_a_stream_that_is_tried_again_does_not_hold_up_the_others(client: redis.Redis) -> None:
     register(
         client,

@@ -67,10 +67,12 @@ class Output:
         threading.Thread(target=self._carry, name="output", daemon=True).start()
 
     def _carry(self) -> None:
-        while True:
+        while self._originals:
             for read in select.select(list(self._originals), [], [])[0]:
                 piece = os.read(read, _PIECE)
-                if self.allowance.take(len(piece)):
+                if not piece:  # functions have closed the descriptor
+                    del self._originals[read]
+                elif self.allowance.take(len(piece)):
                     _write(self._originals[read], piece)
 
     def drain(self) -> None:

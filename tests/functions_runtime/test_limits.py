@@ -192,3 +192,23 @@ def test_a_sync_function_that_hangs_is_given_up_and_its_worker_replaced(
     assert client.get("k1") == b"v"
     wait_until(lambda: server.worker_pid("functions") not in (0, pid), 20, "there is another worker")
     wait_until(lambda: client.execute_command("RG.PYEXECUTE", "1") == b"OK", 20, "it runs scripts")
+
+
+def test_closed_outputs_cost_nothing(fresh_server: Server) -> None:
+    """The thread that carries what functions print ends with the last of them."""
+    carried = (
+        "import threading\n"
+        "names = [thread.name for thread in threading.enumerate()]\n"
+        "execute('SET', 'carried', int('output' in names))"
+    )
+
+    def carries(client: redis.Redis) -> bool:
+        register(client, carried)
+        return client.get("carried") == b"1"
+
+    with fresh_server.client() as client:
+        register(client, "import os, sys\nos.close(1)\nprint('still told', file=sys.stderr)")
+        wait_until(lambda: "still told" in fresh_server.log, 10.0, "the other is carried")
+        assert carries(client)
+        register(client, "import os\nos.close(2)")
+        wait_until(lambda: not carries(client), 10.0, "nothing is left to carry")

@@ -7,12 +7,12 @@ nothing.
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +150,8 @@ class Executions:
     def __init__(self, gears: Gears) -> None:
         self.ended = Ended()
         self._gears = gears
-        self._numbers = count(1)
+        self._last_number = 0
+        self._numbering = threading.Lock()
         self._running: dict[str, Execution] = {}
         self._ended: OrderedDict[str, Execution] = OrderedDict()
 
@@ -159,7 +160,9 @@ class Executions:
         return f"{self._gears.shard.node}-{self.next_number()}"
 
     def next_number(self) -> int:
-        return next(self._numbers)
+        with self._numbering:
+            self._last_number += 1
+            return self._last_number
 
     @property
     def running(self) -> int:
@@ -168,7 +171,8 @@ class Executions:
 
     def skip_to(self, number: int) -> None:
         """Ids up to `number` are taken by registrations that were here before this worker."""
-        self._numbers = count(max(number, next(self._numbers)) + 1)
+        with self._numbering:
+            self._last_number = max(self._last_number, number)
 
     def get(self, execution_id: str) -> Execution | None:
         """An execution that is kept; those of registrations are looked for where they are kept."""

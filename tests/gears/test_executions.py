@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -10,6 +11,8 @@ from redis.exceptions import ResponseError
 from support.functions import answering_misses, register
 from support.server import Server
 from support.waiting import wait_until
+
+from keymiss.functions.executions import Executions
 
 SLOW = "import time\ndef slow(x):\n    time.sleep(0.01)\n    execute('INCR', 'steps')\n    return x\n"
 
@@ -173,3 +176,27 @@ def test_an_execution_tells_how_long_its_steps_took(client: redis.Redis, process
         client.execute_command("RG.CONFIGSET", "ProfileExecutions", 0)
     assert (read >= 40, plain >= 80, waiting >= 100) == (True, True, True)
     assert at_once < plain
+
+
+def test_no_number_is_given_twice_while_others_are_skipped() -> None:
+    executions = Executions(SimpleNamespace())  # type: ignore[arg-type]
+    given: list[int] = []
+    other = threading.Thread(target=lambda: given.append(executions.next_number()))
+
+    class Compared(int):
+        """While it is, another thread wants a number."""
+
+        def __lt__(self, value: int) -> bool:
+            other.start()
+            other.join(0.1)  # it may have to wait until the others are skipped
+            return int(self) < value
+
+        def __gt__(self, value: int) -> bool:
+            return not self < value
+
+    executions.skip_to(Compared(1))
+    other.join()
+    given += [executions.next_number() for _ in range(3)]
+    assert len(set(given)) == 4
+    executions.skip_to(50)
+    assert executions.next_number() == 51

@@ -15,7 +15,7 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
 from keymiss.channel import Tensor
-from keymiss.errors import GearsError, GearsFlatError
+from keymiss.errors import BusyError, GearsError, GearsFlatError
 from keymiss.functions import context, redisai, replies
 from keymiss.functions.answers import Pending
 from keymiss.functions.builder import GearsBuilder, createKeysOnlyReader, shardReaderCallback
@@ -159,14 +159,21 @@ def registerTE(*arguments: Any) -> None:
     def call() -> None:
         try:
             callback()
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             shard.log(f"a time event failed: {error!r}", "warning")
-        shard.call_soon(shard.loop.call_later, seconds, fire)
+        finally:
+            fire_later()
 
     def fire() -> None:
-        shard.in_pool(call, background)
+        try:
+            shard.in_pool(call, background)
+        except BusyError:
+            fire_later()
 
-    shard.call_soon(shard.loop.call_later, max(0, seconds), fire)
+    def fire_later() -> None:
+        shard.call_soon(shard.loop.call_later, max(0, seconds), fire)
+
+    fire_later()
 
 
 def setGearsSession(session: Any) -> None:

@@ -150,6 +150,14 @@ def test_a_time_event_fires_again_and_again(client: redis.Redis) -> None:
     wait_until(lambda: int(client.get("ticks") or 0) >= 2, 10, "two ticks")
 
 
+def test_a_time_event_that_would_end_its_process_fires_again(client: redis.Redis) -> None:
+    script = (
+        "import sys\ndef tick():\n    execute('INCR', 'ticks')\n    sys.exit('once')\nregisterTE(1, tick)"
+    )
+    client.execute_command("RG.PYEXECUTE", script)
+    wait_until(lambda: int(client.get("ticks") or 0) >= 2, 10, "two ticks")
+
+
 def test_log_writes_to_the_log_of_the_server(server: Server, client: redis.Redis) -> None:
     client.execute_command("RG.PYEXECUTE", "log('a line\\nin the log', level='warning')")
     wait_until(lambda: "a line in the log" in server.log, 10, "the line is in the log")

@@ -40,6 +40,23 @@ def test_a_function_past_its_deadline_is_answered_for(client: redis.Redis, body:
     assert client.ping()
 
 
+def test_a_trigger_has_the_time_of_an_execution(client: redis.Redis) -> None:
+    register(
+        client,
+        "import time\n"
+        "def f(argv):\n"
+        "    while argv[1] == 'long': time.sleep(0.01)\n"
+        "    time.sleep(0.3)\n"
+        "    return 'done'\n"
+        "GB('CommandReader').map(f).register(trigger='t')",
+    )
+    client.config_set("keymiss.job-timeout-ms", 100)
+    assert client.execute_command("RG.TRIGGER", "t", "short") == [b"done"]
+    client.config_set("keymiss.execution-timeout-ms", 300)
+    with pytest.raises(ResponseError, match="within 300 ms"):
+        client.execute_command("RG.TRIGGER", "t", "long")
+
+
 def test_a_coroutine_past_its_deadline_is_cancelled(client: redis.Redis) -> None:
     register(
         client,

@@ -247,7 +247,7 @@ _REDISGEARS: dict[str, Any] = {
 def install_modules() -> None:
     """Make `import redisgears` and `import redisAI` work in this process, and `from __main__ import GB`."""
     module = ModuleType("redisgears", "What functions may import of the shard that runs them.")
-    vars(module).update(_REDISGEARS)
+    vars(module).update(_REDISGEARS, redisgears=module, rg=module)
     sys.modules["redisgears"] = module
     sys.modules["redisAI"] = redisai
     vars(sys.modules["__main__"]).update(_NAMES)

@@ -6,6 +6,7 @@ import doctest
 import io
 import re
 
+import redis
 from support.paths import REPOSITORY
 from support.server import Server
 
@@ -33,3 +34,9 @@ def test_the_page_tells_of_every_command_reader_step_name_and_option() -> None:
     known = {name.upper() for name in _TABLE} | {*READERS, *_NAMES, *_REDISGEARS, *_CHANGEABLE}
     known |= {name for name in vars(GearsBuilder) if not name.startswith("_")}
     assert known - told == set()
+
+
+def test_the_module_has_the_names_of_scripts_as_the_page_says(client: redis.Redis) -> None:
+    script = "execute('SET', 'missing', ' '.join(sorted(set(globals()) - set(dir(redisgears)))))"
+    client.execute_command("RG.PYEXECUTE", script)
+    assert client.get("missing") == b"__builtins__ loop"

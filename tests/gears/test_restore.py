@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -170,33 +171,65 @@ def test_one_that_cannot_be_restored_holds_up_no_other(fresh_server: Server, rai
     assert "cannot be restored" in fresh_server.log and raised in fresh_server.log
 
 
+@dataclass
+class Slow:
+    """A registration that, to be loaded, waits for the file `go`; there is a file `loading` then."""
+
+    loading: Path
+    go: Path
+
+    def script(self, trigger: str) -> str:
+        return (
+            "import pathlib, time\n"
+            "class Slow:\n"
+            "    def __getstate__(self): return {'n': 1}\n"
+            "    def __setstate__(self, state):\n"
+            f"        pathlib.Path('{self.loading}').touch()\n"
+            f"        while not pathlib.Path('{self.go}').exists(): time.sleep(0.01)\n"
+            "slow = Slow()\n"
+            f"GB('CommandReader').map(lambda x: slow and '{trigger}').register(trigger='{trigger}')"
+        )
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Slow:
+    return Slow(tmp_path / "loading", tmp_path / "go")
+
+
 def test_one_that_is_removed_while_a_replica_loads_it_is_gone_there(
-    replicated: tuple[Server, Server], tmp_path: Path
+    replicated: tuple[Server, Server], slow: Slow
 ) -> None:
-    loading, go = tmp_path / "loading", tmp_path / "go"
-    slow_to_load = (
-        "import pathlib, time\n"
-        "class Slow:\n"
-        "    def __getstate__(self): return {'n': 1}\n"
-        "    def __setstate__(self, state):\n"
-        f"        pathlib.Path('{loading}').touch()\n"
-        f"        while not pathlib.Path('{go}').exists(): time.sleep(0.01)\n"
-        "slow = Slow()\n"
-        "GB('CommandReader').map(lambda x: slow and 'removed').register(trigger='removed')"
-    )
     primary, replica = replicated
     with primary.client() as client, replica.client() as other:
         other.execute_command("RG.PYSTATS")
-        register(client, slow_to_load)
-        wait_until(loading.exists, 20.0, "the replica loads it")
+        register(client, slow.script("removed"))
+        wait_until(slow.loading.exists, 20.0, "the replica loads it")
         ((_, removed, *_),) = client.execute_command("RG.DUMPREGISTRATIONS")
         assert client.execute_command("RG.UNREGISTER", removed) == b"OK"
         register(client, "GB('CommandReader').map(lambda x: 'kept').register(trigger='kept')")
         wait_for_replica(primary, replica)
-        go.touch()
+        slow.go.touch()
         wait_until(
             lambda: other.execute_command("RG.DUMPREGISTRATIONS"), 20.0, "the replica has what came later"
         )
         assert [entry[1] for entry in other.execute_command("RG.DUMPREGISTRATIONS")] == [
             entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS")
         ]
+
+
+def test_a_command_whose_client_gave_up_while_functions_were_restored_is_not_run(
+    fresh_server: Server, slow: Slow
+) -> None:
+    with fresh_server.client() as client:
+        register(client, slow.script("t"))
+        client.execute_command("RG.CONFIGSET", "zz_own", "before")
+        os.kill(fresh_server.worker_pid("functions"), signal.SIGKILL)
+        wait_until(slow.loading.exists, 20.0, "the next worker loads it")
+        client.config_set("keymiss.job-timeout-ms", 300)
+        for too_late in (("RG.CONFIGSET", "zz_own", "late"), ("RG.CONFIGGET", "zz_own")):
+            with pytest.raises(redis.ResponseError, match="within 300 ms"):
+                client.execute_command(*too_late)
+        client.config_set("keymiss.job-timeout-ms", 30_000)
+        slow.go.touch()
+        assert triggered(client, "t") == [b"t"]
+        assert client.execute_command("RG.CONFIGGET", "zz_own") == [b"before"]

@@ -81,7 +81,7 @@ class Commands:
     def run(self, job: FunctionJob) -> None:
         """Answer the job, now or later: while registrations are restored, when they are."""
         if self._gears.registrations.restoring and not job.sync:
-            self._gears.registrations.when_restored(lambda: self.run(job))
+            self._gears.registrations.when_restored(lambda: self._run_kept(job))
             return
         argv = job.argv
         name = argv[0].decode("utf-8", "replace").lower()
@@ -98,6 +98,15 @@ class Commands:
             token = current.set(Context(job))
             self._answer(command, job, argv)
             current.reset(token)
+
+    def _run_kept(self, job: FunctionJob) -> None:
+        """One whose client has given up meanwhile is left out; one that fails holds up none behind it."""
+        if job.finished:
+            return
+        try:
+            self.run(job)
+        except KeymissError as error:
+            job.fail(f"ERR {error}")
 
     def _answer(self, command: Command, job: FunctionJob, argv: list[bytes]) -> None:
         try:

@@ -6,8 +6,9 @@
    never both or none.
 3. The server keeps the registration's blob. It comes back by `restore` after a start, a failover or a full
    resync, and by replication; the functions of one session share their globals again.
-4. Restoring imports what the functions import, so it is done in the pool, in order; jobs that come meanwhile
-   are kept. A `sync` registration is restored at once, since the server waits for its jobs.
+4. Restoring imports what the functions import, so it is done in threads, in order; jobs that come meanwhile
+   are kept. One that takes too long is left to its thread, and the others go on. A `sync` registration is
+   restored at once, since the server waits for its jobs.
 5. Every change is noted in the ledger, by which shards that missed it find out (`agreement.py`). In a cluster
    a registration that is removed leaves its blob behind for that, which nothing fires.
 6. Changes of this shard's registrations are made one after the other (`_changing`), but for those that the
@@ -20,6 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from keymiss.errors import BusyError, GearsError, KeymissError
@@ -28,6 +30,7 @@ from keymiss.functions.context import Context
 from keymiss.functions.deployed import Change, Deployed
 from keymiss.functions.drive import Drive
 from keymiss.functions.errors import error_text
+from keymiss.functions.pool import Pool
 from keymiss.functions.registering import Registering, TriggerArguments
 from keymiss.functions.registrations import Registration
 from keymiss.functions.runtime import script_globals
@@ -36,6 +39,9 @@ from keymiss.functions.steps import Kind, Pipeline, Step
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
+
+RESTORE_S = 30.0  # a large library takes a few seconds to import
+_LOADERS = 8
 
 
 class Deployer:
@@ -48,7 +54,8 @@ class Deployer:
         self._changing = threading.Lock()
         self._wanted: dict[str, bytes] = {}  # the blobs of those that are being restored. The loop's thread
         self._to_restore: deque[tuple[Deployed, bytes]] = deque()
-        self._restoring = False
+        self._loading: bytes | None = None  # the blob of the one that the others wait for
+        self._loaders = Pool(_LOADERS)
 
     # From scripts and functions
 
@@ -305,9 +312,8 @@ class Deployer:
             return
         self._gears.registrations.expect(name)
         self._to_restore.append((deployed, blob))
-        if not self._restoring:
-            self._restoring = True
-            self._gears.in_background(self._restore_next)
+        if self._loading is None:
+            self._restore_next()
 
     def forget(self, name: str) -> None:
         """UNREGISTRATION: one that the server has no more."""
@@ -329,16 +335,20 @@ class Deployer:
         self._gears.shard.log(f"registration {name} cannot be restored: {text}", "warning")
 
     def _restore_next(self) -> None:
-        try:
-            while self._to_restore:
-                self._load(*self._to_restore.popleft())
-        finally:
-            self._gears.shard.call_soon(self._restored)
+        self._loading = None
+        if self._to_restore:
+            deployed, self._loading = self._to_restore.popleft()
+            self._gears.shard.loop.call_later(RESTORE_S, self._leave_behind, deployed.name, self._loading)
+            self._loaders.submit(partial(self._load, deployed, self._loading), Context())
 
-    def _restored(self) -> None:
-        self._restoring = bool(self._to_restore)
-        if self._restoring:
-            self._gears.in_background(self._restore_next)
+    def _leave_behind(self, name: str, blob: bytes) -> None:
+        """What it imports may never come to an end: it is taken up where it does."""
+        if self._loading is blob:
+            self._gears.shard.log(
+                f"registration {name} is not restored after {RESTORE_S:g} s: others go on", "warning"
+            )
+            self._gears.registrations.wait_no_more(name)
+            self._restore_next()
 
     def _load(self, deployed: Deployed, blob: bytes) -> None:
         """What is imported for it may raise anything; others wait for their turn."""
@@ -351,16 +361,20 @@ class Deployer:
             self._gears.shard.on_loop(self._take_up, deployed, blob, registration)
 
     def _take_up(self, deployed: Deployed, blob: bytes, registration: Registration | None) -> None:
-        """It is loaded, or cannot be. The loop's thread, as what the server says."""
-        if self._wanted.get(deployed.name) is not blob:  # the server has removed or replaced it meanwhile
-            return
+        """It is loaded, or cannot be; the server may have removed or replaced it meanwhile.
+
+        The loop's thread.
+        """
         try:
-            if registration is not None and not self._knows(deployed):
-                self._gears.registrations.add(registration)
-                self._note(deployed)
-                self.registered(registration)
+            if self._wanted.get(deployed.name) is blob:
+                self._want_no_more(deployed.name)
+                if registration is not None and not self._knows(deployed):
+                    self._gears.registrations.add(registration)
+                    self._note(deployed)
+                    self.registered(registration)
         finally:
-            self._want_no_more(deployed.name)
+            if self._loading is blob:
+                self._restore_next()
 
     def _loaded(self, deployed: Deployed, blob: bytes) -> Registration:
         """Its functions. Those of one deployment share a session, so their globals."""

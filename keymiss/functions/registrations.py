@@ -325,6 +325,7 @@ class Registrations:
         self._by_id: dict[str, Registration] = {}
         self._when_restored: deque[Callable[[], object]] = deque()
         self._early: dict[str, deque[FunctionJob]] = {}  # of registrations that are being restored
+        self._awaited: set[str] = set()  # those of them that everything else waits for
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(list(self._by_id.values()))
@@ -384,22 +385,29 @@ class Registrations:
 
     @property
     def restoring(self) -> bool:
-        """Some registrations that the server has are not here yet."""
-        return bool(self._early)
+        """Some registrations that the server has are not here yet, and soon will be."""
+        return bool(self._awaited)
 
     def when_restored(self, function: Callable[[], object]) -> None:
-        """Call it on the loop's thread when no registration is missing any more."""
+        """Call it on the loop's thread when nothing is `restoring` any more."""
         self._when_restored.append(function)
 
     def expect(self, name: str) -> None:
         """Keep the jobs of this id until `arrived`."""
         self._early.setdefault(name, deque())
+        self._awaited.add(name)
 
     def arrived(self, name: str) -> None:
         """The registration is there, or will not come: give it the jobs that were kept."""
         for job in self._early.pop(name, ()):
-            self.fire(job)
-        while self._when_restored and not self._early:
+            if not job.finished:
+                self.fire(job)
+        self.wait_no_more(name)
+
+    def wait_no_more(self, name: str) -> None:
+        """Only its own jobs wait for it from now on."""
+        self._awaited.discard(name)
+        while self._when_restored and not self._awaited:
             self._when_restored.popleft()()
 
     # Executions of registrations

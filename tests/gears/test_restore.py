@@ -233,3 +233,22 @@ def test_a_command_whose_client_gave_up_while_functions_were_restored_is_not_run
         slow.go.touch()
         assert triggered(client, "t") == [b"t"]
         assert client.execute_command("RG.CONFIGGET", "zz_own") == [b"before"]
+
+
+def test_one_that_takes_too_long_to_load_holds_up_no_other(
+    replicated: tuple[Server, Server], slow: Slow
+) -> None:
+    primary, replica = replicated
+    with primary.client() as client, replica.client() as other:
+        register(other, "from keymiss.functions import deploy\ndeploy.RESTORE_S = 0.1")
+        register(client, slow.script("first"))
+        register(client, "GB('CommandReader').map(lambda x: 'second').register(trigger='second')")
+        wait_for_replica(primary, replica)
+        wait_until(slow.loading.exists, 20.0, "the replica loads the first")
+        assert triggered(other, "second") == [b"second"]
+        slow.go.touch()
+        wait_until(
+            lambda: len(other.execute_command("RG.DUMPREGISTRATIONS")) == 2, 20.0, "the first came late"
+        )
+        assert triggered(other, "first") == [b"first"]
+        assert "is not restored after 0.1 s" in replica.log

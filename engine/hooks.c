@@ -29,6 +29,7 @@
 static const char *const NOT_HERE =
     "ERR can not run a non-sync execution inside a MULTI/LUA (blocking is not allowed) or on loading.";
 
+static const char HOOK_READ[] = "KEYMISS.HOOK", HOOK_WRITE[] = "KEYMISS.HOOKW";
 static RedisModuleString *hook_read_name, *hook_write_name;
 
 
@@ -232,7 +233,7 @@ const char *hooks_of_call(slice name, bool by_command) {
     const hooked_command *command = hooked_commands_count ? hooked_commands_find(name.data, name.len) : NULL;
     for (size_t i = 0; command && command->known && i < command->registrations_count; i++) {
         if (command->registrations[i]->kind == REGISTRATION_HOOK && !by_command) continue;
-        return command->writes ? "KEYMISS.HOOKW" : "KEYMISS.HOOK";
+        return command->writes ? HOOK_WRITE : HOOK_READ;
     }
     return NULL;
 }
@@ -246,9 +247,17 @@ static int show_keys(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     return REDISMODULE_OK;
 }
 
+static bool is_hook(RedisModuleString *name) {
+    slice text;
+    text.data = RedisModule_StringPtrLen(name, &text.len);
+    return slice_is_word(text, HOOK_READ) || slice_is_word(text, HOOK_WRITE);
+}
+
 static int hook_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
-    if (argc < 2) return RedisModule_IsKeysPositionRequest(ctx) ? REDISMODULE_OK : RedisModule_WrongArity(ctx);
-    if (RedisModule_IsKeysPositionRequest(ctx)) return show_keys(ctx, argv, argc);
+    bool nested = argc >= 2 && is_hook(argv[1]); /* thousands of them would need all of the stack, for their keys alone */
+    if (RedisModule_IsKeysPositionRequest(ctx)) return argc < 2 || nested ? REDISMODULE_OK : show_keys(ctx, argv, argc);
+    if (argc < 2) return RedisModule_WrongArity(ctx);
+    if (nested) return RedisModule_ReplyWithError(ctx, "ERR a hook runs no other hook");
     return run_hooked(ctx, argv + 1, argc - 1, writes);
 }
 
@@ -275,8 +284,8 @@ static void join_category(RedisModuleCtx *ctx, const char *command, const char *
 }
 
 int hooks_init(RedisModuleCtx *ctx) {
-    hook_read_name = RedisModule_CreateString(NULL, "KEYMISS.HOOK", strlen("KEYMISS.HOOK"));
-    hook_write_name = RedisModule_CreateString(NULL, "KEYMISS.HOOKW", strlen("KEYMISS.HOOKW"));
+    hook_read_name = RedisModule_CreateString(NULL, HOOK_READ, strlen(HOOK_READ));
+    hook_write_name = RedisModule_CreateString(NULL, HOOK_WRITE, strlen(HOOK_WRITE));
     if (RedisModule_CreateCommand(ctx, "keymiss.hook", hook_read, "readonly getkeys-api", 0, 0, 0) != REDISMODULE_OK ||
         RedisModule_CreateCommand(ctx, "keymiss.hookw", hook_write, "write getkeys-api", 0, 0, 0) != REDISMODULE_OK) {
         return REDISMODULE_ERR;

@@ -77,6 +77,7 @@ def test_read_only_patterns_hold_through_the_hook(as_user: As, client: redis.Red
         ["KEYMISS.HOOK"],
         ["KEYMISS.HOOKW"],
         ["KEYMISS.HOOKW", "KEYMISS.HOOKW", "KEYMISS.HOOKW", "KEYMISS.REGISTRATION", "DEL", "x"],
+        ["KEYMISS.HOOK", "keymiss.hook", "GET", "k"],
         ["KEYMISS.REGISTRATION", "DEL", "x"],
         ["KEYMISS.REGISTRATION", "SET", "x", "", "keys", "sync", "", "*", "0", "0", "0"],
         ["KEYMISS.REGISTRATION"],
@@ -91,6 +92,17 @@ def test_the_hooks_run_by_name_do_no_more_than_a_script_could(
     with pytest.raises(redis.ResponseError):
         client.execute_command(*command)
     assert not client.exists("a")
+
+
+@pytest.mark.parametrize("name", ["KEYMISS.HOOK", "keymiss.hookw"])
+def test_hooks_inside_each_other_are_refused_before_they_fill_the_stack(as_user: As, name: str) -> None:
+    someone = as_user("~*", "+command", "+get", "+keymiss.hook", "+keymiss.hookw")
+    nested = [*[name] * 30_000, "GET", "k"]
+    with pytest.raises(redis.ResponseError, match="a hook runs no other hook"):
+        someone.execute_command(*nested)
+    with pytest.raises(redis.ResponseError, match="Invalid arguments"):
+        someone.command_getkeys(*nested)
+    assert someone.command_getkeys(name, "GET", "k") == ["k"]
 
 
 def test_a_read_only_replica_writes_nothing_through_the_hook(replicated: tuple[Server, Server]) -> None:

@@ -143,7 +143,7 @@ static void run_command(RedisModuleCtx *ctx, const call *c) {
     }
 
     const char *name = c->hook ? c->hook : original;
-    if (c->user && !users_may_run(ctx, c->user_name, name, argv, argc)) {
+    if (c->user && users_may_run(ctx, c->user_name, name, argv, argc) == USERS_MAY_NOT) {
         asker_result_error(c->from, USERS_NO_PERMISSION);
     } else {
         call_server(ctx, c, name, argv, argc);

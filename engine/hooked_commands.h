@@ -12,6 +12,7 @@ typedef struct hooked_command {
     unsigned long hash;
     bool known;             /* the server has such a command: only then it can be hooked */
     bool writes;            /* it is flagged write */
+    int arity;              /* with its name; negative: at least so many */
     prefix_table *patterns; /* of the keys that registrations want, values are registrations */
     registration **registrations; /* in the order of registering */
     size_t registrations_count;

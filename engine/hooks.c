@@ -24,6 +24,7 @@
 #include "users.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const NOT_HERE =
@@ -122,22 +123,31 @@ static registration *find_taker(RedisModuleCtx *ctx, const hooked_command *comma
     return NULL;
 }
 
-static bool is_permitted(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+/* A function may be given fewer arguments than the command takes, or more. The server can be asked only about as many as it
+ * takes: those that are missing are asked about as empty ones. */
+static users_verdict may_run(RedisModuleCtx *ctx, const hooked_command *command, RedisModuleString **argv, int argc) {
     RedisModuleString *name = users_current_name(ctx);
-    if (!name) return true;
-    RedisModuleUser *user = RedisModule_GetModuleUserFromUserName(name);
-    bool permitted = user && RedisModule_ACLCheckCommandPermissions(user, argv, argc) == REDISMODULE_OK;
-    if (user && !permitted) RedisModule_ACLAddLogEntry(ctx, user, argv[0], REDISMODULE_ACL_LOG_CMD);
-    if (user) RedisModule_FreeModuleUser(user);
+    if (!name) return USERS_MAY;
+    int least = abs(command->arity), asked_argc = command->arity > 0 || argc < least ? least : argc;
+    RedisModuleString *empty = RedisModule_CreateString(NULL, "", 0);
+    RedisModuleString **asked = RedisModule_Alloc((size_t)asked_argc * sizeof *asked);
+    for (int i = 0; i < asked_argc; i++) asked[i] = i < argc ? argv[i] : empty;
+    const char *text = RedisModule_StringPtrLen(argv[0], NULL);
+    users_verdict verdict = users_may_run(ctx, name, text, asked + 1, (size_t)asked_argc - 1);
+    RedisModule_Free(asked);
+    RedisModule_FreeString(NULL, empty);
     RedisModule_FreeString(ctx, name);
-    return permitted;
+    return verdict;
 }
 
-static int take_over(RedisModuleCtx *ctx, registration *r, RedisModuleString **argv, int argc) {
+static int take_over(RedisModuleCtx *ctx, const hooked_command *command, registration *r, RedisModuleString **argv,
+                     int argc) {
     int flags = RedisModule_GetContextFlags(ctx);
     bool denied = job_flags_deny_blocking(flags);
     if (denied && r->mode != MODE_SYNC) return RedisModule_ReplyWithError(ctx, NOT_HERE);
-    if (!is_permitted(ctx, argv, argc)) return RedisModule_ReplyWithError(ctx, USERS_NO_PERMISSION);
+    users_verdict verdict = may_run(ctx, command, argv, argc);
+    if (verdict == USERS_MAY_NOT) return RedisModule_ReplyWithError(ctx, USERS_NO_PERMISSION);
+    if (verdict == USERS_RUNNING_FAILS) return hooks_give(ctx, hooks_run_as_client(ctx, argv, argc, command->writes));
     stats.taken_over++;
     job_request request = {
         .role = WORKER_FUNCTIONS,
@@ -216,7 +226,7 @@ static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, b
     if (!command) return hooks_give(ctx, hooks_run_as_client(ctx, argv, argc, writes)); /* unregistered since it was queued */
     stats.commands++;
     registration *taker = find_taker(ctx, command, argv, argc);
-    if (taker) return take_over(ctx, taker, argv, argc);
+    if (taker) return take_over(ctx, command, taker, argv, argc);
 
     event_collector collector = {.command = command->name};
     event_collector *previous = events_collect(&collector);

@@ -490,7 +490,6 @@ typedef struct RedisModuleTypeMethods {
     NEED(RedisModuleUser *, GetModuleUserFromUserName, (RedisModuleString *name))                                   \
     NEED(void, FreeModuleUser, (RedisModuleUser *user))                                                             \
     MAY(void, SetContextUser, (RedisModuleCtx *ctx, const RedisModuleUser *user)) /* since Redis 7.0.6 */           \
-    NEED(int, ACLCheckCommandPermissions, (RedisModuleUser *user, RedisModuleString **argv, int argc))              \
     NEED(int, ACLCheckKeyPermissions, (RedisModuleUser *user, RedisModuleString *key, int flags))                   \
     NEED(void, ACLAddLogEntry, (RedisModuleCtx *ctx, RedisModuleUser *user, RedisModuleString *object, int reason)) \
     /* The cluster. */                                                                                              \

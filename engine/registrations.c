@@ -41,12 +41,13 @@ static bool has_flag(RedisModuleCallReply *flags, const char *flag) {
     return false;
 }
 
-typedef struct command_flags {
+typedef struct command_facts {
     bool known, writes, blocks;
-} command_flags;
+    int arity;
+} command_facts;
 
-static command_flags ask_for_flags(slice command) {
-    command_flags found = {false, false, false};
+static command_facts ask_about(slice command) {
+    command_facts found = {false, false, false, 0};
     RedisModuleCallReply *reply = RedisModule_Call(asking, "COMMAND", "cb", "INFO", command.data, command.len);
     RedisModuleCallReply *one = reply ? RedisModule_CallReplyArrayElement(reply, 0) : NULL;
     if (one && RedisModule_CallReplyType(one) == REDISMODULE_REPLY_ARRAY) {
@@ -54,6 +55,7 @@ static command_flags ask_for_flags(slice command) {
         found.known = flags != NULL;
         found.writes = flags && has_flag(flags, "write");
         found.blocks = flags && has_flag(flags, "blocking");
+        found.arity = (int)RedisModule_CallReplyInteger(RedisModule_CallReplyArrayElement(one, 1));
     }
     if (reply) RedisModule_FreeCallReply(reply);
     return found;
@@ -61,15 +63,16 @@ static command_flags ask_for_flags(slice command) {
 
 /* What the original's flags are decides which of our hook commands stands in for it. */
 static void describe_command(hooked_command *command) {
-    command_flags flags = ask_for_flags(command->name);
-    command->known = flags.known && !flags.blocks;
-    command->writes = flags.writes;
+    command_facts facts = ask_about(command->name);
+    command->known = facts.known && !facts.blocks;
+    command->writes = facts.writes;
+    command->arity = facts.arity;
 }
 
 /* The hook runs the command, and what a module runs never waits: BLPOP would answer nil at once. */
 static bool names_blocking_command(const registration *r) {
     for (size_t i = 0; i < r->commands.count; i++) {
-        if (ask_for_flags(r->commands.items[i]).blocks) return true;
+        if (ask_about(r->commands.items[i]).blocks) return true;
     }
     return false;
 }

@@ -32,15 +32,16 @@ static void log_denied(RedisModuleCtx *ctx, RedisModuleString *name, const char 
     RedisModule_FreeString(NULL, object);
 }
 
-bool users_may_run(RedisModuleCtx *ctx, RedisModuleString *name, const char *command, RedisModuleString **argv,
-                   size_t argc) {
+users_verdict users_may_run(RedisModuleCtx *ctx, RedisModuleString *name, const char *command, RedisModuleString **argv,
+                            size_t argc) {
     /* Not RedisModule_ACLCheckCommandPermissions: it reads behind the arguments where they are too few. */
     RedisModuleCallReply *reply = RedisModule_Call(ctx, "ACL", "Ecscv", "DRYRUN", name, command, argv, argc);
     size_t len = 0;
     bool told = reply != NULL && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING;
     const char *text = told ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
-    bool denied = told && !(len == 2 && memcmp(text, "OK", 2) == 0); /* else it is said why */
+    bool permitted = told && len == 2 && memcmp(text, "OK", 2) == 0; /* else it is said why */
     if (reply != NULL) RedisModule_FreeCallReply(reply);
-    if (denied) log_denied(ctx, name, command);
-    return !denied;
+    if (told && !permitted) log_denied(ctx, name, command);
+    if (permitted) return USERS_MAY;
+    return told ? USERS_MAY_NOT : USERS_RUNNING_FAILS;
 }

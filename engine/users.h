@@ -17,8 +17,13 @@ void users_close(RedisModuleUser *user); /* NULL is fine */
 
 /* May the user of that name run this command on these keys? If not, the server's ACL LOG says so. argv is what follows the
  * command. To be asked before RedisModule_Call with "C", which crashes Redis 7.0 where it has something to deny and no
- * client asked. True also of what is no command at all: the call tells. */
-bool users_may_run(RedisModuleCtx *ctx, RedisModuleString *name, const char *command, RedisModuleString **argv,
-                   size_t argc);
+ * client asked. */
+typedef enum users_verdict {
+    USERS_MAY,
+    USERS_MAY_NOT,
+    USERS_RUNNING_FAILS /* it is no command, or one of another number of arguments: who runs it is told */
+} users_verdict;
+users_verdict users_may_run(RedisModuleCtx *ctx, RedisModuleString *name, const char *command, RedisModuleString **argv,
+                            size_t argc);
 
 #endif

@@ -94,6 +94,20 @@ def test_the_hooks_run_by_name_do_no_more_than_a_script_could(
     assert not client.exists("a")
 
 
+@pytest.mark.parametrize("command", ["GEORADIUS", "PUBLISH", "SORT_RO"])
+def test_who_may_not_run_a_command_is_told_so_with_too_few_arguments(
+    client: redis.Redis, as_user: As, command: str
+) -> None:
+    """To look for its keys would be to read behind the arguments."""
+    hook = f"hook='{command.lower()}', mode='async_local'"
+    register(client, f"GB('CommandReader').map(lambda x: 'hooked').register({hook})")
+    for rights in (["~m:*", "+@all"], ["~*", "&*", "+keymiss.hook", "+keymiss.hookw"]):
+        someone = as_user(*rights)
+        with pytest.raises(NoPermissionError):
+            someone.execute_command(command)
+    assert as_user("~*", "&*", "+@all").execute_command(command) == b"hooked"
+
+
 @pytest.mark.parametrize("name", ["KEYMISS.HOOK", "keymiss.hookw"])
 def test_hooks_inside_each_other_are_refused_before_they_fill_the_stack(as_user: As, name: str) -> None:
     someone = as_user("~*", "+command", "+get", "+keymiss.hook", "+keymiss.hookw")

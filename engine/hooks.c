@@ -228,7 +228,9 @@ static int run_hooked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, b
     registration *taker = find_taker(ctx, command, argv, argc);
     if (taker) return take_over(ctx, command, taker, argv, argc);
 
-    event_collector collector = {.command = command->name};
+    char lower_name[REGISTRATION_MAX_NAME_BYTES]; /* of its own: the registration that lends it may go meanwhile */
+    memcpy(lower_name, command->name.data, command->name.len);
+    event_collector collector = {.command = {lower_name, command->name.len}};
     event_collector *previous = events_collect(&collector);
     RedisModuleCallReply *reply = hooks_run_as_client(ctx, argv, argc, writes);
     events_collect(previous);

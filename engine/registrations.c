@@ -46,15 +46,27 @@ typedef struct command_facts {
     int arity;
 } command_facts;
 
+/* Of our own commands. What COMMAND tells of them is what it told of the originals, which says nothing of that. */
+static bool waits_for_worker(slice command) {
+    static const char *const beginnings[] = {"keymiss.",       "rg.",          "ai.modelstore",    "ai.modelset",
+                                             "ai.modelexecute", "ai.modelrun",  "ai.scriptstore",   "ai.scriptset",
+                                             "ai.scriptexecute", "ai.scriptrun", "ai.dag"};
+    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
+        size_t len = strlen(beginnings[i]);
+        if (command.len >= len && memcmp(command.data, beginnings[i], len) == 0) return true;
+    }
+    return false;
+}
+
 static command_facts ask_about(slice command) {
-    command_facts found = {false, false, false, 0};
+    command_facts found = {.blocks = waits_for_worker(command)};
     RedisModuleCallReply *reply = RedisModule_Call(asking, "COMMAND", "cb", "INFO", command.data, command.len);
     RedisModuleCallReply *one = reply ? RedisModule_CallReplyArrayElement(reply, 0) : NULL;
     if (one && RedisModule_CallReplyType(one) == REDISMODULE_REPLY_ARRAY) {
         RedisModuleCallReply *flags = RedisModule_CallReplyArrayElement(one, 2);
         found.known = flags != NULL;
         found.writes = flags && has_flag(flags, "write");
-        found.blocks = flags && has_flag(flags, "blocking");
+        found.blocks |= flags && has_flag(flags, "blocking");
         found.arity = (int)RedisModule_CallReplyInteger(RedisModule_CallReplyArrayElement(one, 1));
     }
     if (reply) RedisModule_FreeCallReply(reply);

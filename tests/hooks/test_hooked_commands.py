@@ -195,6 +195,23 @@ def test_a_function_reading_its_own_key_sees_a_plain_miss(client: redis.Redis) -
     assert client.get("m:1") == b"None"
 
 
+def test_commands_of_the_module_that_wait_for_a_worker_cannot_be_hooked(client: redis.Redis) -> None:
+    """The hook runs the command, and nothing that a module runs can wait."""
+    of_models = "modelget modeldel _modelscan scriptget scriptdel _scriptscan"
+    never_wait = {f"ai.{name}" for name in f"tensorset tensorget {of_models} info config".split()}
+    listed = client.execute_command("COMMAND LIST", "FILTERBY", "MODULE", "keymiss")
+    names = {name.decode() for name in listed}
+    assert names > {"ai.modelexecute", "rg.trigger", "keymiss.hook"}
+    hooked = set()
+    for name in names:
+        try:
+            register(client, f"GB('CommandReader').map(lambda x: x).register(hook='{name}', mode='sync')")
+            hooked.add(name)
+        except redis.ResponseError as error:
+            assert "may block its client" in str(error)
+    assert hooked == never_wait
+
+
 def test_a_slow_function_is_ended_by_the_deadline_with_an_error(make_server: Any) -> None:
     server: Server = make_server(settings={"keymiss.job-timeout-ms": 500})
     with contextlib.closing(server.client()) as client:

@@ -304,8 +304,12 @@ int hooks_init(RedisModuleCtx *ctx) {
     }
     join_category(ctx, "keymiss.hook", "read");
     join_category(ctx, "keymiss.hookw", "write");
-    if (!RedisModule_RegisterCommandFilter(ctx, filter_command, REDISMODULE_CMDFILTER_NOSELF)) return REDISMODULE_ERR;
     misses_init();
     info_section("hooks", write_info);
     return REDISMODULE_OK;
+}
+
+int hooks_listen(RedisModuleCtx *ctx) {
+    bool filters = RedisModule_RegisterCommandFilter(ctx, filter_command, REDISMODULE_CMDFILTER_NOSELF) != NULL;
+    return filters ? REDISMODULE_OK : REDISMODULE_ERR;
 }

@@ -6,6 +6,7 @@
 #include "resp.h"
 
 int hooks_init(RedisModuleCtx *ctx);
+int hooks_listen(RedisModuleCtx *ctx); /* to commands */
 
 /* The hook command to put in front of a command (in any case) that a function calls, where registrations with
  * commands= name it, or those with hook=, which concern what RG.PYEXECUTE itself runs (`by_command`); else NULL. */

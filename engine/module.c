@@ -119,10 +119,11 @@ static int create_commands(RedisModuleCtx *ctx) {
     return REDISMODULE_OK;
 }
 
-/* Parts that can be refused by the server, each with its line in the log. */
-static int (*const parts[])(RedisModuleCtx *ctx) = {settings_init, ai_options_init, create_commands, ai_init,
-                                                    aliases_init,  role_init,       kept_init,       registrations_init,
-                                                    events_init,   hooks_init,      peers_init,      rg_init};
+/* What the server may refuse, each with its line in the log, comes first. Redis 7.0 unmaps a module that it refused, and
+ * calls its timers, listeners and filters all the same. */
+static int (*const parts[])(RedisModuleCtx *ctx) = {
+    settings_init, ai_options_init, create_commands,      kept_init,    registrations_init, events_init,  hooks_init, rg_init,
+    ai_init,       role_init,       registrations_listen, hooks_listen, peers_init,         aliases_init, worker_listen};
 
 static void use_server_memory(void) {
     memory.alloc = RedisModule_Alloc;

@@ -415,11 +415,9 @@ int registrations_init(RedisModuleCtx *ctx) {
         .aux_save2 = table_save_if_any,
         .aux_save_triggers = REDISMODULE_AUX_BEFORE_RDB,
     };
-    RedisModuleEvent loading = {REDISMODULE_EVENT_LOADING, 1};
     by_key = prefix_table_new();
     asking = RedisModule_GetDetachedThreadSafeContext(ctx);
     if (!RedisModule_CreateDataType(ctx, "keymissRg", ENCODING_VERSION, &methods)) return REDISMODULE_ERR;
-    if (RedisModule_SubscribeToServerEvent(ctx, loading, on_loading) != REDISMODULE_OK) return REDISMODULE_ERR;
     if (RedisModule_CreateCommand(ctx, "keymiss.registration", registration_command, "write", 0, 0, 0) != REDISMODULE_OK) {
         return REDISMODULE_ERR;
     }
@@ -429,4 +427,8 @@ int registrations_init(RedisModuleCtx *ctx) {
     role_on_change(on_role);
     info_section("registrations", write_info);
     return REDISMODULE_OK;
+}
+
+int registrations_listen(RedisModuleCtx *ctx) {
+    return RedisModule_SubscribeToServerEvent(ctx, (RedisModuleEvent){REDISMODULE_EVENT_LOADING, 1}, on_loading);
 }

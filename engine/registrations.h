@@ -11,6 +11,7 @@
 enum { REGISTRATIONS_MAX = 10000 }; /* a bound for what an RDB may claim; a busy deployment has dozens */
 
 int registrations_init(RedisModuleCtx *ctx);
+int registrations_listen(RedisModuleCtx *ctx); /* to the server's events */
 
 /* Registrations that wait for keyspace events: where it is 0 there is nothing to match. */
 extern size_t registrations_of_events;

@@ -480,14 +480,18 @@ static void write_info(RedisModuleInfoCtx *ctx) {
 }
 
 void worker_init(RedisModuleCtx *ctx) {
+    (void)ctx;
     for (int role = 0; role < WORKER_ROLES; role++) {
         worker_on_verb((worker_role)role, "READY", 3, on_ready);
         worker_on_verb((worker_role)role, "PONG", 1, on_pong);
         worker_on_verb((worker_role)role, "LOG", 3, on_log);
     }
     settings_on_change(on_setting);
-    RedisModule_SubscribeToServerEvent(ctx, (RedisModuleEvent){REDISMODULE_EVENT_SHUTDOWN, 1}, on_shutdown);
     info_section("workers", write_info);
+}
+
+int worker_listen(RedisModuleCtx *ctx) {
+    return RedisModule_SubscribeToServerEvent(ctx, (RedisModuleEvent){REDISMODULE_EVENT_SHUTDOWN, 1}, on_shutdown);
 }
 
 void worker_begin(void) {

@@ -15,6 +15,7 @@ typedef void (*verb_handler)(RedisModuleCtx *ctx, worker_role role, const frame 
 typedef void (*ready_handler)(RedisModuleCtx *ctx, worker_role role);
 
 void worker_init(RedisModuleCtx *ctx);
+int worker_listen(RedisModuleCtx *ctx); /* to the server's events */
 void worker_begin(void); /* the module is loaded: start those that show metrics once the server serves */
 const char *worker_name(worker_role role); /* "functions", "models" */
 

@@ -15,6 +15,7 @@
 #include "model_type.h"
 #include "settings.h"
 #include "typed_io.h"
+#include "typed_key.h"
 
 /* A model that is to be stored. */
 typedef struct new_model {
@@ -129,8 +130,9 @@ static void replicate(RedisModuleCtx *ctx, RedisModuleString *key, const new_mod
 
 static void new_model_store(RedisModuleCtx *ctx, RedisModuleString *key, void *value) {
     const new_model *n = value;
+    RedisModuleKey *open = typed_key_open_to_set(ctx, key);
     replicate(ctx, key, n);
-    model_store(ctx, key, model_hold(n->model));
+    model_put(ctx, open, key, model_hold(n->model));
 }
 
 static const store_kind MODEL_STORE = {JOB_LOAD,       new_model_prepare, new_model_write, model_check_key,
@@ -145,7 +147,7 @@ static int store_at_once(RedisModuleCtx *ctx, RedisModuleString *key, new_model 
         log_note(LEVEL_WARNING, "model lost: %s", error);
         RedisModule_ReplyWithError(ctx, error);
     } else {
-        model_store(ctx, key, model_hold(n->model));
+        model_put(ctx, typed_key_open_to_set(ctx, key), key, model_hold(n->model));
         RedisModule_ReplicateVerbatim(ctx);
         RedisModule_ReplyWithSimpleString(ctx, "OK");
     }

@@ -11,8 +11,9 @@ int model_type_init(RedisModuleCtx *ctx); /* REDISMODULE_ERR if the server refus
 model *model_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error);
 /* NULL where a model may be stored: the key is empty or holds one. Else the error. */
 const char *model_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
-/* Store a model at such a key; takes the caller's reference over. Does not replicate. */
-void model_store(RedisModuleCtx *ctx, RedisModuleString *name, model *m);
+/* Store a model at such a key of this name, open (typed_key_open_to_set), and close it; takes the caller's reference over.
+ * Does not replicate. */
+void model_put(RedisModuleCtx *ctx, RedisModuleKey *key, const RedisModuleString *name, model *m);
 
 /* The arguments of the AI.MODELSTORE that makes this model, up to where its bytes are told, with room for these two. With
  * the names of inputs and outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to

@@ -28,10 +28,6 @@ static script *listed(script *s, int db, const RedisModuleString *key) {
     return s;
 }
 
-void script_store(RedisModuleCtx *ctx, RedisModuleString *name, script *s) {
-    typed_key_set(ctx, name, stored_scripts.type, listed(s, RedisModule_GetSelectedDb(ctx), name));
-}
-
 /* ---- the append-only file and replication ---- */
 
 /* The arguments of the AI.SCRIPTSTORE that makes this script, for arguments_free. With the tag in any case: so there are
@@ -60,11 +56,12 @@ static void rewrite(RedisModuleIO *aof, RedisModuleString *key, void *value) {
 }
 
 void script_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, script *s) {
+    RedisModuleKey *key = typed_key_open_to_set(ctx, name);
     RedisModuleString **arguments;
     size_t count = script_arguments(s, name, &arguments);
     RedisModule_Replicate(ctx, "AI.SCRIPTSTORE", "v", arguments, count);
     arguments_free(arguments, count);
-    script_store(ctx, name, s);
+    typed_key_set(key, stored_scripts.type, listed(s, RedisModule_GetSelectedDb(ctx), name));
 }
 
 /* ---- RDB ---- */

@@ -11,9 +11,7 @@ int script_type_init(RedisModuleCtx *ctx); /* REDISMODULE_ERR if the server refu
 script *script_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error);
 /* NULL where a script may be stored: the key is empty or holds one. Else the error. */
 const char *script_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
-/* Store a script at such a key; takes the caller's reference over. */
-void script_store(RedisModuleCtx *ctx, RedisModuleString *name, script *s);
-/* The same, and tell replicas and the AOF with an AI.SCRIPTSTORE. */
+/* Store a script at such a key, and tell replicas and the AOF with an AI.SCRIPTSTORE; takes the caller's reference over. */
 void script_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, script *s);
 
 extern stored_values stored_scripts;

@@ -162,10 +162,11 @@ void tensor_put(RedisModuleKey *key, tensor *t) {
 }
 
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {
+    RedisModuleKey *key = typed_key_open_to_set(ctx, name);
     RedisModuleString *shape[TENSOR_MAX_DIMS];
     shape_open(t, shape);
     RedisModule_Replicate(ctx, "AI.TENSORSET", "scvcb", name, tensor_dtype_name(t->dtype), shape, (size_t)t->dims,
                           "BLOB", t->data, t->size);
     shape_close(t, shape);
-    tensor_put(RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE), t);
+    tensor_put(key, t);
 }

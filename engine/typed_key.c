@@ -28,8 +28,11 @@ const char *typed_key_check(RedisModuleCtx *ctx, RedisModuleString *name, const 
     return error;
 }
 
-void typed_key_set(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleType *type, void *value) {
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
+RedisModuleKey *typed_key_open_to_set(RedisModuleCtx *ctx, RedisModuleString *name) {
+    return RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
+}
+
+void typed_key_set(RedisModuleKey *key, RedisModuleType *type, void *value) {
     RedisModule_ModuleTypeSetValue(key, type, value);
     RedisModule_CloseKey(key);
 }

@@ -13,7 +13,10 @@ const char *typed_key_check(RedisModuleCtx *ctx, RedisModuleString *name, const 
 /* The same, with the key open for writing; or NULL with *error set. */
 RedisModuleKey *typed_key_open(RedisModuleCtx *ctx, RedisModuleString *name, const RedisModuleType *type,
                                const char **error);
-/* Store a value at such a key; the key owns it from now on. */
-void typed_key_set(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleType *type, void *value);
+/* Open such a key to store a value there. Before the value is replicated: what is out of time there is deleted now, and its
+ * DEL would delete a value that went out before it. */
+RedisModuleKey *typed_key_open_to_set(RedisModuleCtx *ctx, RedisModuleString *name);
+/* Store a value there, which the key owns from now on, and close it. */
+void typed_key_set(RedisModuleKey *key, RedisModuleType *type, void *value);
 
 #endif

@@ -83,6 +83,27 @@ def test_an_empty_output_reaches_the_replica(pair: tuple[redis.Redis, redis.Redi
     assert _digest(replica, "y") == _digest(primary, "y")
 
 
+def test_outputs_over_keys_whose_time_runs_out_reach_the_replica(
+    replicated: tuple[Server, Server], pair: tuple[redis.Redis, redis.Redis]
+) -> None:
+    """Some are checked before their time is over and stored afterwards: their DEL is not to come last."""
+    primary, replica = pair
+    torch_models.store(primary, "m", torch_models.doubler())
+    keys = [f"o{n}" for n in range(2000)]
+    ops = [word for key in keys for word in ("|>", "AI.TENSORSET", key, "INT8", 8000)]
+    first_ms = 1000 * primary.time()[0] + 1500
+    with primary.pipeline(transaction=False) as pipeline:
+        for n, key in enumerate(keys):
+            pipeline.execute_command("AI.TENSORSET", key, "INT8", 1)
+            pipeline.pexpireat(key, first_ms + n // 4)
+        pipeline.execute()
+    wait_until(lambda: not primary.exists(keys[0]), 10.0, "the first of them is out of time")
+    dag = [*ops, "|>", "AI.MODELEXECUTE", "m", "INPUTS", 1, keys[0], "OUTPUTS", 1, "y"]
+    primary.execute_command("AI.DAGEXECUTE", "PERSIST", len(keys), *keys, *dag)
+    wait_for_replica(*replicated)
+    assert primary.exists(*keys) == replica.exists(*keys) == len(keys)
+
+
 def test_deleting_reaches_the_replica_and_its_files(replicated: tuple[Server, Server]) -> None:
     primary, replica = replicated
     with contextlib.closing(primary.client()) as one, contextlib.closing(replica.client()) as two:

@@ -266,10 +266,10 @@ static char *put(char *p, const void *data, size_t len) {
     return p + len;
 }
 
-bool channel_send(channel *c, const frame_writer *head, const frame_writer *tail) {
+bool channel_send(channel *c, const frame_writer *head, const frame_writer *tail, bool must) {
     if (c->end_seen || c->closed) return false;
     size_t tail_len = tail ? tail->len : 0;
-    char *start = out_reserve(c, FRAME_HEADER_MAX + head->len + tail_len, false);
+    char *start = out_reserve(c, FRAME_HEADER_MAX + head->len + tail_len, must);
     if (!start) return false;
     char *p = start + frame_write_header(start, head->count + (tail ? tail->count : 0));
     p = put(p, head->data, head->len);

@@ -24,9 +24,10 @@ typedef struct channel_events {
 channel *channel_open(int fd, const channel_events *events, void *owner);
 void channel_close(channel *c); /* no event follows; the other side sees the end even if a fork holds the descriptor */
 
-/* Queue one frame: the elements of head, then those of tail (may be NULL). False: too much waits to be sent. */
-bool channel_send(channel *c, const frame_writer *head, const frame_writer *tail);
-/* The same from slices. A frame that `must` go is queued whatever waits: for small frames that another waits for. */
+/* Queue one frame: the elements of head, then those of tail (may be NULL). False: too much waits to be sent. A frame that
+ * `must` go is queued whatever waits: for small frames that another waits for, and for what is not told again. */
+bool channel_send(channel *c, const frame_writer *head, const frame_writer *tail, bool must);
+/* The same from slices; false also where it is larger than keymiss.max-frame-bytes. */
 bool channel_send_slices(channel *c, const slice *parts, size_t count, bool must);
 void channel_flush(channel *c); /* write now what can be written */
 

@@ -179,7 +179,7 @@ static void tell_cancelled(const job *j) {
     frame_init(&f);
     frame_add_text(&f, "CANCEL");
     frame_add_number(&f, (long long)j->id);
-    worker_send(j->role, &f);
+    worker_tell(j->role, &f);
     frame_free(&f);
 }
 
@@ -215,7 +215,7 @@ static bool send_job(job *j, uint64_t now) {
     frame_add_number(&head, (long long)j->id);
     frame_add_text(&head, kind_names[j->kind]);
     frame_add_number(&head, left_ms(j, now));
-    bool went = channel_send(c, &head, &j->body);
+    bool went = channel_send(c, &head, &j->body, false);
     frame_free(&head);
     if (!went) return false;
     if (j->measured && j->sends == 0) stage_add(STAGE_QUEUE, now - j->submitted_us);

@@ -37,7 +37,7 @@ static void give_back(RedisModuleCtx *ctx, worker_role role) {
     frame_init(&f);
     frame_add_text(&f, "KEPT");
     frame_add(&f, kept, kept_len);
-    worker_send(role, &f);
+    worker_tell(role, &f);
     frame_free(&f);
 }
 

@@ -193,7 +193,7 @@ static void tell_worker_of(const registration *r) {
     frame_add_text(&f, "REGISTRATION");
     frame_add(&f, r->id.data, r->id.len);
     frame_add(&f, r->parts[1].data, r->parts[1].len);
-    worker_send(WORKER_FUNCTIONS, &f);
+    worker_tell(WORKER_FUNCTIONS, &f);
     frame_free(&f);
 }
 
@@ -202,7 +202,7 @@ static void tell_worker_without(slice id) {
     frame_init(&f);
     frame_add_text(&f, "UNREGISTRATION");
     frame_add(&f, id.data, id.len);
-    worker_send(WORKER_FUNCTIONS, &f);
+    worker_tell(WORKER_FUNCTIONS, &f);
     frame_free(&f);
 }
 
@@ -388,7 +388,7 @@ static void on_role(RedisModuleCtx *ctx, bool replica) {
     frame_add_text(&f, "SETTING");
     frame_add_text(&f, "replica");
     frame_add_text(&f, replica ? "1" : "0");
-    worker_send(WORKER_FUNCTIONS, &f);
+    worker_tell(WORKER_FUNCTIONS, &f);
     frame_free(&f);
     if (replica || live_count == 0) return;
     worker_need(WORKER_FUNCTIONS);

@@ -306,7 +306,7 @@ static void start(worker *w) {
     set_state(w, WORKER_STARTING);
     frame_writer hello;
     hello_write(&hello, w->name);
-    channel_send(w->channel, &hello, NULL);
+    channel_send(w->channel, &hello, NULL, true);
     frame_free(&hello);
     start_watch(w);
 }
@@ -404,7 +404,12 @@ channel *worker_open_channel(worker_role role) {
 
 bool worker_send(worker_role role, const frame_writer *f) {
     channel *c = worker_channel(role);
-    return c && channel_send(c, f, NULL);
+    return c && channel_send(c, f, NULL, false);
+}
+
+void worker_tell(worker_role role, const frame_writer *f) {
+    channel *c = worker_channel(role);
+    if (c) channel_send(c, f, NULL, true);
 }
 
 static void forget_failures(worker *w) {

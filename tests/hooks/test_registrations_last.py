@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import signal
 from typing import Any
 
 import pytest
@@ -28,6 +30,23 @@ def test_a_restart_keeps_them(make_server: Any, settings: dict[str, object]) -> 
     with contextlib.closing(server.client()) as client:
         assert _registrations(client) == 1
         assert client.get("m:1") == b"answer for m:1"
+
+
+def test_a_new_worker_has_them_all_however_large_they_are(make_server: Any) -> None:
+    server: Server = make_server(settings={"keymiss.max-channel-bytes": 1 << 20})
+    names = [f"trigger{n}" for n in range(4)]
+    with contextlib.closing(server.client()) as client:
+        for name in names:
+            register(
+                client,
+                f"data = '{'x' * 400_000}'\n"
+                f"GB('CommandReader').map(lambda x: len(data)).register(trigger='{name}')",
+            )
+        first = server.worker_pid("functions")
+        os.kill(first, signal.SIGKILL)
+        server.wait_for_worker("functions", other_than=first)
+        assert len(client.execute_command("RG.DUMPREGISTRATIONS")) == len(names)
+        assert [client.execute_command("RG.TRIGGER", name) for name in names] == [[b"400000"]] * len(names)
 
 
 def test_a_rewritten_aof_keeps_them(make_server: Any) -> None:

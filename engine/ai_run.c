@@ -11,6 +11,7 @@
 #include "model_type.h"
 #include "reply.h"
 #include "runs.h"
+#include "settings.h"
 #include "tensor_type.h"
 
 /* ---- the job, whoever asks ---- */
@@ -94,10 +95,11 @@ static void on_executed(RedisModuleCtx *ctx, const job_result *result, void *arg
     execution_free(e);
 }
 
-/* The inputs as elements of the frame; NULL, or the error of the key that is no tensor. */
+/* The inputs as elements of the frame; NULL, or the error of the key that is no tensor. Where they are too many for a frame
+ * it is left when it is full: nobody takes the job then. */
 static const char *add_inputs(RedisModuleCtx *ctx, frame_writer *body, RedisModuleString **keys, size_t count) {
     const char *error = NULL;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && body->len <= (size_t)settings.max_frame_bytes; i++) {
         const tensor *t = tensor_at(ctx, keys[i], &error);
         if (t == NULL) return error;
         tensor_to_wire(t, body);

@@ -83,14 +83,14 @@ static size_t count_wanted(const graph *g) {
 }
 
 /* <n> (<dtype> <shape> <data>)*n <n> <op>*n <n> <wanted>*n */
-void graph_encode(const graph *g, frame_writer *out) {
+void graph_encode(const graph *g, frame_writer *out, size_t max_bytes) {
     size_t *numbers = memory.alloc(g->tensor_count * sizeof *numbers);
     frame_add_number(out, (long long)number_tensors(g, numbers));
-    for (size_t i = 0; i < g->local_count; i++) {
+    for (size_t i = 0; i < g->local_count && out->len <= max_bytes; i++) {
         if (numbers[i] != NOT_SENT) tensor_to_wire(g->tensors[i], out);
     }
     frame_add_number(out, (long long)g->op_count);
-    for (size_t i = 0; i < g->op_count; i++) add_op(out, &g->ops[i], numbers);
+    for (size_t i = 0; i < g->op_count && out->len <= max_bytes; i++) add_op(out, &g->ops[i], numbers);
     frame_add_number(out, (long long)count_wanted(g));
     for (size_t i = 0; i < g->tensor_count; i++) {
         if (g->wanted[i]) frame_add_number(out, (long long)numbers[i]);

@@ -35,8 +35,8 @@ typedef struct graph {
 graph *graph_new(size_t locals, size_t outputs, size_t ops);
 void graph_free(graph *g);
 
-/* The elements after the deadline of JOB DAG. */
-void graph_encode(const graph *g, frame_writer *out);
+/* The elements after the deadline of JOB DAG; not all of them once they have more bytes than that, which no frame may have. */
+void graph_encode(const graph *g, frame_writer *out, size_t max_bytes);
 
 typedef enum graph_end {
     GRAPH_MALFORMED,

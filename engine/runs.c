@@ -4,6 +4,7 @@
 #include "errors.h"
 #include "memory.h"
 #include "run_counters.h"
+#include "settings.h"
 #include "tensor_type.h"
 #include "users.h"
 
@@ -89,7 +90,7 @@ job_id run_graph(RedisModuleCtx *ctx, const graph *g, long long timeout_ms, job_
                            .callback = callback,
                            .arg = arg};
     frame_init(&request.body);
-    graph_encode(g, &request.body);
+    graph_encode(g, &request.body, (size_t)settings.max_frame_bytes);
     return job_submit(&request, error);
 }
 

@@ -100,7 +100,7 @@ static void test_only_what_is_read_is_sent_and_only_what_is_wanted_is_asked_for(
     size_t consumed;
     const char *error;
     frame_init(&w);
-    graph_encode(g, &w);
+    graph_encode(g, &w, SIZE_MAX);
     slice whole = frame_whole(&w);
     resp_parser *p = resp_parser_new(1 << 20, 1 << 10);
     check(resp_parse(p, whole.data, whole.len, &f, &consumed, &error) == RESP_FRAME && consumed == whole.len, "a frame");
@@ -120,6 +120,22 @@ static void test_only_what_is_read_is_sent_and_only_what_is_wanted_is_asked_for(
     resp_parser_free(p);
     memory.free((char *)whole.data);
     frame_free(&w);
+    graph_free(g);
+}
+
+static void test_what_is_too_large_is_not_written_to_its_end(void) {
+    graph *g = sample();
+    frame_writer whole, cut;
+    frame_init(&whole);
+    graph_encode(g, &whole, SIZE_MAX);
+    for (size_t max_bytes = 0; max_bytes < whole.len; max_bytes++) {
+        frame_init(&cut);
+        graph_encode(g, &cut, max_bytes);
+        check(cut.len > max_bytes && cut.len <= whole.len, "more than there may be, and no more than there is");
+        check(max_bytes > 0 || cut.len < whole.len / 4, "the tensors and ops that follow are left out");
+        frame_free(&cut);
+    }
+    frame_free(&whole);
     graph_free(g);
 }
 
@@ -218,6 +234,7 @@ static void test_a_success_without_its_tensor_is_malformed(void) {
 int main(void) {
     strcpy(weights.digest, "d");
     test_only_what_is_read_is_sent_and_only_what_is_wanted_is_asked_for();
+    test_what_is_too_large_is_not_written_to_its_end();
     test_an_answer_brings_replies_tensors_and_counters();
     test_an_op_that_failed_made_nothing();
     test_an_error_of_the_whole_is_told();

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 import redis
 from support import torch_models, torch_scripts
+from support.processes import peak_bytes
 from support.running import models_worker_held, sent, wait_until_running
 from support.server import Server
 from support.torch_scripts import execute
@@ -43,6 +45,19 @@ def test_a_result_that_no_output_takes_is_one_error(script: redis.Redis, result:
     assert error in str(failed) and missing == b"NA"
     assert script.echo("in step") == b"in step"
     assert not script.exists("y")
+
+
+def test_inputs_that_fit_no_frame_are_not_copied_to_be_refused(
+    make_server: Callable[..., Server], host_models: dict[str, object]
+) -> None:
+    server = make_server(settings={"keymiss.max-frame-bytes": 1 << 20, **host_models})
+    with contextlib.closing(server.client()) as client:
+        torch_scripts.store(client, "s", "f", "return tensors[0]")
+        client.execute_command("AI.TENSORSET", "large", "INT8", 16 << 20)
+        before = peak_bytes(server.pid)
+        with pytest.raises(redis.ResponseError, match=r"larger than keymiss\.max-frame-bytes"):
+            execute(client, f"s f INPUTS 40 {'large ' * 40} OUTPUTS 1 y")
+        assert peak_bytes(server.pid) - before < 200 << 20
 
 
 @pytest.mark.parametrize("output", ["text", "s", "m"])

@@ -129,6 +129,13 @@ def test_others_models_and_scripts_are_not_listed(client: redis.Redis, as_user: 
     assert len(client.execute_command("AI._SCRIPTSCAN")) == 4
 
 
+def test_who_lists_models_is_not_logged_as_denied_something(client: redis.Redis, as_user: As) -> None:
+    client.acl_log_reset()
+    assert as_user("~*", "+ai._modelscan").execute_command("AI._MODELSCAN") == []
+    denied = {entry["object"] for entry in client.acl_log()}
+    assert denied <= {"client|setinfo"}  # of redis-py itself, when it connects
+
+
 READING = [
     "AI.TENSORGET t",
     "AI.MODELGET m META",

@@ -5,7 +5,8 @@
  *
  * 1. The bus keeps the order of messages, but may lose some with a connection. A chunk that is not the expected next one
  *    ends its payload; one that waits too long for its next chunk is dropped.
- * 2. What can wait is bounded: payloads per node by keeping one, bytes by the size that a frame may have. */
+ * 2. What can wait is bounded: payloads per node by keeping one, bytes by the size that a frame may have. Whole ones wait for
+ *    our worker, if it has to be started, as what is sent to it does (keymiss.max-channel-bytes), and are lost if it cannot. */
 #include "peers.h"
 
 #include "calls.h"
@@ -47,7 +48,7 @@ enum { MOST_DELIVERIES = 1024 };
 static uint64_t next_number;
 static arrival *arrivals;
 static delivery *deliveries, **deliveries_end = &deliveries;
-static size_t deliveries_count;
+static size_t deliveries_count, deliveries_bytes;
 
 static struct {
     unsigned long long sent, received, lost;
@@ -117,27 +118,42 @@ static bool hand_over(const delivery *d) {
     return sent;
 }
 
+static void forget_first(void) {
+    delivery *d = deliveries;
+    deliveries = d->next;
+    if (!deliveries) deliveries_end = &deliveries;
+    deliveries_count--;
+    deliveries_bytes -= d->len;
+    RedisModule_Free(d->data);
+    RedisModule_Free(d);
+}
+
 static void hand_over_all(RedisModuleCtx *ctx, worker_role role) {
     (void)ctx;
     (void)role;
-    while (deliveries) {
-        delivery *d = deliveries;
-        if (hand_over(d)) {
+    for (; deliveries; forget_first()) {
+        if (hand_over(deliveries)) {
             stats.received++;
         } else {
             stats.lost++;
         }
-        deliveries = d->next;
-        deliveries_count--;
-        RedisModule_Free(d->data);
-        RedisModule_Free(d);
     }
-    deliveries_end = &deliveries;
+}
+
+static void lose_all(RedisModuleCtx *ctx, worker_role role) {
+    (void)ctx;
+    (void)role;
+    for (; deliveries; forget_first()) stats.lost++;
+}
+
+static bool is_room_for(size_t len) {
+    if (deliveries_count == 0) return true;
+    return deliveries_count < MOST_DELIVERIES && deliveries_bytes + len <= (size_t)settings.max_channel_bytes;
 }
 
 /* Takes data over. */
 static void deliver(const char *node, char *data, size_t len) {
-    if (deliveries_count >= MOST_DELIVERIES) {
+    if (!is_room_for(len)) {
         stats.lost++;
         RedisModule_Free(data);
         return;
@@ -149,6 +165,7 @@ static void deliver(const char *node, char *data, size_t len) {
     *deliveries_end = d;
     deliveries_end = &d->next;
     deliveries_count++;
+    deliveries_bytes += len;
     if (worker_ready(WORKER_FUNCTIONS)) {
         hand_over_all(NULL, WORKER_FUNCTIONS);
     } else {
@@ -231,6 +248,7 @@ int peers_init(RedisModuleCtx *ctx) {
     RedisModule_RegisterClusterMessageReceiver(ctx, MESSAGE_TYPE, on_message);
     worker_on_verb(WORKER_FUNCTIONS, "SEND", 4, on_send);
     worker_on_ready(WORKER_FUNCTIONS, hand_over_all);
+    worker_on_unstartable(WORKER_FUNCTIONS, lose_all);
     info_section("peers", write_info);
     return REDISMODULE_OK;
 }

@@ -63,6 +63,7 @@ typedef struct worker {
     size_t verb_count;
     ready_handler ready[READY_HANDLERS_MAX];
     size_t ready_count;
+    ready_handler unstartable; /* may be NULL */
 } worker;
 
 static worker workers[WORKER_ROLES] = {
@@ -157,6 +158,7 @@ static void on_pause_over(RedisModuleCtx *ctx, void *arg) {
 static void fail_queued_in_unit(RedisModuleCtx *ctx, void *arg) {
     worker *w = arg;
     jobs_fail_queued(ctx, w->role, w->last_error);
+    if (w->unstartable) w->unstartable(ctx, w->role);
 }
 
 /* It could not be started, or has ended: wait, longer each time, and start again. */
@@ -358,6 +360,10 @@ void worker_on_verb(worker_role role, const char *verb, size_t min_parts, verb_h
 void worker_on_ready(worker_role role, ready_handler handler) {
     worker *w = &workers[role];
     if (w->ready_count < READY_HANDLERS_MAX) w->ready[w->ready_count++] = handler;
+}
+
+void worker_on_unstartable(worker_role role, ready_handler handler) {
+    workers[role].unstartable = handler;
 }
 
 void worker_need(worker_role role) {

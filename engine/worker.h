@@ -24,6 +24,9 @@ void worker_on_verb(worker_role role, const char *verb, size_t min_parts, verb_h
 /* Called each time the worker has said READY, before any job is sent to it: registrations go here. */
 void worker_on_ready(worker_role role, ready_handler handler);
 
+/* Called, by one only, each time what waits for the worker is to fail, since it cannot be started. */
+void worker_on_unstartable(worker_role role, ready_handler handler);
+
 void worker_need(worker_role role);            /* start it, unless it runs or waits to be started again */
 void worker_need_now(worker_role role);        /* the same without the wait: the main thread is about to wait for it */
 void worker_keep(worker_role role, bool keep); /* start it again when it ends even if there are no jobs (registrations) */

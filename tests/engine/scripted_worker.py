@@ -105,6 +105,8 @@ class ScriptedWorker:
                     )
             case [b"call-for", owner]:  # another job
                 self.ask("CALL", done, owner, *arguments[1:])
+            case [b"peer", node, size]:  # so many bytes for the worker of that node
+                self.ask("SEND", done, node, b"x" * int(size))
             case [b"model", key]:
                 self.ask("MODEL", done, job, key)
             case [b"model-for", owner, key]:

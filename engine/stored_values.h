@@ -5,6 +5,8 @@
 #ifndef KEYMISS_STORED_VALUES_H
 #define KEYMISS_STORED_VALUES_H
 
+#include <stdatomic.h>
+
 #include "names.h"
 #include "redis_api.h"
 
@@ -22,8 +24,8 @@ typedef struct stored_values {
     const char *empty;     /* the error where there is no key */
     void (*hold)(void *value);
     void (*release)(void *value);
-    stored_value *first; /* guarded, as what follows: newest first */
-    long long count, bytes;
+    stored_value *first;       /* guarded: newest first */
+    atomic_llong count, bytes; /* changed with it */
 } stored_values;
 
 /* value, which entry is a part of and which counts with so many bytes, is the value of this key (NULL: not known) from
@@ -44,7 +46,7 @@ void stored_values_each(RedisModuleCtx *ctx, stored_values *all, stored_values_v
 typedef bool (*stored_values_question)(const void *value, const void *arg);
 bool stored_values_any(RedisModuleCtx *ctx, stored_values *all, stored_values_question is, const void *arg);
 
-/* How many, and their bytes. */
+/* How many, and their bytes. Waits for nobody: the report of a crash asks, too. */
 void stored_values_totals(stored_values *all, long long *count, long long *bytes);
 
 #endif

@@ -69,9 +69,14 @@ static RedisModuleCallReply *run(RedisModuleCtx *ctx, const char *format, RedisM
     return RedisModule_Call(ctx, RedisModule_StringPtrLen(argv[0], NULL), format, argv + 1, (size_t)argc - 1);
 }
 
+/* Another module runs the command. The number alone may be one that a command which was run has left. */
+static bool has_no_user(RedisModuleCallReply *reply) {
+    return errno == ENOTSUP && (!reply || RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ERROR);
+}
+
 RedisModuleCallReply *hooks_run_as_client(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, bool writes) {
     RedisModuleCallReply *reply = run(ctx, writes ? "!0CSMEv" : "0CSMWEv", argv, argc);
-    if (errno == ENOTSUP) { /* nobody's user: another module runs the command */
+    if (has_no_user(reply)) {
         if (reply) RedisModule_FreeCallReply(reply);
         reply = run(ctx, writes ? "!0SMEv" : "0SMWEv", argv, argc);
     }

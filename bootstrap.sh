@@ -226,7 +226,7 @@ Try next:
 Measure the model instead of the cache, then cache again:
   {cli} -p {shard} DEL {shlex.quote(key)}
   {cli} -p {shard} CONFIG SET keymiss.answer-ttl-ms 0
-  {benchmark} -p {shard} -n 100 GET {shlex.quote(key)}
+  {benchmark} -p {shard} -c 1 -n 100 GET {shlex.quote(key)}
   {cli} -p {shard} CONFIG SET keymiss.answer-ttl-ms 86400000
 
 Stop everything:

@@ -1,8 +1,9 @@
-"""The README's session does what the README says, line by line."""
+"""The README's session and the last words of bootstrap.sh do what they say, line by line."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from support.command_line import CommandLine, command_line
 from support.paths import REPOSITORY
 
 README = REPOSITORY / "README.md"
+BOOTSTRAP = REPOSITORY / "bootstrap.sh"
 TIMEOUT_S = 120.0
 DONE_BY_BOOTSTRAP = ["source .venv/bin/activate"]
 
@@ -39,6 +41,20 @@ def test_the_first_answer_it_shows_is_given(deployed: CommandLine) -> None:
 
 
 @pytest.mark.slow
+def test_what_bootstrap_says_to_try_next_measures_the_model(deployed: CommandLine) -> None:
+    """Each GET of its benchmark is a run: those of several clients for one key would share one."""
+    (deployed.folder / ".venv").symlink_to(sys.prefix)
+    script = BOOTSTRAP.read_text().partition("what_next() {")[2].partition("\n}")[0]
+    commands = re.findall("^  (.+)", _run(script, deployed), re.MULTILINE)
+    (benchmark,) = (command for command in commands if "-benchmark " in command)
+    for command in commands[: commands.index(benchmark)]:
+        _run(command, deployed)
+    before = _calls(deployed)
+    _run(benchmark, deployed)
+    assert _calls(deployed) - before == 100
+
+
+@pytest.mark.slow
 # "A session" is the last, since it ends the cluster.
 @pytest.mark.parametrize(("heading", "commands"), [("Tensors, models, scripts", 2), ("A session", 11)])
 def test_the_session_goes_as_shown(deployed: CommandLine, heading: str, commands: int) -> None:
@@ -49,6 +65,11 @@ def test_the_session_goes_as_shown(deployed: CommandLine, heading: str, commands
             continue
         printed = _run(step.command, deployed)
         assert step.agrees(printed), f"{step.command}\nshown: {step.shown}\nprinted: {printed}"
+
+
+def _calls(deployed: CommandLine) -> int:
+    """Runs of the model, on all shards."""
+    return sum(int(model["calls"]) for model in deployed.status()["models"])
 
 
 def _run(command: str, deployed: CommandLine) -> str:

@@ -14,6 +14,7 @@ from .reading import LOCAL, Reading, Server
 
 # Of each server its own: the rest of keymiss.* is to be the same on all.
 OWN = frozenset(("keymiss.shard-name", "keymiss.metrics-port", "keymiss.models-metrics-port"))
+PROTECTED = frozenset(("keymiss.python", "keymiss.models-dir"))  # servers refuse CONFIG SET of them
 
 
 @dataclass(frozen=True)
@@ -149,13 +150,24 @@ def differences(reading: Reading) -> Iterator[Finding]:
         others = [server for server in having if server.settings.get(name, "") != usual]
         if others:
             same = False
-            yield warn(f"{name} is {usual!r}, but not on {_names(others)}", _set(others, name, usual))
+            said = f"{name} is {usual!r}, but not on {_names(others)}"
+            if name in PROTECTED:
+                yield warn(said, _configure(reading, others, name, usual))
+            else:
+                yield warn(said, _set(others, name, usual))
     if len(having) > 1 and same:
         yield ok(f"{len(names)} settings keymiss.* are the same on {len(having)} servers")
 
 
 def _names(servers: Sequence[Server]) -> str:
     return ", ".join(server.name for server in servers)
+
+
+def _configure(reading: Reading, servers: Sequence[Server], name: str, value: str) -> str:
+    """How these servers start with it: `keymiss up` writes their configuration anew."""
+    if reading.layout is None:
+        return f"{name} {quote(value)} in the configuration of {_names(servers)}, then restart"
+    return "; ".join([*(f"{server.cli} SHUTDOWN" for server in servers), reading.again])
 
 
 def _set(servers: Sequence[Server], name: str, value: str) -> str:

@@ -174,6 +174,13 @@ def test_a_setting_that_differs_between_shards_is_told_and_made_the_same(keymiss
     wait_until_well(place(keymiss), "same settings")
 
 
+def test_a_setting_that_servers_refuse_to_change_is_made_the_same_by_a_restart(keymiss: CommandLine) -> None:
+    keymiss.restart("shard-1-replica-1", "keymiss.python", "/no/such/python")
+    mend(keymiss, wrong(place(keymiss), "same settings", "but not on shard-1-replica-1"))
+    wait_until_well(place(keymiss), "same settings")
+    wait_until_well(place(keymiss), "replication")
+
+
 def test_memory_that_is_nearly_full_is_told_and_given_more(keymiss: CommandLine) -> None:
     with closing(new_client(keymiss.port)) as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"])

@@ -31,13 +31,12 @@ STORE = ("model", "store", "--backend", "openvino", "--precision", "bf16")
 @pytest.fixture(scope="module", params=available_kinds()[:1])
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     """The cluster that the page is about, on one kind of server: what differs between them is tested
-    elsewhere."""
+    elsewhere. Its replicas take over when they are told to, so that each fault stays as it was made."""
     monitor = ports.take_run(PORTS_OF_MONITOR)
     with command_line(request.param, tmp_path_factory.mktemp("operated")) as keymiss:
         keymiss.up(
             *("--replicas", "1", "--monitor", "--monitor-port", str(monitor), "--monitor-interval", "1"),
             *("--set", "cluster-node-timeout=2000", "--set", "cluster-replica-no-failover=yes"),
-            *("--set", "enable-protected-configs=yes"),
         )
         keymiss(*STORE)
         keymiss("load", REPOSITORY / "corpus" / "hiv.txt")

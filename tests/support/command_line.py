@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from keymiss_deploy.cluster import processes
 
 from support.ports import ports
 from support.server import KINDS
@@ -46,6 +49,15 @@ class CommandLine:
         found = json.loads(self("status", "--json", status=exit_status))
         assert isinstance(found, dict)
         return found
+
+    def restart(self, server: str, setting: str, value: str) -> None:
+        """Start one of the servers again with another value of this setting, as if `up` had written that."""
+        folder = self.folder / ".keymiss" / server
+        configuration, pid_file = folder / "server.conf", folder / "server.pid"
+        processes.stop([pid_file], DEADLINE_S)
+        lines = re.sub(f"^{setting} .*", f"{setting} {value}", configuration.read_text(), flags=re.MULTILINE)
+        configuration.write_text(lines)
+        processes.start_detached([self.server, configuration], folder / "server.log", pid_file)
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import doctest
-import io
 from collections.abc import Callable
 
+from docs.examples import check_examples
 from support import torch_models, torch_scripts
 from support.paths import REPOSITORY
 from support.server import Server
@@ -17,10 +16,6 @@ OPTIONS = ("TAG", "v1", "BATCHSIZE", 4, "MINBATCHSIZE", 2, "MINBATCHTIMEOUT", 10
 
 def test_tensors_models_and_scripts_arrive_whole(server: Server, make_server: Callable[..., Server]) -> None:
     other = make_server()
-    text = PAGE.read_text()
-    for shown, port in (("6379", server.port), ("6380", other.port)):
-        assert text.count(f"port={shown}") == 1
-        text = text.replace(f"port={shown}", f"port={port}")
     with contextlib.closing(server.client()) as old, contextlib.closing(other.client()) as new:
         blob = torch_models.doubler()
         assert old.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", *OPTIONS, "BLOB", blob) == b"OK"
@@ -32,11 +27,7 @@ def test_tensors_models_and_scripts_arrive_whole(server: Server, make_server: Ca
         )
         torch_models.set_tensor(old, "t", 1, 2)
         old.execute_command("AI.TENSORSET", "words", "STRING", 2, "VALUES", "a", "b")
-        session = doctest.DocTestParser().get_doctest(text, {}, PAGE.name, str(PAGE), 0)
-        printed = io.StringIO()
-        runner = doctest.DocTestRunner()
-        runner.run(session, out=printed.write)
-        assert runner.failures == 0, printed.getvalue()
+        check_examples(PAGE, {6379: server.port, 6380: other.port}, least=6)
         for command in (
             "AI.MODELGET m META BLOB",
             "AI.MODELGET plain META BLOB",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
-import io
 import re
 
 import redis
+from docs.examples import check_examples
 from support.paths import REPOSITORY
 from support.server import Server
 
@@ -19,13 +18,7 @@ PAGE = REPOSITORY / "docs" / "redisgears.md"
 
 
 def test_the_examples_of_the_page_go_as_shown(server: Server) -> None:
-    text = PAGE.read_text().replace("port=6379", f"port={server.port}")
-    session = doctest.DocTestParser().get_doctest(text, {}, PAGE.name, str(PAGE), 0)
-    assert len(session.examples) > 5
-    printed = io.StringIO()
-    runner = doctest.DocTestRunner()
-    runner.run(session, out=printed.write)
-    assert runner.failures == 0, printed.getvalue()
+    check_examples(PAGE, {6379: server.port}, least=6)
 
 
 def test_the_page_tells_of_every_command_reader_step_name_and_option() -> None:

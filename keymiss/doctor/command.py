@@ -25,7 +25,13 @@ console = Console(highlight=False)
 @click.command()
 @click.argument("groups", nargs=-1, metavar="[GROUP]...")
 @folder_option
-@click.option("--port", type=click.IntRange(1, 65535), help="Look at the cluster of this server instead.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    envvar="KEYMISS_PORT",
+    show_envvar=True,
+    help="Look at the cluster of this server instead.",
+)
 @click.option(
     "--server", help="A redis-server or valkey-server.  [default: the cluster's, or the one installed]"
 )

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from support.paths import module_path
-from support.server import KINDS
+from support.server import KINDS, Server
 
 from keymiss.doctor import installation as installations
 from keymiss.doctor import machine as machines
@@ -58,6 +58,19 @@ def test_doctor_finds_nothing_wrong_with_this_installation(tmp_path: Path, serve
     assert {one["group"] for one in found} == {"installation", "machine", "servers", "cluster"}
     assert all(one["mend"] for one in found if one["outcome"] != "ok")
     assert any(one["check"] == "functions worker" and "a function ran" in one["found"] for one in found)
+
+
+def test_doctor_looks_at_the_server_that_the_environment_names(tmp_path: Path, server: Server) -> None:
+    done = subprocess.run(
+        [PROGRAM, "doctor", "cluster", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "KEYMISS_PORT": str(server.port)},
+    )
+    found = {one["check"]: one["found"] for one in json.loads(done.stdout)}
+    assert found["shards"] == "1 servers answer"
 
 
 def test_doctor_without_any_server_program_says_how_to_install_one(tmp_path: Path) -> None:

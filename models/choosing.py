@@ -90,7 +90,7 @@ def choose(
     place = Place(name, device, len(os.sched_getaffinity(0)), cache or cache_folder(), say)
     candidates = [form for form in forms if is_candidate(form, device)]
     if not candidates:
-        raise FormFailed("no library for such a form is installed here")
+        raise FormFailed(_nothing_to_try(forms, device))
     asked = check_set(files)
     note = place.cache / slug_of(name) / "chosen" / f"{_conditions(place, candidates, asked)}.json"
     with alone(note.parent):  # two that measure at the same time would measure each other
@@ -129,8 +129,10 @@ def in_order(tried: Sequence[Tried]) -> list[Tried]:
 
 def is_candidate(form: Form, device: str) -> bool:
     """Whether the form's library is installed, and the processor has its precision."""
-    if util.find_spec(backend_class(form.backend).library) is None:
-        return False
+    return util.find_spec(backend_class(form.backend).library) is not None and _has_precision(form, device)
+
+
+def _has_precision(form: Form, device: str) -> bool:
     if Device.parse(device).kind != "CPU":
         return True
     flags = frozenset(" ".join(_cpu().values()).split())
@@ -148,6 +150,15 @@ def _timed(place: Place, form: Form, reference: Trial) -> Tried:
         return Tried(form.name, failed=str(error))
     best, own = (Speed(*map(min, zip(*speeds, strict=True))) for speeds in zip(*pairs, strict=True))
     return Tried(form.name, sqrt(best.alone_ms / own.alone_ms * best.shared_ms / own.shared_ms))
+
+
+def _nothing_to_try(forms: Sequence[Form], device: str) -> str:
+    """Why none of the forms is a candidate."""
+    missing = {form.runtime for form in forms if _has_precision(form, device)}
+    if not missing:
+        return f"this processor is not for {' and '.join(sorted({form.precision for form in forms}))}"
+    extras = "export,openvino" if missing == {"openvino"} else "export"
+    return f"no library for such a form is installed here: pip install 'keymiss[{extras}]' brings one"
 
 
 def _none_passes(tried: Sequence[Tried]) -> str:

@@ -76,8 +76,16 @@ def test_without_their_libraries_other_forms_are_no_candidates(
     monkeypatch.setattr(util, "find_spec", lambda name: None if name in missing else find(name))
     left = [form.runtime for form in matching(AUTO, AUTO) if is_candidate(form, "CPU")]
     assert set(left) == {"torch"}
-    with pytest.raises(FormFailed, match="no library for such a form is installed here"):
-        choose(DEFAULT, matching("onnx", AUTO), cache=tmp_path)
+    for runtime, extras in ("onnx", "export"), ("openvino", "export,openvino"):
+        with pytest.raises(FormFailed) as error:
+            choose(DEFAULT, matching(runtime, AUTO), cache=tmp_path)
+        assert "no library for such a form is installed here" in str(error.value)
+        assert f"pip install 'keymiss[{extras}]'" in str(error.value)
+
+
+def test_a_precision_that_the_processor_does_not_have_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FormFailed, match="this processor is not for fp16"):
+        choose(DEFAULT, matching(AUTO, "fp16"), cache=tmp_path)
 
 
 @pytest.mark.parametrize(("speed", "first"), [(2.83, "openvino-bf16"), (3.6, "onnx-int8")])

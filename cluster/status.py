@@ -31,7 +31,7 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
     host = "127.0.0.1" if layout else Address().host
     known = _slot_map(host, candidates)
     if known is None and layout is None:
-        raise redis.ConnectionError(f"no server answers on port {port}")
+        raise redis.ConnectionError(f"no server answers on {host}:{port}")
     servers = [server for shard in known or [] for server in _servers(shard)]
     if layout is not None:
         _add_processes(servers, layout)

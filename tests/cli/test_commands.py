@@ -64,6 +64,7 @@ def test_module_prints_a_file_that_may_be_executed(tmp_path: Path) -> None:
         (("up", "--server", "no-such-server"), 1, "no program no-such-server"),
         (("up", "--port", "65533", "--plain"), 1, "65533 is too high for that"),
         (("status",), 1, "no cluster in"),
+        (("status", "--port", "1"), 1, "no server answers on 127.0.0.1:1"),
         (("load", "corpus", "--port", "1"), 1, "onnect"),
         (("ask", "adenovirus:2", "Why?", "--port", "1"), 1, "onnect"),
         (("deploy", "no-such-file.py"), 2, "does not exist"),

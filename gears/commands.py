@@ -13,6 +13,7 @@ from rich.console import Console
 from keymiss.cli.options import folder_option, port_option, where
 from keymiss.cli.progress import show_tokens
 from keymiss.client import connect, read_shards, text_of
+from keymiss.client.tracebacks import readable
 
 HERE = Path(__file__).parent
 DEFAULT_FILES = (HERE / "tokenise.py", HERE / "answer.py")
@@ -42,7 +43,7 @@ def deploy(files: tuple[Path, ...], folder: Path, port: int | None) -> None:
                 with console.status(f"deploying {file.stem}"):
                     reply = client.execute_command("RG.PYEXECUTE", script, "ID", session, "UPGRADE")
             except redis.ResponseError as error:
-                raise click.ClickException(f"{file}: {error}") from error
+                raise click.ClickException(f"{file}: {readable(str(error))}") from error
             console.print(f"Deployed {file.stem} to {len(shards)} shards{_results(reply)}.")
     if not files and show_tokens(shards, console):
         raise click.ClickException("no more tokens are being added: the logs of the shards say why")
@@ -54,5 +55,5 @@ def _results(reply: Any) -> str:
         return ""
     results, errors = reply
     if errors:
-        raise click.ClickException("\n".join(map(text_of, errors)))
+        raise click.ClickException("\n".join(readable(text_of(error)) for error in errors))
     return f" ({', '.join(map(text_of, results))} processed)" if results else ""

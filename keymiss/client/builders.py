@@ -6,7 +6,6 @@ call (`keymiss.functions.remote`) with a pickle of the steps in it.
 
 from __future__ import annotations
 
-import ast
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from ..errors import FunctionError
 from . import replies
 from .commands import Command, Where
 from .shards import text_of
+from .tracebacks import readable
 
 Function = Callable[..., Any]
 T = TypeVar("T")
@@ -183,16 +183,6 @@ def read_results(reply: Any) -> Results:
     """What RG.PYEXECUTE and RG.GETRESULTS tell. FunctionError where a result cannot be made again here."""
     results, errors = reply
     return Results([_loaded(result) for result in results], [readable(text_of(text)) for text in errors])
-
-
-def readable(text: str) -> str:
-    """A traceback, which the server tells as Python writes a list of its lines, as the lines."""
-    if not text.startswith(("['", '["')):
-        return text
-    try:
-        return "".join(ast.literal_eval(text)).rstrip()
-    except (ValueError, SyntaxError, TypeError):
-        return text
 
 
 def _loaded(result: Any) -> Any:

@@ -21,9 +21,10 @@ from redis.exceptions import ResponseError
 
 from . import delivery, replies
 from .base import AsyncClient, Client
-from .builders import Results, Session, Steps, read_results, readable, run_options
+from .builders import Results, Session, Steps, read_results, run_options
 from .commands import Command, Where
 from .methods import awaiting, sending
+from .tracebacks import readable
 
 T = TypeVar("T")
 

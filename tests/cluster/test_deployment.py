@@ -317,6 +317,14 @@ def test_an_answer_is_cached_for_as_long_as_the_setting_says(deployment: Deploym
     assert kept == 0
 
 
+def test_a_script_that_fails_is_shown_as_python_shows_it(deployment: Deployment) -> None:
+    file = deployment.keymiss.folder / "failing.py"
+    for script, name in ("import nosuch", "<module>"), ("GB().map(lambda x: 1 / 0).run()", "<lambda>"):
+        file.write_text(script)
+        said = deployment.keymiss("deploy", file.name, status=1)
+        assert f'Traceback (most recent call last):\n  File "<string>", line 1, in {name}\n' in said
+
+
 def test_an_article_that_arrives_is_tokenised_and_answers(deployment: Deployment) -> None:
     paragraph = deployment.paragraph("arrival", 1)
     with closing(deployment.client("arrival")) as client:

@@ -89,7 +89,8 @@ def changed_key(tag: str) -> str:
 
 
 def article_name(text: str) -> str:
-    """`text` as a name that keys can hold: runs of white space and braces become one underscore."""
+    """`text` as a name that keys can hold: runs of white space and braces become one underscore,
+    and none at the ends."""
     return _UNFIT.sub("_", text.strip()).strip("_")
 
 

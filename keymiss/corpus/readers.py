@@ -31,6 +31,7 @@ TEXT_FIELDS = (
     "sentence",
     "abstract",
 )
+_QUESTION_FIELDS = ("article", "question", "sentence")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _SENTENCE_END = re.compile(r"[.!?:;]['\")\]]*$")
 
@@ -188,7 +189,8 @@ def _record(path: Path, where: str, default_name: str, value: Any) -> Article:
     name = next(
         (str(value[field]) for field in NAME_FIELDS if value.get(field) not in (None, "")), default_name
     )
-    if {"article", "question", "sentence"} <= value.keys():
+    if value.keys() >= set(_QUESTION_FIELDS):
+        _check_question(path, where, value)
         return Article(
             article_name(name), (), (Question(str(value["question"]), sentence=str(value["sentence"])),)
         )
@@ -198,6 +200,13 @@ def _record(path: Path, where: str, default_name: str, value: Any) -> Article:
     if text is None:
         raise CorpusError(f"{path}: {where} has no text: expected one of {', '.join(TEXT_FIELDS)}")
     return Article(article_name(name), tuple(_blocks(path, where, text)))
+
+
+def _check_question(path: Path, where: str, value: dict[str, Any]) -> None:
+    """CorpusError where it has a text of its own: whether that is the article's, nobody can tell."""
+    for field in TEXT_FIELDS:
+        if field not in _QUESTION_FIELDS and value.get(field):
+            raise CorpusError(f"{path}: {where} has a question and {field}: these are two objects")
 
 
 def _cord19_paper(file_name: str, value: dict[str, Any]) -> Article:

@@ -123,6 +123,11 @@ def test_a_file_with_an_unknown_suffix_is_recognised_by_its_content(tmp_path: Pa
         ("a.json", "[3]", "item 1 is not an object"),
         ("a.json", '[{"text": 3}]', "the text of item 1 is neither a string nor a list"),
         ("a.jsonl", '{"text": "One."}\n{"text": \n', "a.jsonl: line 2 is not JSON"),
+        (
+            "a.jsonl",
+            '{"text": "One."}\n{"article": "a", "question": "Who?", "sentence": "S.", "text": "S. T."}\n',
+            "a.jsonl: line 2 has a question and text: these are two objects",
+        ),
         ("a.csv", "name,wording\nx,y\n", "no column for the text: expected one of text"),
         ("a.csv", "", "found none"),
         ("a.csv", "name,text\nx,\n", "line 2 has no text"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
 
 from keymiss.metrics.definitions import of
 from keymiss.metrics.histogram import Distribution
@@ -55,7 +56,10 @@ def _number(name: str, value: float) -> str:
 
 def _distribution(name: str, metric: Metric, told: Distribution) -> Iterator[tuple[str, str]]:
     us = "_us" if metric.unit == "seconds" else ""
-    facts = {"sum": told.sum, "max": told.max, "p50": told.quantile(0.5), "p99": told.quantile(0.99)}
+    p50, p99 = told.quantile(0.5), told.quantile(0.99)
+    if not us:  # whole numbers
+        p50, p99 = ceil(p50), ceil(p99)
+    facts = {"sum": told.sum, "max": told.max, "p50": p50, "p99": p99}
     yield f"{name}_count", str(told.count)
     for fact, value in facts.items():
         yield f"{name}_{fact}{us}", _number(us, value)

@@ -40,9 +40,10 @@ again every few seconds, with a line in the log. `keymiss.metrics-address` says 
   on.
 * In `INFO keymiss` durations are in microseconds (`_us`); a field that knows no labels is the sum over
   them. Fields of a histogram end in `_count`, `_sum_us`, `_max_us`, `_p50_us`, `_p99_us`, and `_buckets`:
-  how many lasted at most so long. `keymiss_function_<n>:name=..,runs=..,failures=..,waiting=..,lag_us=..`
-  tells of one function each.
-* What it costs: less than 1 % of throughput, scraped every second (`keymiss bench metrics`).
+  how many lasted at most so long; those of a histogram without a unit (`batch_size`) have no `_us`.
+  `keymiss_function_<n>:name=..,runs=..,failures=..,waiting=..,lag_us=..` tells of one function each.
+* What it costs, scraped every second: at most 1 % of throughput is promised, `keymiss bench metrics`
+  measures it ([performance](performance.md#what-the-module-and-its-metrics-cost)).
 """
 
 _TITLES: dict[Source, str] = {

@@ -84,6 +84,14 @@ def test_quantiles_lie_within_their_bucket() -> None:
     assert histogram().snapshot().quantile(0.5) == 0
 
 
+def test_a_quantile_of_whole_numbers_is_one() -> None:
+    sizes = Histogram(REQUESTS)
+    for requests, times in (1, 70), (3, 30):
+        sizes.add(requests, times)
+    told = pairs("models", [sample("keymiss_batch_size", sizes.snapshot(), "bert", "CPU")])
+    assert (told["batch_size_p50"], told["batch_size_p99"]) == ("1", "3")
+
+
 def test_a_value_belongs_to_the_first_bucket_that_holds_it() -> None:
     sizes = Histogram(REQUESTS)
     for size in (1, 2, 3, 256, 257):

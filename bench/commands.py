@@ -24,6 +24,7 @@ from . import (
     overhead,
     qa,
     redis_benchmark,
+    workload,
 )
 from .peers.servers import PEERS, Peer
 from .progress import progress
@@ -46,7 +47,7 @@ _quick = click.option(
 _out = click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the JSON and, with matplotlib, the PNG.",
+    help="Folder for the JSON and, with the extra `bench`, a picture.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 _questions = click.option(
@@ -56,7 +57,8 @@ _questions = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="KEYMISS_QUESTIONS",
     show_envvar=True,
-    help="SQuAD files to ask; the corpus that comes with Keymiss otherwise.",
+    help=f"SQuAD files to ask; otherwise {workload.SHARED_FILE} in the folder KEYMISS_SHARED, where that is "
+    "set, else the corpus that comes with Keymiss.",
 )
 _backend = click.option("--backend", help="As of `keymiss model store`.")
 _precision = click.option("--precision", help="As of `keymiss model store`.")
@@ -212,7 +214,7 @@ def client_sweep_command(
     backend: str | None,
     precision: str | None,
 ) -> None:
-    """Runs of AI.MODELEXECUTE a second over BATCHSIZE and clients, as a table and a heat map."""
+    """Runs of AI.MODELEXECUTE a second over BATCHSIZE and clients: a table, and with --out a heat map."""
     rounds, seconds = _effort(quick, MANY_ROWS_SECONDS)
     with progress() as shown:
         model = _model(backend, precision)
@@ -322,10 +324,12 @@ def _finish(report: Report, out: Path | None, as_json: bool) -> None:
     written = report.save(out) if out else []
     if as_json:
         click.echo(report.to_json())
-        return
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    report.show(console)
-    for path in written:
-        console.print(f"written: {path}")
+    else:
+        console = Console()
+        if not console.is_terminal:
+            console.width = WIDTH
+        report.show(console)
+        for path in written:
+            console.print(f"written: {path}")
+    if out and not any(path.suffix == ".png" for path in written):
+        click.echo("No picture was drawn: pip install 'keymiss[bench]' brings matplotlib.", err=as_json)

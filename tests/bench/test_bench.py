@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from keymiss_deploy.bench import commands
 from keymiss_deploy.bench.commands import bench
+from keymiss_deploy.bench.report import Report
 from keymiss_deploy.bench.rounds import interleave, median_ratio, percentile
 from support.benchmarks import Run, run_quickly
 from support.server import KINDS, available_kinds
@@ -96,6 +99,21 @@ def test_functions_are_measured_beside_set_and_over_one_shard_and_three(tmp_path
     assert [name.split(",")[-1].strip() for name in runs] == ["1 shard"] * 3 + ["3 shards"] * 3
     assert "17 of 17: count over 2,000 keys, 3 shards" in run.shown
     assert len(run.result["promises"]) == 3
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_without_matplotlib_it_says_what_draws_the_picture(
+    tmp_path: Path, as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report("speed", "Speed", ["request", "requests/s"], {})
+    report.add("GET", 1.0)
+    commands._finish(report, tmp_path, as_json)
+    assert (tmp_path / "speed.png").exists()
+    assert "No picture" not in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    commands._finish(report, tmp_path, as_json)
+    said = capsys.readouterr()
+    assert "pip install 'keymiss[bench]'" in (said.err if as_json else said.out)
 
 
 def test_each_round_measures_every_variant_and_starts_with_the_next() -> None:

@@ -15,6 +15,7 @@ import redis
 from keymiss_deploy.models.logits import INPUTS, OUTPUTS
 
 from keymiss.backends import backend_class
+from keymiss.cli.words import count
 
 from . import workload
 from .deployment import StoredModel, deployed
@@ -75,10 +76,10 @@ def measure(
         variants = {}
         for size in sizes:
             command = _store(shard.client, stored, size)
-            for count in clients:
-                key = Key(str(size), count)
+            for number in clients:
+                key = Key(str(size), number)
                 progress.say(f"warming up: {ROW} {key}")
-                variants[key] = loader(shard.client, command, count, seconds)
+                variants[key] = loader(shard.client, command, number, seconds)
         progress.expect(len(variants) * rounds)
         loads = interleave(variants, rounds, progress)
         conditions = conditions_of(shard.client, clients[-1], rounds)
@@ -113,11 +114,11 @@ def _store(client: redis.Redis, stored: StoredModel, size: int) -> list[str]:
 def _report(
     loads: dict[Key, list[Load]], sizes: Sequence[int], clients: Sequence[int], conditions: dict[str, str]
 ) -> Report:
-    columns = [ROW, *(f"{count} client{'s' if count > 1 else ''}" for count in clients)]
+    columns = [ROW, *(count(number, "client") for number in clients)]
     report = Grid("client-sweep", "Runs a second by BATCHSIZE and clients", columns, conditions)
     rates = {key: median(load.rate for load in some) for key, some in loads.items()}
     for size in sizes:
-        report.add(size, *(rates[Key(str(size), count)] for count in clients))
+        report.add(size, *(rates[Key(str(size), number)] for number in clients))
     ratio = max(rates.values()) / rates[Key(str(sizes[0]), clients[0])]
     text = f"the best of the grid is more than {ROW} {sizes[0]} with one client, times"
     report.promises.append(Promise(text, ratio, ratio > 1))

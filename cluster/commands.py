@@ -12,6 +12,7 @@ from rich.console import Console
 
 import keymiss
 from keymiss.cli.options import folder_option
+from keymiss.cli.words import count
 
 from . import monitor as monitoring
 from .errors import UpError
@@ -101,7 +102,7 @@ def up(
         raise click.ClickException(str(error)) from error
     ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"
     state = "is up" if started else "was up already"
-    size = f"{_count(layout.shards, 'shard')}, {_count(layout.replicas, 'replica')} each"
+    size = f"{count(layout.shards, 'shard')}, {count(layout.replicas, 'replica')} each"
     console.print(f"The cluster {state}: {size}, {ports}.")
     console.print(f"Logs: {layout.folder}/*/*.log", soft_wrap=True)
     if layout.monitor is not None:
@@ -188,10 +189,6 @@ def _show_monitor(layout: Layout) -> None:
             "Grafana: `keymiss dashboards --provision FOLDER` tells it of this cluster and of the dashboards",
             soft_wrap=True,
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _existing(folder: Path) -> Layout | None:

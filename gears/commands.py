@@ -12,6 +12,7 @@ from rich.console import Console
 
 from keymiss.cli.options import folder_option, port_option, where
 from keymiss.cli.progress import show_tokens
+from keymiss.cli.words import count
 from keymiss.client import connect, read_shards, text_of
 from keymiss.client.tracebacks import readable
 
@@ -44,7 +45,7 @@ def deploy(files: tuple[Path, ...], folder: Path, port: int | None) -> None:
                     reply = client.execute_command("RG.PYEXECUTE", script, "ID", session, "UPGRADE")
             except redis.ResponseError as error:
                 raise click.ClickException(f"{file}: {readable(str(error))}") from error
-            console.print(f"Deployed {file.stem} to {len(shards)} shards{_results(reply)}.")
+            console.print(f"Deployed {file.stem} to {count(len(shards), 'shard')}{_results(reply)}.")
     if not files and show_tokens(shards, console):
         raise click.ClickException("no more tokens are being added: the logs of the shards say why")
 

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from keymiss.backends import Device
 from keymiss.cli.options import folder_option, port_option, where
+from keymiss.cli.words import count
 from keymiss.client import connect, read_shards
 from keymiss.corpus.derived import forget_answers, forget_tokens
 from keymiss.errors import BackendError
@@ -110,7 +111,7 @@ def store_command(
         shards = read_shards(client)
     form, exported = _exported(name, backend, precision, files, device)
     size = exported.model(form).stat().st_size / 1e6
-    with console.status(f"storing {size:.0f} MB on {len(shards)} shards"):
+    with console.status(f"storing {size:.0f} MB on {count(len(shards), 'shard')}"):
         for stored in store(shards, exported, form, _label(name), device):
             if stored.changed:
                 with closing(stored.shard.connect()) as client:

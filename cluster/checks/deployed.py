@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from keymiss.cli.words import count
 from keymiss.client import connect
 from keymiss.corpus.tokenised import count_paragraphs, count_tokens
 from keymiss.doctor.check import Finding, fail, ok, warn
@@ -32,7 +33,7 @@ def models(reading: Reading) -> Iterator[Finding]:
         if without and len(masters) > 1 and any(_TAG.search(key) for one in servers for key in one.models):
             yield fail(f"{name} is not on {', '.join(without)}", f"{STORE}{_where(reading)}")
         else:
-            yield ok(f"{name} is on {len(servers)} shards")
+            yield ok(f"{name} is on {count(len(servers), 'shard')}")
 
 
 def one_copy(reading: Reading) -> Iterator[Finding]:
@@ -48,7 +49,7 @@ def one_copy(reading: Reading) -> Iterator[Finding]:
     for folder, servers in folders.items():
         files = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
         if len(folders) == 1 and files:
-            yield ok(f"models in {folder}: {len(files)}, for {len(servers)} servers")
+            yield ok(f"models in {folder}: {len(files)}, for {count(len(servers), 'server')}")
 
 
 def functions(reading: Reading) -> Iterator[Finding]:
@@ -81,7 +82,7 @@ def functions(reading: Reading) -> Iterator[Finding]:
         port = masters[0].port
         yield warn(f"{what} has failed {failures} times", f"redis-cli -p {port} RG.DUMPREGISTRATIONS")
     if on and not failing:
-        yield ok(f"{len(on)} registrations on {len(masters)} shards")
+        yield ok(f"{count(len(on), 'registration')} on {count(len(masters), 'shard')}")
 
 
 def tokens(reading: Reading) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keymiss
+from keymiss.cli.words import count
 from keymiss.doctor.check import Finding, fail, ok, warn
 from keymiss.doctor.machine import disk_of, size_text
 from keymiss.doctor.servers import number_of
@@ -24,8 +25,9 @@ def answers(reading: Reading) -> Iterator[Finding]:
     for server in reading.servers:
         if not server.answers:
             yield fail(*_silent(reading, server))
-    if reading.servers and len(reading.here) == len(reading.servers):
-        yield ok(f"{len(reading.servers)} servers answer")
+    number = len(reading.servers)
+    if number and len(reading.here) == number:
+        yield ok(f"{count(number, 'server')} answer{'s' if number == 1 else ''}")
 
 
 def _silent(reading: Reading, server: Server) -> tuple[str, str]:
@@ -97,7 +99,7 @@ def slots(reading: Reading) -> Iterator[Finding]:
             yield fail(said, reading.again)
             return
     if not free:
-        yield ok(f"all {SLOTS} are served by {len(reading.masters)} shards")
+        yield ok(f"all {SLOTS} are served by {count(len(reading.masters), 'shard')}")
 
 
 def _uncovered(server: Server) -> list[tuple[int, int]]:
@@ -216,7 +218,7 @@ def memory(reading: Reading) -> Iterator[Finding]:
             )
     if reading.here and not full:
         total = sum(int(server.info.get("used_memory", 0)) for server in reading.here)
-        yield ok(f"{size_text(total)} in {len(reading.here)} servers")
+        yield ok(f"{size_text(total)} in {count(len(reading.here), 'server')}")
 
 
 def clocks(reading: Reading) -> Iterator[Finding]:

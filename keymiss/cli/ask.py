@@ -19,6 +19,7 @@ from ..hashtags import slot_of
 from ..keys import parse_sentences_key, sentences_key
 from .options import folder_option, port_option
 from .questions import find_question, shards_of
+from .words import count
 
 TIMEOUT_S = 120.0
 SHOWN = 5  # answers beside the best one
@@ -127,6 +128,6 @@ def _show(answers: Answers, took_ms: float, shards: int) -> None:
     for one in answers.errors:
         console.print(f"{one.paragraph}: {one.error}", style="red", markup=False, soft_wrap=True)
     asked = len(answers.paragraphs)
-    console.print(f"{took_ms:.1f} ms, {asked} paragraphs on {shards} shards", style="dim")
+    console.print(f"{took_ms:.1f} ms, {count(asked, 'paragraph')} on {count(shards, 'shard')}", style="dim")
     if len(answers.errors) == asked:
         raise click.ClickException("no paragraph could be asked")

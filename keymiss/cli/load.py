@@ -15,6 +15,7 @@ from ..corpus import UNITS, Article, CorpusError, Loaded, find_files, load_artic
 from ..keys import SENTENCES_PREFIX
 from .options import folder_option, port_option, where
 from .progress import bar, show_tokens
+from .words import count
 
 console = Console(highlight=False)
 
@@ -53,21 +54,23 @@ def load(files: tuple[Path, ...], folder: Path, port: int | None, unit: str, lan
                     progress.advance(task)
 
             def tell(loaded: Loaded) -> None:
-                progress.update(
-                    task, description=f"{loaded.articles} articles, {loaded.paragraphs} paragraphs; files"
-                )
+                progress.update(task, description=f"{_size(loaded, unit)}; files")
 
             loaded = load_articles(shards, articles(), unit, language, tell)
     except CorpusError as error:
         raise click.ClickException(str(error)) from error
     console.print(
-        f"{loaded.articles} articles, {loaded.paragraphs} {unit}s on {len(shards)} shards: "
+        f"{_size(loaded, unit)} on {count(len(shards), 'shard')}: "
         f"{loaded.new} new, {loaded.changed} changed, {loaded.same} as they were."
     )
     for name in loaded.skipped:
         console.print(f"Skipped a second article named {name}.", style="yellow")
     if loaded.new + loaded.changed and (not tokenises or show_tokens(shards, console)):
         console.print("`keymiss deploy` deploys the functions, and tokenises what is not tokenised yet.")
+
+
+def _size(loaded: Loaded, unit: str) -> str:
+    return f"{count(loaded.articles, 'article')}, {count(loaded.paragraphs, unit)}"
 
 
 def _tokenises(client: redis.Redis) -> bool:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.server import Server
 
 import keymiss
 
@@ -78,6 +79,16 @@ def test_a_wrong_call_is_told_in_words(
     assert done.returncode == status
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "short.txt").write_text("It is short.")
+    (tmp_path / "empty.py").write_text("")
+    for arguments, told in (
+        (("load", "short.txt"), "1 article, 1 sentence on 1 shard: 1 new"),
+        (("deploy", "empty.py"), "Deployed empty to 1 shard."),
+    ):
+        assert told in run(*arguments, "--port", str(server.port), folder=tmp_path).stdout
 
 
 def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_doctor_looks_at_the_server_that_the_environment_names(tmp_path: Path, s
         env={**os.environ, "KEYMISS_PORT": str(server.port)},
     )
     found = {one["check"]: one["found"] for one in json.loads(done.stdout)}
-    assert found["shards"] == "1 servers answer"
+    assert found["shards"] == "1 server answers"
 
 
 def test_doctor_without_any_server_program_says_how_to_install_one(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Sessions as documentation shows them: indented lines, commands behind `$ `, what they print below."""
+"""Sessions as documentation shows them: indented lines, commands behind `$ `, what they print below; `...`
+stands for lines that are left out."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from pathlib import Path
 
 INDENT = "    "
 _HERE_DOCUMENT = re.compile(r"<<'(\w+)'")
-_VARYING = re.compile(r"\d+(\.\d+)? ms|shard \d+")
+OMITTED = "..."
+_VARYING = re.compile(r"\d+(\.\d+)? ms|shard \d+|^\d+\.\d(?=  )")  # durations, ports, margins of answers
 
 
 @dataclass
@@ -19,9 +21,11 @@ class Step:
     shown: list[str] = field(default_factory=list)
 
     def agrees(self, output: str) -> bool:
-        """Whether the output holds the lines shown, in order; durations and ports may differ."""
-        lines = iter(_masked(line) for line in output.splitlines())
-        return all(any(_masked(shown) == line for line in lines) for shown in self.shown)
+        """Whether the output is what is shown, but for what varies; anything where nothing is shown."""
+        if not self.shown:
+            return True
+        printed = "".join(f"{_masked(line)}\n" for line in output.splitlines())
+        return re.fullmatch("".join(map(_pattern, self.shown)), printed) is not None
 
 
 def steps(page: Path, heading: str) -> list[Step]:
@@ -31,10 +35,12 @@ def steps(page: Path, heading: str) -> list[Step]:
     section = section.partition("\n## ")[0]
     found: list[Step] = []
     closing = ""  # the word that ends the here-document being read
+    showing = False  # what a command prints
     for line in section.splitlines():
         if not line.startswith(INDENT):
             if closing and not line.strip():
                 found[-1].command += "\n"
+            showing = False
             continue
         line = line.removeprefix(INDENT)
         if closing:
@@ -45,9 +51,14 @@ def steps(page: Path, heading: str) -> list[Step]:
             found.append(Step(command))
             here_document = _HERE_DOCUMENT.search(command)
             closing = here_document[1] if here_document else ""
-        elif found:
+            showing = True
+        elif showing:
             found[-1].shown.append(line)
     return found
+
+
+def _pattern(shown: str) -> str:
+    return "(.*\n)*" if shown == OMITTED else f"{re.escape(_masked(shown))}\n"
 
 
 def _masked(line: str) -> str:

@@ -1,4 +1,5 @@
-"""The README's session and the last words of bootstrap.sh do what they say, line by line."""
+"""The sessions of the README and of docs/asking.md do what they say, line by line, and so do the last words
+of bootstrap.sh."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docs.examples import check_examples
 from docs.sessions import steps
 from support.command_line import CommandLine, command_line
 from support.paths import REPOSITORY
 
 README = REPOSITORY / "README.md"
+ASKING = REPOSITORY / "docs" / "asking.md"
 BOOTSTRAP = REPOSITORY / "bootstrap.sh"
 TIMEOUT_S = 120.0
 DONE_BY_BOOTSTRAP = ["source .venv/bin/activate"]
@@ -55,10 +58,19 @@ def test_what_bootstrap_says_to_try_next_measures_the_model(deployed: CommandLin
 
 
 @pytest.mark.slow
+def test_a_program_asks_many_paragraphs_as_shown(deployed: CommandLine) -> None:
+    check_examples(ASKING, {30001: deployed.port}, least=6)
+
+
+@pytest.mark.slow
 # "A session" is the last, since it ends the cluster.
-@pytest.mark.parametrize(("heading", "commands"), [("Tensors, models, scripts", 2), ("A session", 11)])
-def test_the_session_goes_as_shown(deployed: CommandLine, heading: str, commands: int) -> None:
-    session = steps(README, heading)
+@pytest.mark.parametrize(
+    ("page", "heading", "commands"),
+    [(README, "Tensors, models, scripts", 2), (ASKING, "Many paragraphs", 1), (README, "A session", 11)],
+    ids=["tensors", "asking", "session"],
+)
+def test_the_session_goes_as_shown(deployed: CommandLine, page: Path, heading: str, commands: int) -> None:
+    session = steps(page, heading)
     assert len(session) >= commands
     for step in session:
         if step.command in DONE_BY_BOOTSTRAP:

@@ -1,4 +1,4 @@
-"""What the documentation points at is there."""
+"""What the documentation points at is there: files, and headings in them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,28 @@ from pathlib import Path
 import pytest
 from support.paths import REPOSITORY
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+PAGES = [
+    *(REPOSITORY / name for name in ("README.md", "models/README.md", "corpus/README.md")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
+CODE = re.compile(r"^```.*?^```|^    .*?$", re.DOTALL | re.MULTILINE)  # where # begins a comment
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
-    targets = [link[1] for link in LINK.finditer(page.read_text()) if "://" not in link[1]]
-    missing = [target for target in targets if not (page.parent / target).exists()]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link[0]]
+    missing = [f"{name}#{anchor}" for name, anchor in links if not _is_there(page, name, anchor)]
     assert not missing
+
+
+def _is_there(page: Path, name: str, anchor: str) -> bool:
+    target = page.parent / name if name else page
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = HEADING.findall(CODE.sub("", page.read_text()))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

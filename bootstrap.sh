@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a bare Debian or Ubuntu to an answered question:
+# From a bare Debian 12 or Ubuntu 24.04 to an answered question:
 #
 #     ./bootstrap.sh             packages, build, cluster, model, corpus, functions, one question
 #     ./bootstrap.sh test [...]  what the tests need, then all of them; further arguments are pytest's

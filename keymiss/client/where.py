@@ -10,7 +10,7 @@ from typing import Any
 
 DEFAULT_FOLDER = ".keymiss"
 DEFAULT_PORT = 30001
-STATE_FILE = "cluster.json"  # in the folder of `keymiss up`; docs/cluster.md lists its fields
+STATE_FILE = "cluster.json"  # in the folder of `keymiss up`: its options, as cluster/layout.py has them
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,14 @@ def test_the_sample_key_of_the_status_answers_and_then_comes_from_the_cache(depl
     key = deployment.keymiss.status()["sample_key"]
     assert "by the model" in deployment.keymiss("ask", key)
     assert "from the cache" in deployment.keymiss("ask", key)
+
+
+def test_the_page_tells_of_every_field_of_the_status(deployment: Deployment) -> None:
+    told = set(re.findall(r"`(\w+)`", (REPOSITORY / "docs" / "cluster.md").read_text()))
+    status = deployment.keymiss.status()
+    lists = [value for value in status.values() if isinstance(value, list)]
+    fields = set(status).union(*(one for objects in lists for one in objects))
+    assert fields - told == set()
 
 
 def test_the_questions_of_the_sample_corpus_are_answered_right(deployment: Deployment) -> None:

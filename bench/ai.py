@@ -15,6 +15,7 @@ import redis
 from keymiss.inference.allocator import find_jemalloc
 
 from .direct import called_directly
+from .effort import Effort
 from .load import CLIENTS, Key, Load, loader
 from .progress import Progress
 from .report import Promise, Report, conditions_of
@@ -48,7 +49,7 @@ class Row:
     beside: Key
 
 
-def measure(server: str | None, rounds: int, seconds: float, progress: Progress) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
     """Strings, tensors, models through the server and models called directly, in the rounds of one run."""
     threads = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
@@ -57,14 +58,14 @@ def measure(server: str | None, rounds: int, seconds: float, progress: Progress)
         client = stack.enter_context(running(find_server(server), module=True, settings=settings))
         progress.say("exporting the models")
         models = subjects(folder)
-        rows = _tensor_rows(client, seconds, progress)
+        rows = _tensor_rows(client, effort.seconds, progress)
         for model in models:
-            direct = stack.enter_context(called_directly(model, threads, seconds))
-            rows += _model_rows(client, model, direct, seconds, progress)
-        rows += _graph_rows(client, models[0], seconds, progress)
-        progress.expect(len(rows) * rounds)
-        loads = interleave({row.key: row.load for row in rows}, rounds, progress)
-        conditions = conditions_of(client, CLIENTS, rounds)
+            direct = stack.enter_context(called_directly(model, threads, effort.seconds))
+            rows += _model_rows(client, model, direct, effort.seconds, progress)
+        rows += _graph_rows(client, models[0], effort.seconds, progress)
+        progress.expect(len(rows) * effort.rounds)
+        loads = interleave({row.key: row.load for row in rows}, effort.rounds, progress)
+        conditions = conditions_of(client, CLIENTS, effort.rounds)
     conditions |= {"clients": "as shown", "pipelined": f"{PIPELINE} of a client on the way"}
     conditions |= {"plain": "SET, GET and the direct call", "threads of a forward pass": str(threads)}
     conditions |= {"allocator of models": "jemalloc" if find_jemalloc() else "the system's"}

@@ -8,6 +8,7 @@ from functools import partial
 from statistics import median
 
 from .answered import Answered, Asking
+from .effort import Effort
 from .generator import Generator
 from .load import Key
 from .peers.hosting import hosted
@@ -55,8 +56,7 @@ def measure_beside(
     generator: Generator,
     keymiss: Ask,
     original: Ask,
-    rounds: int,
-    seconds: float,
+    effort: Effort,
     progress: Progress,
 ) -> Beside:
     """PeerUnavailable where the peer cannot be run here."""
@@ -65,17 +65,17 @@ def measure_beside(
         answers = generator.ask_once(target, MANY).answers
         asks: dict[str, Ask] = {KEYMISS: keymiss, peer.what: partial(generator.ask, target)}
         variants = {
-            Key(name, clients): partial(ask, Asking(seconds, clients))
+            Key(name, clients): partial(ask, Asking(effort.seconds, clients))
             for clients in SATURATING
             for name, ask in asks.items()
         }
-        variants[Key(THE_ORIGINAL, MANY)] = partial(original, Asking(seconds, MANY))
-        closed = interleave(variants, rounds, progress)
+        variants[Key(THE_ORIGINAL, MANY)] = partial(original, Asking(effort.seconds, MANY))
+        closed = interleave(variants, effort.rounds, progress)
         rates = {name: _most(closed, name) / 2 for name in asks}
         halves = interleave(
             {
                 f"{name}, {rates[name]:.1f} questions a second": partial(
-                    ask, Asking(seconds * HALF_LASTS, rate=rates[name])
+                    ask, Asking(effort.seconds * HALF_LASTS, rate=rates[name])
                 )
                 for name, ask in asks.items()
             },

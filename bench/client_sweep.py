@@ -19,6 +19,7 @@ from keymiss.cli.words import count
 
 from . import workload
 from .deployment import StoredModel, deployed
+from .effort import Effort
 from .load import Key, Load, loader
 from .progress import Progress
 from .report import Promise, Report, conditions_of
@@ -27,7 +28,6 @@ from .servers import find_server
 
 BATCH_SIZES, CLIENTS = (1, 4, 8, 16, 32), (1, 4, 8, 16, 32, 64)
 QUICK_BATCH_SIZES, QUICK_CLIENTS = (1, 8), (1, 8)
-FULL_SECONDS = 1.0  # a run is a quick one below this
 TOKENS = 64
 ROW = "BATCHSIZE"
 
@@ -60,12 +60,9 @@ class Grid(Report):
         return True
 
 
-def measure(
-    server: str | None, rounds: int, seconds: float, progress: Progress, model: Sequence[str] = ()
-) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress, model: Sequence[str] = ()) -> Report:
     """`model` are options of `keymiss model store`."""
-    full = seconds >= FULL_SECONDS
-    sizes, clients = (BATCH_SIZES, CLIENTS) if full else (QUICK_BATCH_SIZES, QUICK_CLIENTS)
+    sizes, clients = (QUICK_BATCH_SIZES, QUICK_CLIENTS) if effort.quick else (BATCH_SIZES, CLIENTS)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keymiss-bench-")))
         progress.say("deploying")
@@ -79,10 +76,10 @@ def measure(
             for number in clients:
                 key = Key(str(size), number)
                 progress.say(f"warming up: {ROW} {key}")
-                variants[key] = loader(shard.client, command, number, seconds)
-        progress.expect(len(variants) * rounds)
-        loads = interleave(variants, rounds, progress)
-        conditions = conditions_of(shard.client, clients[-1], rounds)
+                variants[key] = loader(shard.client, command, number, effort.seconds)
+        progress.expect(len(variants) * effort.rounds)
+        loads = interleave(variants, effort.rounds, progress)
+        conditions = conditions_of(shard.client, clients[-1], effort.rounds)
     conditions |= {"clients": "as shown", "input": f"1 x {TOKENS} tokens, the same of every client"}
     conditions |= {
         "model": f"{stored.tag} by {stored.backend}",

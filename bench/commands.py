@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import click
 from rich.console import Console
@@ -26,17 +29,18 @@ from . import (
     redis_benchmark,
     workload,
 )
+from .effort import effort
 from .peers.servers import PEERS, Peer
 from .progress import progress
 from .question import deployed_question
 from .report import Report
 
-ROUNDS, SECONDS = 7, 2.0
 MANY_ROWS_SECONDS = 1.25  # of benchmarks with so many rows that each has to be shorter
 SWEEP_ROUNDS = LOAD_ROUNDS = 3
 METRICS_ROUNDS = 15  # what is looked for is one part of a hundred
 WIDTH = 120  # of a table that is written to a file
-QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
+
+Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _server = click.option(
     "--server", help="The redis-server or valkey-server to measure; the one on the PATH otherwise."
@@ -62,11 +66,19 @@ _questions = click.option(
 )
 _backend = click.option("--backend", help="As of `keymiss model store`.")
 _precision = click.option("--precision", help="As of `keymiss model store`.")
-
 _peers = click.option(
     "--peers",
     help=f"all, none, or names with commas between: {', '.join(PEERS)}.  [default: all; with --quick none]",
 )
+
+
+def _together(*options: Option) -> Option:
+    """One decorator for all of them, in the order in which `--help` shows them."""
+    return lambda function: reduce(lambda done, option: option(done), reversed(options), function)
+
+
+_usual = _together(_server, _quick, _out, _json)
+_form = _together(_backend, _precision)
 
 
 def _stop(*_: object) -> None:
@@ -82,22 +94,16 @@ def bench() -> None:
 
 
 @bench.command("overhead")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 def overhead_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What the module costs commands that it does not hook, and a hooked GET that hits."""
     with progress() as shown:
-        report = overhead.measure(server, *_effort(quick), shown)
+        report = overhead.measure(server, effort(quick), shown)
     _finish(report, out, as_json)
 
 
 @bench.command("miss")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 @folder_option
 @port_option
 def miss_command(
@@ -107,7 +113,7 @@ def miss_command(
     cluster is up."""
     address = where(folder, port)
     with deployed_question(address.host, address.port) as question, progress() as shown:
-        report = miss.measure(server, *_effort(quick), shown, question)
+        report = miss.measure(server, effort(quick), shown, question)
     _finish(report, out, as_json)
     if question is None:
         click.echo(
@@ -117,39 +123,29 @@ def miss_command(
 
 
 @bench.command("ai")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 def ai_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What AI.* costs: tensors beside strings of the same size, a tiny and a MiniLM-sized model beside the
     same model called directly, at 1, 8 and 50 clients, alone and in batches."""
     with progress() as shown:
-        report = ai.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown)
+        report = ai.measure(server, effort(quick, seconds=MANY_ROWS_SECONDS), shown)
     _finish(report, out, as_json)
 
 
 @bench.command("gears")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 def gears_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What functions cost: commands and misses that they answer, events that fire them, and runs over 100,000
     keys of one shard and of three."""
     with progress() as shown:
-        report = gears.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown)
+        report = gears.measure(server, effort(quick, seconds=MANY_ROWS_SECONDS), shown)
     _finish(report, out, as_json)
 
 
 @bench.command("qa")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 @_questions
-@_backend
-@_precision
+@_form
 @_peers
 def qa_command(
     server: str | None,
@@ -166,7 +162,7 @@ def qa_command(
     with progress() as shown:
         report = qa.measure(
             server,
-            *_effort(quick, MANY_ROWS_SECONDS),
+            effort(quick, seconds=MANY_ROWS_SECONDS),
             shown,
             files,
             _model(backend, precision),
@@ -176,13 +172,9 @@ def qa_command(
 
 
 @bench.command("redis-benchmark")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 @_questions
-@_backend
-@_precision
+@_form
 def redis_benchmark_command(
     server: str | None,
     quick: bool,
@@ -195,17 +187,15 @@ def redis_benchmark_command(
     """The original article's command: redis-benchmark on question keys that miss, and what AI.INFO counts."""
     with progress() as shown:
         model = _model(backend, precision)
-        report = redis_benchmark.measure(server, *_effort(quick, MANY_ROWS_SECONDS), shown, files, model)
+        report = redis_benchmark.measure(
+            server, effort(quick, seconds=MANY_ROWS_SECONDS), shown, files, model
+        )
     _finish(report, out, as_json)
 
 
 @bench.command("client-sweep")
-@_server
-@_quick
-@_out
-@_json
-@_backend
-@_precision
+@_usual
+@_form
 def client_sweep_command(
     server: str | None,
     quick: bool,
@@ -215,57 +205,43 @@ def client_sweep_command(
     precision: str | None,
 ) -> None:
     """Runs of AI.MODELEXECUTE a second over BATCHSIZE and clients: a table, and with --out a heat map."""
-    rounds, seconds = _effort(quick, MANY_ROWS_SECONDS)
+    told = effort(quick, SWEEP_ROUNDS, MANY_ROWS_SECONDS)
     with progress() as shown:
-        model = _model(backend, precision)
-        report = client_sweep.measure(server, min(rounds, SWEEP_ROUNDS), seconds, shown, model)
+        report = client_sweep.measure(server, told, shown, _model(backend, precision))
     _finish(report, out, as_json)
 
 
 @bench.command("memory")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 def memory_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What the shards of a host that hold the same model take of its memory."""
     with progress() as shown:
-        report = memory.measure(server, quick, shown)
+        report = memory.measure(server, effort(quick), shown)
     _finish(report, out, as_json)
 
 
 @bench.command("load")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 def load_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """How long it takes until a stored model answers, new or there already, and how long others wait."""
     with progress() as shown:
-        report = loading.measure(server, quick, QUICK_ROUNDS if quick else LOAD_ROUNDS, shown)
+        report = loading.measure(server, effort(quick, LOAD_ROUNDS), shown)
     _finish(report, out, as_json)
 
 
 @bench.command("many-models")
-@_server
-@_quick
-@_out
-@_json
+@_usual
 def many_models_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """Twelve models, asked for unevenly at random, in less memory than they need, beside all of them in
     memory and beside loading the one that is asked for."""
     with progress() as shown:
-        report = many_models.measure(server, quick, shown)
+        report = many_models.measure(server, effort(quick), shown)
     _finish(report, out, as_json)
 
 
 @bench.command("metrics")
-@_server
-@_quick
-@_out
-@_json
-@_backend
-@_precision
+@_usual
+@_form
 def metrics_command(
     server: str | None,
     quick: bool,
@@ -276,9 +252,9 @@ def metrics_command(
 ) -> None:
     """What metrics cost: misses, RG.TRIGGER and questions while the workers are scraped every second, beside
     the same without metrics."""
-    rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (METRICS_ROUNDS, MANY_ROWS_SECONDS)
+    told = effort(quick, METRICS_ROUNDS, MANY_ROWS_SECONDS)
     with progress() as shown:
-        report = metrics.measure(server, quick, rounds, seconds, shown, _model(backend, precision))
+        report = metrics.measure(server, told, shown, _model(backend, precision))
     _finish(report, out, as_json)
 
 
@@ -293,9 +269,8 @@ def metrics_command(
 )
 def gpu_command(quick: bool, out: Path | None, as_json: bool, models: Path | None) -> None:
     """The same model on GPU:0 and on the processor, through PyTorch and ONNX Runtime."""
-    rounds, seconds = _effort(quick, MANY_ROWS_SECONDS)
     with progress() as shown:
-        report = gpu.measure(rounds, seconds, shown, models)
+        report = gpu.measure(effort(quick, seconds=MANY_ROWS_SECONDS), shown, models)
     _finish(report, out, as_json)
     if not any(row["device"] == gpu.GPU for row in report.rows):
         click.echo(f"{gpu.GPU} was not measured: the conditions say why.", err=as_json)
@@ -314,10 +289,6 @@ def _model(backend: str | None, precision: str | None) -> list[str]:
     """The options as `keymiss model store` takes them."""
     told = {"--backend": backend, "--precision": precision}
     return [word for name, value in told.items() if value for word in (name, value)]
-
-
-def _effort(quick: bool, seconds: float = SECONDS) -> tuple[int, float]:
-    return (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, seconds)
 
 
 def _finish(report: Report, out: Path | None, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import redis
 
 from keymiss.client import read_registrations
 
+from .effort import Effort
 from .load import CLIENTS, Key, Load, loads_of, run
 from .progress import Progress
 from .report import Promise, Report, conditions_of
@@ -22,7 +23,6 @@ KEYS = 100_000
 QUICK_KEYS = 2_000
 RECORD_ROUNDS = 3  # a run over all keys is a large sample by itself
 SHARDS = 3
-FULL_SECONDS = 1.0  # a run is a quick one below this
 MOST_EVENTS = 20_000  # of a burst: fewer than may wait for a worker
 EVENTS_S = 60.0
 PIPELINED = 1000
@@ -59,23 +59,24 @@ RUNS = {
 COLUMNS = ["what", "clients", "per second", "of SET", "RedisGears", "p50 ms", "p99 ms"]
 
 
-def measure(server: str | None, rounds: int, seconds: float, progress: Progress) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
     """Functions behind commands, misses and events beside a plain server's SET; and runs over keys."""
     binary = find_server(server)
-    keys = KEYS if seconds >= FULL_SECONDS else QUICK_KEYS
+    keys = QUICK_KEYS if effort.quick else KEYS
     with ExitStack() as stack:
         progress.say("starting servers")
         plain = stack.enter_context(running(binary, module=False))
         shard = stack.enter_context(running(binary, module=True))
-        conditions = conditions_of(plain, CLIENTS, rounds)
+        conditions = conditions_of(plain, CLIENTS, effort.rounds)
         for script in (*SCRIPTS, *(ON_EVENT.format(mode) for mode in EVENT_MODES)):
             shard.execute_command("RG.PYEXECUTE", script)
         variants: dict[str, tuple[redis.Redis, Sequence[str]]] = {SET: (plain, ("SET", "bench:key", "x"))}
         variants |= {name: (shard, command) for name, (command, _) in COMMANDS.items()}
-        record_rounds = min(rounds, RECORD_ROUNDS)
-        progress.expect((2 * len(variants) + len(EVENT_MODES)) * rounds + 2 * len(RUNS) * record_rounds)
-        loads = loads_of(variants, rounds, seconds, progress)
-        events = interleave(_bursts(shard, seconds, progress), rounds, progress)
+        record_rounds = min(effort.rounds, RECORD_ROUNDS)
+        a_round = 2 * len(variants) + len(EVENT_MODES)
+        progress.expect(a_round * effort.rounds + 2 * len(RUNS) * record_rounds)
+        loads = loads_of(variants, effort.rounds, effort.seconds, progress)
+        events = interleave(_bursts(shard, effort.seconds, progress), effort.rounds, progress)
         shards = stack.enter_context(running_cluster(binary, SHARDS))
         records = _records(shard, shards, keys, record_rounds, progress)
     conditions |= {"clients": "as shown", "keys of a run": f"{keys:,}"}

@@ -19,6 +19,7 @@ from keymiss_deploy.models.export import export
 from keymiss_deploy.models.forms import FORMS, REFERENCE, Form
 from keymiss_deploy.models.source import ExportError, ModelUnavailable
 
+from .effort import Effort
 from .forward import TOKENS, forwarding
 from .load import Load
 from .progress import Progress
@@ -29,7 +30,6 @@ ON_GPU = ("torchscript", "torchscript-fp16", "torchscript-bf16", "onnx", "onnx-f
 QUICK_ON_GPU = ("torchscript", "onnx")
 ON_CPU = (REFERENCE.name,)
 BATCHES, QUICK_BATCHES = (1, 8, 32, 128), (1, 8)
-FULL_SECONDS = 1.0  # a run is a quick one below this
 GPU, CPU = "GPU:0", "CPU"
 
 COLUMNS = ["model", "device", "batch", "sequences/s", "of the CPU", "p50 ms", "p99 ms", "logits differ by"]
@@ -44,13 +44,12 @@ class Row(NamedTuple):
         return f"{self.form} on {self.device}, batch of {self.batch}"
 
 
-def measure(rounds: int, seconds: float, progress: Progress, folder: Path | None = None) -> Report:
+def measure(effort: Effort, progress: Progress, folder: Path | None = None) -> Report:
     """`folder` holds exported models, `<form>/<file>`; where there is none they are exported. RuntimeError
     where not even the processor can run the model."""
-    full = seconds >= FULL_SECONDS
     wanted = [(name, CPU) for name in ON_CPU]
-    wanted += [(name, GPU) for name in (ON_GPU if full else QUICK_ON_GPU)]
-    conditions = machine_conditions(rounds) | {"input": f"{TOKENS} tokens"}
+    wanted += [(name, GPU) for name in (QUICK_ON_GPU if effort.quick else ON_GPU)]
+    conditions = machine_conditions(effort.rounds) | {"input": f"{TOKENS} tokens"}
     variants: dict[Row, Callable[[], Load]] = {}
     outputs: dict[tuple[str, str], Any] = {}
     with ExitStack() as stack:
@@ -63,11 +62,11 @@ def measure(rounds: int, seconds: float, progress: Progress, folder: Path | None
                     raise RuntimeError(f"{name} does not run on the processor: {error}") from error
                 conditions[f"without {name} on {device}"] = str(error)
                 continue
-            for batch in BATCHES if full else QUICK_BATCHES:
+            for batch in QUICK_BATCHES if effort.quick else BATCHES:
                 row = Row(name, device, batch)
-                variants[row] = partial(_load, ask, batch, seconds)
-        progress.expect(len(variants) * rounds)
-        loads = interleave(variants, rounds, progress)
+                variants[row] = partial(_load, ask, batch, effort.seconds)
+        progress.expect(len(variants) * effort.rounds)
+        loads = interleave(variants, effort.rounds, progress)
     report = Report("gpu", "One model on the GPU and on the processor", COLUMNS, conditions)
     reference = outputs[REFERENCE.name, CPU]
     for row, some in loads.items():

@@ -15,6 +15,7 @@ from statistics import median
 
 import redis
 
+from .effort import Effort
 from .host import Host, execute, host, set_inputs, store
 from .progress import Progress
 from .report import Promise, Report, conditions_of
@@ -31,20 +32,20 @@ STEPS = (NEW, AGAIN, DIGEST, OTHER_SHARD, RESTARTED)
 ALREADY_THERE = (DIGEST, OTHER_SHARD)
 
 
-def measure(server: str | None, quick: bool, rounds: int, progress: Progress) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
     """Each round on a new host of two shards. FileNotFoundError where no server is installed; RuntimeError
     where one does not start."""
     binary = find_server(server)
     with tempfile.TemporaryDirectory(prefix="keymiss-bench-") as folder:
-        models = _models(Path(folder), quick)
+        models = _models(Path(folder), effort.quick)
         first = small(Path(folder, "first.pt"), TOKENS, seed=1)
         report = Report("load", "Until a stored model answers", COLUMNS, {})
-        progress.expect(len(models) * len(STEPS) * rounds)
+        progress.expect(len(models) * len(STEPS) * effort.rounds)
         for subject in models:
             samples: dict[str, list[Sequence[float]]] = {step: [] for step in STEPS}
-            for _ in range(rounds):
+            for _ in range(effort.rounds):
                 with host(binary, 2, shared_worker=True) as on:
-                    report.conditions |= conditions_of(on.shards[0], clients=1, rounds=rounds)
+                    report.conditions |= conditions_of(on.shards[0], clients=1, rounds=effort.rounds)
                     for step, sample in _round(on, subject, first, progress):
                         samples[step].append(sample)
             for step in STEPS:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import redis
 
+from .effort import Effort
 from .host import Host, execute, host, memory_of, set_inputs, store
 from .progress import Progress
 from .report import Promise, Report, conditions_of
@@ -107,20 +108,20 @@ class Sample:
     took_s: float = 0.0
 
 
-def measure(server: str | None, quick: bool, progress: Progress) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
     """FileNotFoundError where no server is installed; RuntimeError where one does not start."""
     binary = find_server(server)
-    seconds, loads = (QUICK_SECONDS, QUICK_LOADS) if quick else (SECONDS, LOADS)
+    seconds, loads = (QUICK_SECONDS, QUICK_LOADS) if effort.quick else (SECONDS, LOADS)
     with tempfile.TemporaryDirectory(prefix="keymiss-bench-") as folder:
         progress.say(f"writing {MODELS} models")
-        models = _models(Path(folder), quick)
+        models = _models(Path(folder), effort.quick)
         size = models[0].file.stat().st_size
         report = Latencies("many-models", f"{MODELS} models behind one host", COLUMNS, {})
         progress.expect(3 * len(loads))
         with ExitStack() as stack:
             way, client, _ = stack.enter_context(_served(binary, models, {}))
             report.conditions = conditions_of(client, SENDERS, rounds=1) | _conditions(models, size, seconds)
-            saturation = _saturation(way, QUICK_SECONDS if quick else SECONDS / 2)
+            saturation = _saturation(way, QUICK_SECONDS if effort.quick else SECONDS / 2)
             traces = {load: trace(load * saturation, seconds) for load in loads}
             _run_all(report, RESIDENT, way, traces, saturation, progress)
         with _served(binary, models, {"keymiss.models-memory": IN_MEMORY * size}) as (way, _, port):

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from .effort import Effort
 from .host import execute, host, set_inputs, store
 from .progress import Progress
 from .report import Promise, Report, conditions_of
@@ -22,14 +23,14 @@ WORKERS = {"one models worker for the host": True, "a models worker for each sha
 COLUMNS = ["workers", "shards with the model", "model memory MB", "of 1 shard", "in the servers MB"]
 
 
-def measure(server: str | None, quick: bool, progress: Progress) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
     """On a host of so many shards, the model is stored and run on one, then on all. FileNotFoundError where
     no server is installed; RuntimeError where one does not start."""
-    binary, shards = find_server(server), QUICK_SHARDS if quick else SHARDS
+    binary, shards = find_server(server), QUICK_SHARDS if effort.quick else SHARDS
     with tempfile.TemporaryDirectory(prefix="keymiss-bench-") as folder:
         first = small(Path(folder, "first.pt"), TOKENS, seed=1, words=FIRST_WORDS)
         second = Path(folder, "second.pt")
-        subject = small(second, TOKENS, seed=2, words=QUICK_WORDS) if quick else minilm(TOKENS)
+        subject = small(second, TOKENS, seed=2, words=QUICK_WORDS) if effort.quick else minilm(TOKENS)
         report = Report("memory", f"Memory of {subject.name} on {shards} shards of one host", COLUMNS, {})
         progress.expect(3 * len(WORKERS))
         for name, shared in WORKERS.items():

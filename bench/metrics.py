@@ -22,6 +22,7 @@ from . import workload
 from .answered import Asking
 from .beside import MANY
 from .deployment import deployed
+from .effort import Effort
 from .generator import generating
 from .load import CLIENTS, Load, loader
 from .miss import COROUTINE, MISS
@@ -65,33 +66,26 @@ class _Variant(NamedTuple):
         return f"{self.request}, {self.clients} clients, {'with' if self.scraped else 'without'} metrics"
 
 
-def measure(
-    server: str | None,
-    quick: bool,
-    rounds: int,
-    seconds: float,
-    progress: Progress,
-    model: Sequence[str] = (),
-) -> Report:
-    """`quick` leaves out the questions: to deploy a model takes longer than all the rest. `model` are options
-    of `keymiss model store`."""
+def measure(server: str | None, effort: Effort, progress: Progress, model: Sequence[str] = ()) -> Report:
+    """A quick run leaves out the questions: to deploy a model takes longer than all the rest. `model` are
+    options of `keymiss model store`."""
     binary = find_server(server)
     with ExitStack() as stack:
-        client, runs = _commands(stack, binary, seconds, progress)
+        client, runs = _commands(stack, binary, effort.seconds, progress)
         loaded = {(name, CLIENTS): (client, run) for name, run in runs.items()}
-        if not quick:
-            loaded[QUESTION, MANY] = _questions(stack, binary, seconds, progress, model)
+        if not effort.quick:
+            loaded[QUESTION, MANY] = _questions(stack, binary, effort.seconds, progress, model)
         scrapes: list[float] = []
         variants = {
             _Variant(*what, scraped): partial(_rate, run, on, scrapes if scraped else None)
             for what, (on, run) in loaded.items()
             for scraped in (True, False)
         }
-        progress.expect(len(variants) * rounds)
-        rates = interleave(variants, rounds, progress)
+        progress.expect(len(variants) * effort.rounds)
+        rates = interleave(variants, effort.rounds, progress)
         progress.say("timing a scrape")
-        scrape_s = _scrape_cpu_s(client, QUICK_SCRAPES if quick else SCRAPES)
-        conditions = conditions_of(client, CLIENTS, rounds)
+        scrape_s = _scrape_cpu_s(client, QUICK_SCRAPES if effort.quick else SCRAPES)
+        conditions = conditions_of(client, CLIENTS, effort.rounds)
     conditions["clients"] = "as shown"
     conditions["scrapes"] = (
         f"{len(scrapes)}, one a second of each worker, {1000 * median(scrapes):.1f} ms each"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from statistics import median
 
+from .effort import Effort
 from .load import CLIENTS, Key, loads_of
 from .progress import Progress
 from .question import Question, ask
@@ -24,9 +25,7 @@ COROUTINE = (
 MISS = ("GET", "bench:miss:__rand_int__")  # never stored, so every one is a miss
 
 
-def measure(
-    server: str | None, rounds: int, seconds: float, progress: Progress, question: Question | None
-) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress, question: Question | None) -> Report:
     """A plain GET beside a miss; and `question`, asked one at a time in new words, beside its model."""
     binary = find_server(server)
     with ExitStack() as stack:
@@ -38,13 +37,13 @@ def measure(
             "GET, plain server": (plain, ("GET", "bench:key")),
             "GET that misses": (hooked, MISS),
         }
-        progress.expect(2 * len(variants) * rounds)
-        loads = loads_of(variants, rounds, seconds, progress)
+        progress.expect(2 * len(variants) * effort.rounds)
+        loads = loads_of(variants, effort.rounds, effort.seconds, progress)
         report = Report(
             "miss",
             "What a miss costs",
             COLUMNS,
-            conditions_of(plain, CLIENTS, rounds),
+            conditions_of(plain, CLIENTS, effort.rounds),
         )
     rates = {name: [load.rate for load in loads[Key(name, CLIENTS)]] for name in variants}
     baseline, missed = rates.values()
@@ -64,7 +63,7 @@ def measure(
         ),
     ]
     if question is not None:
-        _add_question(report, question, rounds * seconds)
+        _add_question(report, question, effort.rounds * effort.seconds)
     return report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from statistics import median
 
+from .effort import Effort
 from .load import CLIENTS, Key, loads_of
 from .progress import Progress
 from .report import COLUMNS, Promise, Report, conditions_of
@@ -27,7 +28,7 @@ HOOK = (
 )
 
 
-def measure(server: str | None, rounds: int, seconds: float, progress: Progress) -> Report:
+def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
     """Plain server, server with the module, server with a hook: GET and SET beside each other."""
     binary = find_server(server)
     with ExitStack() as stack:
@@ -47,13 +48,13 @@ def measure(server: str | None, rounds: int, seconds: float, progress: Progress)
             "SET, module": (loaded, set_),
             "SET, module and hooks": (hooked, set_),
         }
-        progress.expect(2 * len(variants) * SLICES * rounds)
-        loads = loads_of(variants, SLICES * rounds, seconds / SLICES, progress)
+        progress.expect(2 * len(variants) * SLICES * effort.rounds)
+        loads = loads_of(variants, SLICES * effort.rounds, effort.seconds / SLICES, progress)
         report = Report(
             "overhead",
             "What the module costs other commands",
             COLUMNS,
-            conditions_of(plain, CLIENTS, rounds),
+            conditions_of(plain, CLIENTS, effort.rounds),
         )
     ratios: dict[str, float] = {}
     for name in variants:

@@ -24,6 +24,7 @@ from .answered import Answered, Asking
 from .answering import ORIGINAL, Called, answering
 from .beside import KEYMISS, MANY, THE_ORIGINAL, Beside, Samples, measure_beside, measurements
 from .deployment import deployed
+from .effort import Effort
 from .generator import generating
 from .load import Key
 from .peers.environments import PeerUnavailable
@@ -37,7 +38,6 @@ from .servers import find_server
 
 CLIENTS = (1, 4, 8, 16, 32, 64)
 QUESTIONS, QUICK_QUESTIONS = 240, workload.LEAST
-FULL_SECONDS = 1.0  # a run is a quick one below this
 
 SPEEDUP_AT_LEAST = 4.0
 F1_WITHIN = 0.5  # of a hundred
@@ -50,8 +50,7 @@ COLUMNS = ["who answers", "clients", "questions/s", "of original", "p50 ms", "p9
 
 def measure(
     server: str | None,
-    rounds: int,
-    seconds: float,
+    effort: Effort,
     progress: Progress,
     files: Sequence[Path] = (),
     model: Sequence[str] = (),
@@ -59,7 +58,7 @@ def measure(
 ) -> Report:
     """`files` hold the questions, in SQuAD's format; `model` are options of `keymiss model store`; each of
     `peers` is measured beside Keymiss after that."""
-    items = workload.items(files, QUESTIONS if seconds >= FULL_SECONDS else QUICK_QUESTIONS)
+    items = workload.items(files, QUICK_QUESTIONS if effort.quick else QUESTIONS)
     threads = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keymiss-bench-")))
@@ -82,26 +81,24 @@ def measure(
             THE_ORIGINAL: original.ask_once().answers,
         }
         multiply = stack.enter_context(multiplying(threads))
-        peaks = [multiply({"seconds": seconds / 4})]
-        direct.forward(Asking(seconds))  # warm, as the others are
+        peaks = [multiply({"seconds": effort.seconds / 4})]
+        direct.forward(Asking(effort.seconds))  # warm, as the others are
         variants: dict[Key, Callable[[], Answered]] = {}
         for clients in CLIENTS:
-            variants[Key(KEYMISS, clients)] = partial(generator.ask, target, Asking(seconds, clients))
-        variants[Key(DIRECT, 1)] = partial(direct.ask, Asking(seconds))
-        variants[Key(ALONE, 1)] = partial(direct.forward, Asking(seconds))
+            variants[Key(KEYMISS, clients)] = partial(generator.ask, target, Asking(effort.seconds, clients))
+        variants[Key(DIRECT, 1)] = partial(direct.ask, Asking(effort.seconds))
+        variants[Key(ALONE, 1)] = partial(direct.forward, Asking(effort.seconds))
         for clients in (1, MANY):
-            variants[Key(THE_ORIGINAL, clients)] = partial(original.ask, Asking(seconds, clients))
-        progress.expect(len(variants) * rounds + len(peers) * measurements(rounds))
-        samples = interleave(variants, rounds, progress)
-        peaks.append(multiply({"seconds": seconds / 4}))
-        conditions = conditions_of(deployment.client, MANY, rounds)
+            variants[Key(THE_ORIGINAL, clients)] = partial(original.ask, Asking(effort.seconds, clients))
+        progress.expect(len(variants) * effort.rounds + len(peers) * measurements(effort.rounds))
+        samples = interleave(variants, effort.rounds, progress)
+        peaks.append(multiply({"seconds": effort.seconds / 4}))
+        conditions = conditions_of(deployment.client, MANY, effort.rounds)
         asks = partial(generator.ask, target), original.ask
         beside: list[Beside] = []
         for peer in peers:
             try:
-                beside.append(
-                    measure_beside(peer, items, threads, generator, *asks, rounds, seconds, progress)
-                )
+                beside.append(measure_beside(peer, items, threads, generator, *asks, effort, progress))
             except PeerUnavailable as error:
                 progress.say(f"{peer.what} is left out: {error}")
                 conditions[f"without {peer.what}"] = str(error)

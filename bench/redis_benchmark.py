@@ -22,6 +22,7 @@ from keymiss.keys import model_key
 
 from . import workload
 from .deployment import Deployment, deployed
+from .effort import Effort
 from .load import CLIENTS, Key, Load, requests_for, run
 from .progress import Progress
 from .report import Promise, Report, conditions_of
@@ -29,7 +30,6 @@ from .rounds import interleave
 from .servers import find_server
 
 CLIENTS_ASKING, QUICK_ASKING = (1, 8, CLIENTS), (1, 8)
-FULL_SECONDS = 1.0  # a run is a quick one below this
 QUESTIONS = 80  # to choose one from
 FEWEST = 4  # requests of each client
 
@@ -59,15 +59,14 @@ class Figures:
 
 def measure(
     server: str | None,
-    rounds: int,
-    seconds: float,
+    effort: Effort,
     progress: Progress,
     files: Sequence[Path] = (),
     model: Sequence[str] = (),
 ) -> Report:
     """`files` hold questions in SQuAD's format; `model` are options of `keymiss model store`."""
     items = workload.items(files, QUESTIONS)
-    asking = CLIENTS_ASKING if seconds >= FULL_SECONDS else QUICK_ASKING
+    asking = QUICK_ASKING if effort.quick else CLIENTS_ASKING
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keymiss-bench-")))
         progress.say("deploying")
@@ -80,12 +79,12 @@ def measure(
         for clients in asking:
             for name, command in commands.items():
                 progress.say(f"warming up: {Key(name, clients)}")
-                requests = requests_for(shard.port, command, clients, seconds)
+                requests = requests_for(shard.port, command, clients, effort.seconds)
                 requests = max(FEWEST, requests // clients) * clients  # as many of each client
                 variants[Key(name, clients)] = partial(_figures, shard, command, clients, requests)
-        progress.expect(len(variants) * rounds)
-        measured = interleave(variants, rounds, progress)
-        conditions = conditions_of(shard.client, asking[-1], rounds)
+        progress.expect(len(variants) * effort.rounds)
+        measured = interleave(variants, effort.rounds, progress)
+        conditions = conditions_of(shard.client, asking[-1], effort.rounds)
     conditions |= {"clients": "as shown", "answers": "never cached, but for the row that says so"}
     conditions["command"] = (
         f"redis-benchmark -c <clients> -n <requests> -r 1000000000 GET '{key} __rand_int__'"

@@ -2,18 +2,20 @@
  *
  * A CALL runs with the hooks off (the command filter does not see the module's own calls), but for what is given to
  * register(hook=...); it is propagated, respects maxmemory, and may not write on a read-only replica or for a job that
- * was fired inside a read command. A function runs it as itself, whom nothing is denied; a script of the models worker as
+ * was fired inside a read command, nor while clients are paused. A function runs it as itself, whom nothing is denied; a script of the models worker as
  * the user whose command runs the script, and is refused what would have to wait for a worker. */
 #include "calls.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "command_facts.h"
 #include "hooks.h"
 #include "log.h"
 #include "memory.h"
 #include "nested.h"
 #include "settings.h"
+#include "unit.h"
 #include "users.h"
 #include "worker.h"
 
@@ -51,10 +53,19 @@ static bool needs_connection(slice command) {
     return false;
 }
 
+static bool is_subcommand(const slice *parts, size_t count, const char *command, const char *subcommand) {
+    return count > 1 && slice_is_word(parts[0], command) && slice_is_word(parts[1], subcommand);
+}
+
+/* What was written in the same unit is propagated at its end, and may not be any more. */
+static bool pauses_clients(const slice *parts, size_t count) {
+    return slice_is_word(parts[0], "failover") || is_subcommand(parts, count, "client", "pause");
+}
+
 /* Valkey 8.0 looks at the connection of whoever asks for CLUSTER SLOTS, and crashes where that is a module and no client has
  * asked before. */
 static bool crashes_server(RedisModuleCtx *ctx, const slice *parts, size_t count) {
-    if (count < 2 || !slice_is_word(parts[0], "cluster") || !slice_is_word(parts[1], "slots")) return false;
+    if (!is_subcommand(parts, count, "cluster", "slots")) return false;
     RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "server");
     bool valkey = RedisModule_ServerInfoGetFieldC(info, "valkey_version") != NULL;
     RedisModule_FreeServerInfo(ctx, info);
@@ -94,6 +105,7 @@ static const char *refusal(RedisModuleCtx *ctx, const slice *parts, size_t count
     if (needs_connection(parts[0])) {
         return "ERR this command cannot be run by a function or a script: it acts on a client's connection";
     }
+    if (pauses_clients(parts, count)) return "ERR this command cannot be run by a function or a script: it pauses clients";
     if (crashes_server(ctx, parts, count)) {
         return "ERR CLUSTER SLOTS cannot be run by a function or a script on this server: CLUSTER SHARDS can";
     }
@@ -110,6 +122,12 @@ typedef struct call {
     const slice *parts;
     size_t count;
 } call;
+
+/* Where clients are paused the server waits for this command's function or script: else it would not run yet. */
+static const char *refusal_now(RedisModuleCtx *ctx, const call *c) {
+    if (!unit_is_held()) return NULL;
+    return command_facts_of(ctx, c->parts, c->count).may_propagate ? UNIT_HELD_ERROR : NULL;
+}
 
 /* Gives the reply, unless that comes later. */
 static void call_server(RedisModuleCtx *ctx, const call *c, const char *name, RedisModuleString **argv, size_t argc) {
@@ -143,7 +161,10 @@ static void run_command(RedisModuleCtx *ctx, const call *c) {
     }
 
     const char *name = c->hook ? c->hook : original;
-    if (c->user && users_may_run(ctx, c->user_name, name, argv, argc) == USERS_MAY_NOT) {
+    const char *error = refusal_now(ctx, c);
+    if (error) {
+        asker_result_error(c->from, error);
+    } else if (c->user && users_may_run(ctx, c->user_name, name, argv, argc) == USERS_MAY_NOT) {
         asker_result_error(c->from, USERS_NO_PERMISSION);
     } else {
         call_server(ctx, c, name, argv, argc);

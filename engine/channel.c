@@ -31,7 +31,7 @@ struct channel {
     char *out;
     size_t out_start, out_len, out_cap;
     bool serve_added, flush_added; /* to the unit's queue */
-    bool watches_write;            /* in the event loop */
+    bool watches_read, watches_write; /* in the event loop */
     bool was_full;                 /* a frame was turned away: tell when there is room */
     bool end_seen;                 /* end of file, or broken */
     bool end_told;
@@ -109,7 +109,7 @@ static void see_end(channel *c, const char *why) {
     c->end_seen = true;
     c->why = why;
     RedisModule_EventLoopDel(c->fd, REDISMODULE_EVENTLOOP_READABLE | REDISMODULE_EVENTLOOP_WRITABLE);
-    c->watches_write = false;
+    c->watches_read = c->watches_write = false;
     add_serve(c);
 }
 
@@ -138,11 +138,21 @@ void channel_read(channel *c) {
 }
 
 static void on_readable(int fd, void *arg, int mask) {
-    (void)fd;
     (void)mask;
     channel *c = arg;
-    if (c->serve_added && c->in->len - c->in->start >= INBOX_READ_AHEAD) return; /* the unit comes first */
+    if (c->serve_added && c->in->len - c->in->start >= INBOX_READ_AHEAD) { /* the unit comes first, which may be held */
+        RedisModule_EventLoopDel(fd, REDISMODULE_EVENTLOOP_READABLE);
+        c->watches_read = false;
+        return;
+    }
     channel_read(c);
+}
+
+static bool watch_read(channel *c) {
+    if (!c->watches_read && !c->end_seen) {
+        c->watches_read = RedisModule_EventLoopAdd(c->fd, REDISMODULE_EVENTLOOP_READABLE, on_readable, c) == REDISMODULE_OK;
+    }
+    return c->watches_read;
 }
 
 /* False where no whole frame is there, or, after a malformed one, ever will be. */
@@ -162,6 +172,7 @@ static bool take_frame(channel *c, inbox *in, frame *f, size_t *consumed) {
 static void serve(RedisModuleCtx *ctx, void *arg) {
     channel *c = arg;
     c->serve_added = false;
+    watch_read(c);
     c->handlers++;
     while (!c->closed) {
         inbox *in = c->in;
@@ -294,7 +305,7 @@ bool channel_send_slices(channel *c, const slice *parts, size_t count, bool must
 channel *channel_open(int fd, const channel_events *events, void *owner) {
     channel *c = memory.alloc(sizeof(*c));
     *c = (channel){.fd = fd, .events = events, .owner = owner, .heard_us = RedisModule_MonotonicMicroseconds()};
-    if (RedisModule_EventLoopAdd(fd, REDISMODULE_EVENTLOOP_READABLE, on_readable, c) != REDISMODULE_OK) {
+    if (!watch_read(c)) {
         close(fd);
         memory.free(c);
         return NULL;

@@ -12,6 +12,7 @@
  *    was not, they run asynchronously until one is; those of other registrations until the worker has said something.
  *    Else each write would wait again for a worker that is down or a function that hangs. One that was lost with its
  *    worker is run once more that way, as asynchronous ones are.
+ *    So do those that must run at once while clients are paused; what can wait for the end of the pause does.
  * 6. What a synchronous function writes fires no synchronous registration; asynchronous ones do fire, as for anyone. */
 #include "events.h"
 
@@ -236,7 +237,7 @@ static void run_put_off(RedisModuleCtx *ctx, void *arg) {
     event *e = arg;
     int flags = RedisModule_GetContextFlags(ctx);
     if (e->registration->removed) return;
-    if (!may_be_waited_for(e->registration)) {
+    if (unit_is_held() || !may_be_waited_for(e->registration)) {
         event_submit_unwatched(e, flags);
         return;
     }
@@ -258,7 +259,7 @@ static event_list before_sleep;
 static void on_event_loop(RedisModuleCtx *ctx, RedisModuleEvent server_event, uint64_t subevent, void *data) {
     (void)server_event;
     (void)data;
-    if (subevent != REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP || !before_sleep.first) return;
+    if (subevent != REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP || !before_sleep.first || unit_is_held()) return;
     RedisModuleCtx *previous = unit_enter(ctx);
     event_list list = before_sleep;
     before_sleep = (event_list){0};

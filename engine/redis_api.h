@@ -400,6 +400,7 @@ typedef struct RedisModuleTypeMethods {
     NEED(RedisModuleString *, CreateStringFromCallReply, (RedisModuleCallReply *reply))                             \
     NEED(int, Replicate, (RedisModuleCtx *ctx, const char *command, const char *format, ...))                       \
     NEED(int, ReplicateVerbatim, (RedisModuleCtx *ctx))                                                             \
+    NEED(int, AvoidReplicaTraffic, (void)) /* clients are paused */                                                 \
     NEED(long long, GetExpire, (RedisModuleKey *key)) /* milliseconds left, or REDISMODULE_NO_EXPIRE */             \
     /* Data types. */                                                                                               \
     NEED(RedisModuleType *, CreateDataType,                                                                         \

@@ -8,6 +8,7 @@
 #include "registrations.h"
 
 #include "calls.h"
+#include "command_facts.h"
 #include "info.h"
 #include "role.h"
 #include "unit.h"
@@ -32,20 +33,6 @@ static RedisModuleCtx *asking; /* for asking the server at any time, even while 
 
 /* Commands. */
 
-static bool has_flag(RedisModuleCallReply *flags, const char *flag) {
-    for (size_t i = 0; i < RedisModule_CallReplyLength(flags); i++) {
-        size_t len;
-        const char *text = RedisModule_CallReplyStringPtr(RedisModule_CallReplyArrayElement(flags, i), &len);
-        if (text && len == strlen(flag) && memcmp(text, flag, len) == 0) return true;
-    }
-    return false;
-}
-
-typedef struct command_facts {
-    bool known, writes, blocks;
-    int arity;
-} command_facts;
-
 /* Of our own commands. What COMMAND tells of them is what it told of the originals, which says nothing of that. */
 static bool waits_for_worker(slice command) {
     static const char *const beginnings[] = {"keymiss.",       "rg.",          "ai.modelstore",    "ai.modelset",
@@ -58,24 +45,15 @@ static bool waits_for_worker(slice command) {
     return false;
 }
 
-static command_facts ask_about(slice command) {
-    command_facts found = {.blocks = waits_for_worker(command)};
-    RedisModuleCallReply *reply = RedisModule_Call(asking, "COMMAND", "cb", "INFO", command.data, command.len);
-    RedisModuleCallReply *one = reply ? RedisModule_CallReplyArrayElement(reply, 0) : NULL;
-    if (one && RedisModule_CallReplyType(one) == REDISMODULE_REPLY_ARRAY) {
-        RedisModuleCallReply *flags = RedisModule_CallReplyArrayElement(one, 2);
-        found.known = flags != NULL;
-        found.writes = flags && has_flag(flags, "write");
-        found.blocks |= flags && has_flag(flags, "blocking");
-        found.arity = (int)RedisModule_CallReplyInteger(RedisModule_CallReplyArrayElement(one, 1));
-    }
-    if (reply) RedisModule_FreeCallReply(reply);
-    return found;
+static command_facts facts_of(slice command) {
+    command_facts facts = command_facts_of(asking, &command, 1);
+    facts.blocks |= waits_for_worker(command);
+    return facts;
 }
 
 /* What the original's flags are decides which of our hook commands stands in for it. */
 static void describe_command(hooked_command *command) {
-    command_facts facts = ask_about(command->name);
+    command_facts facts = facts_of(command->name);
     command->known = facts.known && !facts.blocks;
     command->writes = facts.writes;
     command->arity = facts.arity;
@@ -84,7 +62,7 @@ static void describe_command(hooked_command *command) {
 /* The hook runs the command, and what a module runs never waits: BLPOP would answer nil at once. */
 static bool names_blocking_command(const registration *r) {
     for (size_t i = 0; i < r->commands.count; i++) {
-        if (ask_about(r->commands.items[i]).blocks) return true;
+        if (facts_of(r->commands.items[i]).blocks) return true;
     }
     return false;
 }
@@ -224,19 +202,21 @@ static void replicate(RedisModuleCtx *ctx, const char *what, const slice *parts,
 
 static const char *const REPLICA_REFUSES = "READONLY registrations are made on the master: this shard is a read-only replica";
 
-static bool is_read_only_replica(RedisModuleCtx *ctx) {
+/* NULL: the table may change. */
+static const char *refusal(RedisModuleCtx *ctx) {
     const int replica = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
-    return (RedisModule_GetContextFlags(ctx) & replica) == replica;
+    if ((RedisModule_GetContextFlags(ctx) & replica) == replica) return REPLICA_REFUSES;
+    return unit_is_held() ? UNIT_HELD_ERROR : NULL;
 }
 
 static void on_hook(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     asker from;
     if (!asker_read(role, f->parts[1], &from)) return;
-    if (is_read_only_replica(ctx)) {
-        asker_result_error(from, REPLICA_REFUSES);
+    const char *error = refusal(ctx);
+    if (error) {
+        asker_result_error(from, error);
         return;
     }
-    const char *error = NULL;
     registration *r = registration_parse(f->parts + 2, f->count - 2, &error);
     if (r && table_count >= REGISTRATIONS_MAX && place_of(r->id) == table_count) error = "ERR too many registrations";
     if (r && names_blocking_command(r)) error = "ERR a command that may block its client cannot be hooked";
@@ -254,12 +234,8 @@ static void on_unhook(RedisModuleCtx *ctx, worker_role role, const frame *f) {
     asker from;
     if (!asker_read(role, f->parts[1], &from)) return;
     slice id = f->parts[2];
-    const char *error = NULL;
-    if (is_read_only_replica(ctx)) {
-        error = REPLICA_REFUSES;
-    } else if (!table_remove(id)) {
-        error = "ERR no such registration";
-    }
+    const char *error = refusal(ctx);
+    if (!error && !table_remove(id)) error = "ERR no such registration";
     if (error) {
         asker_result_error(from, error);
         return;

@@ -6,6 +6,8 @@
 /* A unit gives the main thread back after so long; the rest runs in the next turn of the event loop. */
 enum { UNIT_BUDGET_US = 2000 };
 
+enum { HELD_MS = 10 }; /* how often units that are held look whether they still are */
+
 typedef struct entry {
     unit_function fn; /* NULL: removed */
     void *arg;
@@ -29,6 +31,10 @@ static void arm(void *unused) {
 
 static void run(RedisModuleCtx *ctx, void *unused) {
     (void)unused;
+    if (unit_is_held()) {
+        RedisModule_CreateTimer(ctx, HELD_MS, run, NULL);
+        return;
+    }
     unit.running = ctx;
     unit.started_us = RedisModule_MonotonicMicroseconds();
     while (unit.count > 0 && !unit_is_long()) {
@@ -79,6 +85,10 @@ RedisModuleCtx *unit_context(void) {
 
 RedisModuleCtx *unit_server_context(void) {
     return unit.server;
+}
+
+bool unit_is_held(void) {
+    return RedisModule_AvoidReplicaTraffic();
 }
 
 bool unit_is_long(void) {

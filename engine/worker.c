@@ -234,10 +234,21 @@ static bool may_be_held(const worker *w) {
     return w->role == WORKER_FUNCTIONS && settings.busy_timeout_ms > 0;
 }
 
+/* Nothing that it says is heard while clients are paused: its time begins anew. */
+static void restart_clocks(worker *w) {
+    if (w->state == WORKER_STARTING) w->state_us = now_us();
+    if (w->ping_us) w->ping_us = now_us();
+}
+
 static void on_watch(RedisModuleCtx *ctx, void *arg) {
     (void)ctx;
     worker *w = arg;
     w->timed = false;
+    if (unit_is_held()) {
+        restart_clocks(w);
+        start_watch(w);
+        return;
+    }
     uint64_t now = now_us(), heard = channel_heard_us(w->channel);
     uint64_t hang_us = (uint64_t)settings.hang_timeout_ms * 1000, silent_us = hang_us / 4;
     if (may_be_held(w) && jobs_at_work(w->role) && silent_us > SILENT_MS * 1000) silent_us = SILENT_MS * 1000;

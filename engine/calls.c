@@ -1,11 +1,13 @@
 /* calls.c: see calls.h.
  *
  * A CALL runs with the hooks off (the command filter does not see the module's own calls), but for what is given to
- * register(hook=...); it is propagated, respects maxmemory, and may not write on a read-only replica or for a job that
- * was fired inside a read command, nor while clients are paused. A function runs it as itself, whom nothing is denied; a script of the models worker as
- * the user whose command runs the script, and is refused what would have to wait for a worker. */
+ * register(hook=...); it is propagated, respects maxmemory and min-replicas-to-write, and may not write on a read-only
+ * replica, for a job that was fired inside a read command, or while clients are paused. A function runs it as itself, whom
+ * nothing is denied; a script of the models worker as the user whose command runs the script, and is refused what would have
+ * to wait for a worker. */
 #include "calls.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +21,10 @@
 #include "users.h"
 #include "worker.h"
 
-enum { ARGV_ON_STACK = 32 };
+enum {
+    ARGV_ON_STACK = 32,
+    SCRIPT_MODE_SAFE_VERSION = 0x070003, /* before, Redis crashed at an "S" outside a client's command */
+};
 
 typedef struct running_call {
     asker from;
@@ -129,15 +134,36 @@ static const char *refusal_now(RedisModuleCtx *ctx, const call *c) {
     return command_facts_of(ctx, c->parts, c->count).may_propagate ? UNIT_HELD_ERROR : NULL;
 }
 
+static RedisModuleCallReply *call_in_mode(RedisModuleCtx *ctx, const char *name, const char *mode, const char *how,
+                                          RedisModuleString **argv, size_t argc) {
+    char format[12];
+    snprintf(format, sizeof(format), "!EM%s%sv", mode, how);
+    errno = 0;
+    return RedisModule_Call(ctx, name, format, argv, argc);
+}
+
+/* As a script's commands ("S"), of which those that write are refused where replicas are missing or the disk fails. What no
+ * script may run, a function may; but inside a script, where the server stops on an assertion at a second one. */
+static RedisModuleCallReply *call_like_script(RedisModuleCtx *ctx, const call *c, const char *name, const char *how,
+                                              bool in_script, RedisModuleString **argv, size_t argc) {
+    bool safe = in_script || RedisModule_GetServerVersion() >= SCRIPT_MODE_SAFE_VERSION;
+    RedisModuleCallReply *reply = call_in_mode(ctx, name, safe ? "S" : "", how, argv, argc);
+    bool refused = errno == ESPIPE; /* for being no command for scripts, among other reasons */
+    if (!refused || in_script || c->hook || !command_facts_of(ctx, c->parts, c->count).denied_to_scripts) return reply;
+    if (reply) RedisModule_FreeCallReply(reply);
+    return call_in_mode(ctx, name, "", how, argv, argc);
+}
+
 /* Gives the reply, unless that comes later. */
 static void call_server(RedisModuleCtx *ctx, const call *c, const char *name, RedisModuleString **argv, size_t argc) {
     running_call now = {.from = c->from, .job = c->job, .outer = running};
     running = &now;
-    bool read_only = c->no_writes || (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY);
-    char format[8];
-    snprintf(format, sizeof(format), "!EM%s%sv", read_only ? "W" : "", c->user ? "C" : "");
+    int flags = RedisModule_GetContextFlags(ctx);
+    bool read_only = c->no_writes || (flags & REDISMODULE_CTX_FLAGS_READONLY);
+    char how[4];
+    snprintf(how, sizeof(how), "%s%s", read_only ? "W" : "", c->user ? "C" : "");
     if (c->user) RedisModule_SetContextUser(ctx, c->user);
-    RedisModuleCallReply *reply = RedisModule_Call(ctx, name, format, argv, argc);
+    RedisModuleCallReply *reply = call_like_script(ctx, c, name, how, flags & REDISMODULE_CTX_FLAGS_LUA, argv, argc);
     if (c->user) RedisModule_SetContextUser(ctx, NULL);
     running = now.outer;
 

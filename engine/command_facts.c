@@ -35,6 +35,7 @@ static command_facts ask(RedisModuleCtx *ctx, slice name, bool *has_subcommands)
         found.writes = flags && has_flag(flags, "write");
         found.blocks = flags && has_flag(flags, "blocking");
         found.denied_when_full = flags && has_flag(flags, "denyoom");
+        found.denied_to_scripts = flags && has_flag(flags, "noscript");
         found.may_propagate = found.writes || propagates_without_writing(name);
         *has_subcommands = subcommands && RedisModule_CallReplyLength(subcommands) > 0;
     }

@@ -6,7 +6,7 @@
 #include "resp.h"
 
 typedef struct command_facts {
-    bool known, writes, blocks, denied_when_full;
+    bool known, writes, blocks, denied_when_full, denied_to_scripts;
     int arity; /* as COMMAND tells it: the name counts; -n: n or more */
     bool may_propagate; /* it writes, or may reach replicas all the same: PUBLISH, a script */
 } command_facts;

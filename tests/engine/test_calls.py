@@ -130,6 +130,17 @@ def test_commands_respect_maxmemory(scripts: Scripts) -> None:
     assert scripts("call", "SET", "k", "v") == b"OK"
 
 
+def test_commands_respect_missing_replicas(scripts: Scripts) -> None:
+    scripts.client.config_set("min-replicas-to-write", 1)
+    try:
+        assert "NOREPLICAS" in scripts("call", "SET", "k", "v")
+        assert scripts("call", "GET", "k") is None
+        assert scripts("call", "CONFIG", "SET", "min-replicas-to-write", "0") == b"OK"
+    finally:
+        scripts.client.config_set("min-replicas-to-write", 0)
+    assert scripts("call", "SET", "k", "v") == b"OK"
+
+
 def test_large_replies_pass(scripts: Scripts) -> None:
     size = 30_000_000
     assert scripts(f"big {size}") == b"x" * size

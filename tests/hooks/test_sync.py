@@ -184,3 +184,19 @@ def test_a_sync_hook_runs_inside_multi(client: redis.Redis) -> None:
         transaction.ttl("k")
         transaction.ttl("k")
         assert transaction.execute() == [b"0", b"1"]
+
+
+@pytest.mark.parametrize("script", ["EVAL", "EVAL_RO"])
+def test_a_function_inside_a_script_runs_no_other_script(client: redis.Redis, script: str) -> None:
+    """The server stops on an assertion at a script inside a script."""
+    register(
+        client,
+        "def f(r):\n"
+        "    try: execute('EVAL', 'return 1', 0)\n"
+        "    except Exception as error: override_reply(str(error))\n"
+        "GB('KeysReader').foreach(f)"
+        ".register(prefix='k*', commands=['get'], eventTypes=['keymiss'], mode='sync')",
+    )
+    refused = client.execute_command(script, "return redis.call('GET', KEYS[1])", 1, "k1")
+    assert b"not allowed on script mode" in refused
+    assert client.get("k1") is None, "outside of scripts it may"

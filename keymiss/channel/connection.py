@@ -82,8 +82,9 @@ class Channel:
         self._buffer = bytearray(
             READ_BYTES
         )  # one for all reads: to make one of this size costs more than to read
-        self._poll = select.poll()
+        self._poll, self._poll_both = select.poll(), select.poll()
         self._poll.register(sock, select.POLLIN)
+        self._poll_both.register(sock, select.POLLIN | select.POLLOUT)
         self._on_hello = on_hello
         self._on_end = on_end
         self._on_handled = on_handled
@@ -217,11 +218,13 @@ class Channel:
         try:
             self._handle(0)  # what an outer call has read already but not yet handled
             self.flush()
-            poll = self._poll
             while not arrived():
                 if self.closed:
                     raise ChannelError("the channel has ended")
                 timeout_s = remaining_s(deadline)
+                poll = (
+                    self._poll_both if self._unsent else self._poll
+                )  # the loop, which would write it, stands
                 if poll.poll(None if timeout_s is None else timeout_s * 1000):
                     self._receive()
                 elif remaining_s(deadline) == 0:

@@ -214,6 +214,26 @@ def test_reading_nested_handles_frames_until_the_answer_is_there(ends: Ends) -> 
     assert ends.take() == [[b"QUESTION"]]
 
 
+def test_reading_nested_writes_what_the_socket_did_not_take_at_once(ends: Ends) -> None:
+    reader = FrameReader()
+
+    def answer_when_all_has_come() -> None:
+        while not list(reader.feed(data := ends.other.recv(1 << 16), len(data))):
+            pass
+        ends.tell("SAY", "answer")
+
+    other = threading.Thread(target=answer_when_all_has_come)
+
+    async def job() -> None:
+        ends.channel.send("CALL", 1, b"x" * 5_000_000)
+        ends.channel.flush()  # as much as goes, before anyone reads
+        other.start()
+        ends.channel.read_until(lambda: [b"SAY", b"answer"] in ends.seen, monotonic() + DEADLINE_S)
+
+    ends.loop.run_until_complete(job())
+    other.join(DEADLINE_S)
+
+
 def test_reading_nested_ends_at_its_deadline_and_with_the_channel(ends: Ends) -> None:
     async def wait(deadline: float) -> None:
         ends.channel.read_until(lambda: False, deadline)

@@ -123,7 +123,7 @@ int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key
                    .db = RedisModule_GetSelectedDb(ctx)};
     if (!wait) {
         s->waiter = waiter_new(ctx, "ERR Cannot store this here: the client may not be blocked");
-        if (long_prepare) {
+        if (long_prepare && !jobs_waiting()) { /* while the main thread waits, nothing comes back from the background */
             background_run(prepare, on_prepared, s);
         } else {
             prepare(s);

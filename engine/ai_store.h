@@ -19,8 +19,9 @@ typedef struct store_kind {
 } store_kind;
 
 /* Prepares the value, asks the worker, and answers the client OK or what is wrong. Takes value over. `long_prepare`: to
- * prepare it takes so long that other clients must be served meanwhile. In a transaction or a Lua script there is nobody
- * to answer later: the main thread does and waits for everything, keymiss.sync-timeout-ms at most for the worker. */
+ * prepare it takes so long that other clients must be served meanwhile; where the main thread waits none is, anyhow. In a
+ * transaction or a Lua script there is nobody to answer later: the main thread does and waits for everything,
+ * keymiss.sync-timeout-ms at most for the worker. */
 int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, void *value, bool long_prepare);
 
 #endif

@@ -144,6 +144,21 @@ def test_a_returned_error_is_shown_by_its_text(client: redis.Redis) -> None:
     assert triggered(client, body) == b"Function does not exist: no_func"
 
 
+@pytest.mark.parametrize("mode", ["async_local", "sync"])
+def test_a_large_model_is_stored_while_the_server_waits(
+    server: Server, client: redis.Redis, mode: str
+) -> None:
+    """The event loop does not turn then: what hashes it must not need that."""
+    client.set("blob", torch_models.weighty())
+    earlier = server.log
+    body = (
+        "    with atomic():\n"
+        "        return execute('AI.MODELSTORE', 'w', 'TORCH', 'CPU', 'BLOB', execute('GET', 'blob'))\n"
+    )
+    assert triggered(client, body, coroutine=False, mode=mode) == b"OK"
+    assert "did not end in time" not in server.log.removeprefix(earlier)
+
+
 def test_a_miss_is_answered_by_a_dag(client: redis.Redis) -> None:
     lines = A_AND_B.splitlines(keepends=True)
     body = "".join(f"    {line}" for line in lines) + DAG

@@ -123,21 +123,29 @@ typedef struct call {
     RedisModuleString *user_name; /* NULL: nothing is denied */
     RedisModuleUser *user;        /* of that name */
     bool no_writes;
+    int context_flags;
     const char *hook; /* the command to run this one with, or NULL */
     const slice *parts;
     size_t count;
 } call;
 
+static bool evicts(const call *c) {
+    return c->context_flags & REDISMODULE_CTX_FLAGS_EVICT;
+}
+
 /* Where clients are paused the server waits for this command's function or script: else it would not run yet. */
 static const char *refusal_now(RedisModuleCtx *ctx, const call *c) {
-    if (!unit_is_held()) return NULL;
-    return command_facts_of(ctx, c->parts, c->count).may_propagate ? UNIT_HELD_ERROR : NULL;
+    bool held = unit_is_held(), full = (c->context_flags & REDISMODULE_CTX_FLAGS_OOM) && !evicts(c);
+    if (!held && !full) return NULL;
+    command_facts facts = command_facts_of(ctx, c->parts, c->count);
+    if (held && facts.may_propagate) return UNIT_HELD_ERROR;
+    return full && facts.denied_when_full ? "OOM command not allowed when used memory > 'maxmemory'." : NULL;
 }
 
 static RedisModuleCallReply *call_in_mode(RedisModuleCtx *ctx, const char *name, const char *mode, const char *how,
                                           RedisModuleString **argv, size_t argc) {
     char format[12];
-    snprintf(format, sizeof(format), "!EM%s%sv", mode, how);
+    snprintf(format, sizeof(format), "!E%s%sv", mode, how);
     errno = 0;
     return RedisModule_Call(ctx, name, format, argv, argc);
 }
@@ -154,16 +162,17 @@ static RedisModuleCallReply *call_like_script(RedisModuleCtx *ctx, const call *c
     return call_in_mode(ctx, name, "", how, argv, argc);
 }
 
-/* Gives the reply, unless that comes later. */
+/* Gives the reply, unless that comes later. "M": refused where the last client's command found no memory, and none to be had by
+ * evicting, which only clients' commands do. Where there is nothing to evict that would be too old, and is not asked. */
 static void call_server(RedisModuleCtx *ctx, const call *c, const char *name, RedisModuleString **argv, size_t argc) {
     running_call now = {.from = c->from, .job = c->job, .outer = running};
     running = &now;
-    int flags = RedisModule_GetContextFlags(ctx);
-    bool read_only = c->no_writes || (flags & REDISMODULE_CTX_FLAGS_READONLY);
+    bool in_script = c->context_flags & REDISMODULE_CTX_FLAGS_LUA;
+    bool read_only = c->no_writes || (c->context_flags & REDISMODULE_CTX_FLAGS_READONLY);
     char how[4];
-    snprintf(how, sizeof(how), "%s%s", read_only ? "W" : "", c->user ? "C" : "");
+    snprintf(how, sizeof(how), "%s%s%s", evicts(c) ? "M" : "", read_only ? "W" : "", c->user ? "C" : "");
     if (c->user) RedisModule_SetContextUser(ctx, c->user);
-    RedisModuleCallReply *reply = call_like_script(ctx, c, name, how, flags & REDISMODULE_CTX_FLAGS_LUA, argv, argc);
+    RedisModuleCallReply *reply = call_like_script(ctx, c, name, how, in_script, argv, argc);
     if (c->user) RedisModule_SetContextUser(ctx, NULL);
     running = now.outer;
 
@@ -224,6 +233,7 @@ static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
         c.job = job;
         c.user_name = facts.user;
         c.no_writes = facts.no_writes;
+        c.context_flags = RedisModule_GetContextFlags(ctx);
         /* What RG.PYEXECUTE runs is hooked like clients, and its parts on other shards (no job) fire functions; what an event
          * fired is not: a hook's own GET would come back to it. */
         bool by_command = job != 0 && facts.kind == JOB_COMMAND;

@@ -130,6 +130,20 @@ def test_commands_respect_maxmemory(scripts: Scripts) -> None:
     assert scripts("call", "SET", "k", "v") == b"OK"
 
 
+def test_commands_respect_maxmemory_as_it_is_when_they_run(scripts: Scripts) -> None:
+    """No client's command is in between: the last one had memory, and later it had none."""
+    client = scripts.client
+    used = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", used + 16_000_000)
+    try:
+        assert "OutOfMemoryError" in scripts("calls 200", "SET", "k#", b"x" * 200_000)
+        assert client.info("memory")["used_memory"] < used + 24_000_000
+        assert scripts("calls 200", "DEL", "k#") == 0
+        assert scripts("call", "SET", "k", "v") == b"OK"
+    finally:
+        client.config_set("maxmemory", 0)
+
+
 def test_commands_respect_missing_replicas(scripts: Scripts) -> None:
     scripts.client.config_set("min-replicas-to-write", 1)
     try:

@@ -68,11 +68,16 @@ class atomic:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        context.shard().end()
+        try:
+            context.shard().end()
+        except GearsError:
+            if error is None:  # else what the block raised tells more
+                raise
 
 
 def isInAtomicBlock() -> bool:
-    return context.current.get().holder.atomic
+    """Nobody else is served: not any more where keymiss.sync-timeout-ms has ended the block."""
+    return context.shard().atomic
 
 
 def isAsyncAllow() -> bool:

@@ -5,6 +5,8 @@
    section is opened, so that whoever sees it does not take what the last one left for its own.
 3. A section that a coroutine opened, on the loop's thread, is closed for it as soon as anything else on that
    thread needs the server: a coroutine must not await inside one, and nothing can lock up.
+4. The server ends one by itself after keymiss.sync-timeout-ms, and does not tell: `is_over` goes by this
+   worker's clock.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
-from keymiss.channel import Channel, remaining_s
+from keymiss.channel import NEVER, Channel, deadline_after_ms, remaining_s
 from keymiss.errors import DeadlineError, GearsError
 from keymiss.functions.context import Context, current
 from keymiss.functions.pool import shielded
@@ -32,6 +34,7 @@ class Sections:
         self._warn = warn
         self._lock = threading.Lock()
         self._on_loop = False
+        self._until = NEVER
 
     def open(self, context: Context, deadline: float) -> int:
         """Wait until no section is open; the number of the job that the one of this context is of."""
@@ -39,8 +42,18 @@ class Sections:
         job = context.job
         self._on_loop = self._channel.on_loop_thread
         self.job = number = 0 if job is None or job.finished else job.id
+        self._until = NEVER
         self.holder = context
         return number
+
+    def begun(self, timeout_ms: int) -> None:
+        """The server serves the holder of the open one alone, for so long."""
+        self._until = deadline_after_ms(timeout_ms)
+
+    @property
+    def is_over(self) -> bool:
+        """The server has ended the open one."""
+        return monotonic() > self._until
 
     def close(self) -> None:
         """The open one ends here."""

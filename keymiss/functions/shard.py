@@ -62,9 +62,11 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 DEFAULT_JOB_TIMEOUT_MS = 30_000
+DEFAULT_SYNC_TIMEOUT_MS = 5000
 DEFAULT_THREADS = 3
 HASH_TAG_S = 1.0
 SMALL_FRAME = 1 << 16
+SECTION_OVER = "the atomic block took too long (keymiss.sync-timeout-ms): others were served before its end"
 _ELEMENT_BYTES = 26  # what an element of a frame adds at most to its own bytes
 
 
@@ -204,19 +206,31 @@ class Shard:
         if context.atomic:
             raise GearsError("Already inside an atomic block")
         if self._sections.holder is context:  # a sync run: the server serves nobody else as it is
-            context.atomic = True
-            return
+            if not self._sections.is_over:
+                context.atomic = True
+                return
+            self._sections.close()
         section = self._sections.open(context, self._deadline())
         context.atomic = True
         try:
             replies.from_resp(self._result(self._ask(b"BEGIN", section)))
+            self._section_begun()
         except BaseException:
             self._sections.close()
             raise
 
+    def _section_begun(self) -> None:
+        self._sections.begun(self.setting("sync-timeout-ms", DEFAULT_SYNC_TIMEOUT_MS))
+
+    @property
+    def atomic(self) -> bool:
+        """The current context is between `begin` and `end`, and the server serves nobody else."""
+        return current.get().holder.atomic and not self._sections.is_over
+
     def _serve_alone(self, context: Context) -> None:
         """The first command of a sync run follows. The server keeps the order: no answer is waited for."""
         self.channel.send(b"BEGIN", next(self._numbers), self._sections.open(context, self._deadline()))
+        self._section_begun()
 
     def end_alone(self, context: Context) -> None:
         """A sync run has ended, or goes on in the background."""
@@ -225,15 +239,18 @@ class Shard:
             self._sections.close()
 
     def end(self) -> None:
-        """Close what `begin` opened."""
+        """Close what `begin` opened. GearsError where the server has done so before."""
         context = current.get().holder
         if self._sections.holder is not context:
             raise GearsError(
                 "the atomic block ended when its coroutine awaited: an atomic block must not await"
             )
         context.atomic = False
+        is_over = self._sections.is_over
         if not context.alone:
             self._sections.close()
+        if is_over:
+            raise GearsError(SECTION_OVER)
 
     # Models
 
@@ -436,6 +453,8 @@ class Shard:
 
     def _send(self, verb: bytes, *questions: tuple[int, Sequence[Part]]) -> None:
         context = current.get().holder
+        if context.atomic and self._sections.is_over and verb in (b"CALL", b"RUN"):
+            raise GearsError(SECTION_OVER)
         if context.alone and self._sections.holder is not context and verb in (b"CALL", b"RUN"):
             self._serve_alone(context)
         if verb == b"RUN":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import re
 
+import pytest
 import redis
 from support.functions import register
 from support.server import Server
@@ -101,3 +103,72 @@ def test_threads_of_a_function_have_blocks_of_their_own(client: redis.Redis) -> 
         "[t.start() for t in threads]; [t.join() for t in threads]",
     )
     assert client.get("n") == b"40"
+
+
+OVER = "the atomic block took too long (keymiss.sync-timeout-ms)"
+# It goes on inside until nobody is kept waiting any more: what `isInAtomicBlock` says before and after that.
+TOO_LONG = (
+    "import time\n"
+    "def f(x):\n"
+    "    end, told = time.monotonic() + 20, []\n"
+    "    with atomic():\n"
+    "        execute('SET', 'a', 1)\n"
+    "        told.append(isInAtomicBlock())\n"
+    "        while isInAtomicBlock() and time.monotonic() < end:\n"
+    "            time.sleep(0.01)\n"
+    "        told.append(isInAtomicBlock())\n"
+    "{rest}"
+    "    return told\n"
+)
+
+
+def too_long(client: redis.Redis, rest: str, mode: str = "async_local") -> list[bytes]:
+    client.config_set("keymiss.sync-timeout-ms", 200)
+    script = TOO_LONG.replace("{rest}", rest)
+    register(client, f"{script}GB('CommandReader').map(f).register(trigger='long', mode='{mode}')")
+    result: list[bytes] = client.execute_command("RG.TRIGGER", "long")
+    return result
+
+
+@pytest.mark.parametrize("mode", ["async_local", "sync"])
+def test_nothing_is_written_behind_a_block_that_took_too_long(client: redis.Redis, mode: str) -> None:
+    with pytest.raises(redis.ResponseError, match=re.escape(OVER)):
+        too_long(client, "        execute('SET', 'b', 1)\n", mode)
+    assert client.mget("a", "b") == [b"1", None]
+
+
+def test_a_block_that_took_too_long_fails_at_its_end(server: Server, client: redis.Redis) -> None:
+    with pytest.raises(redis.ResponseError, match=re.escape(OVER)):
+        too_long(client, "")
+    *_, told = (line for line in server.log.splitlines() if "a run of" in line and OVER in line)
+    assert " request=" in told
+    assert " registration=" in told
+
+
+def test_a_block_that_took_too_long_is_none_any_more(client: redis.Redis) -> None:
+    refused = (
+        "        try:\n"
+        "            execute('SET', 'b', 1)\n"
+        "        except Exception as e:\n"
+        "            told.append(str(e)[:5])\n"
+        "        raise ValueError(told)\n"
+    )
+    with pytest.raises(redis.ResponseError, match=r"ValueError: \[True, False, 'the a'\]"):
+        too_long(client, refused)
+
+
+def test_a_block_after_one_that_took_too_long_is_whole(client: redis.Redis) -> None:
+    rest = (
+        "    return told\n"
+        "g = f\n"
+        "def f(x):\n"
+        "    try:\n"
+        "        g(x)\n"
+        "    except Exception:\n"
+        "        pass\n"
+        "    with atomic():\n"
+        "        execute('SET', 'b', 1)\n"
+        "        told = isInAtomicBlock()\n"
+    )
+    assert too_long(client, rest) == [b"True"]
+    assert client.get("b") == b"1"

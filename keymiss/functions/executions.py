@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from keymiss.channel import NEVER
+from keymiss.channel import NEVER, deadline_after_ms, remaining_s
 from keymiss.functions import replies
 from keymiss.functions.context import Context, current
 from keymiss.functions.drive import Drive, run_inline
@@ -34,7 +34,7 @@ Waiter = Callable[["Execution"], object]
 
 RUNNING, DONE, ABORTED = "running", "done", "aborted"
 ABORTED_TEXT = "execution was aborted"
-TIMED_OUT_TEXT = f"{ABORTED_TEXT}: it took longer than it may (keymiss.execution-timeout-ms)"
+TIMED_OUT_TEXT = ABORTED_TEXT + ": it took longer than it may (keymiss.{})"
 DEFAULT_EXECUTION_TIMEOUT_MS = 3_600_000
 
 
@@ -239,16 +239,24 @@ class Executions:
     def _limit(self, execution: Execution) -> None:
         """Stop an execution that no job's deadline stops when keymiss.execution-timeout-ms is over."""
         assert execution.context is not None
-        job, shard = execution.context.job, self._gears.shard
-        if job is not None and job.deadline != NEVER:
-            return
-        timeout_ms = shard.setting("execution-timeout-ms", DEFAULT_EXECUTION_TIMEOUT_MS)
+        job = execution.context.job
+        if job is None or job.deadline == NEVER:
+            self.stop_at(NEVER, execution)
+
+    def stop_at(self, deadline: float, execution: Execution) -> None:
+        """Stop it if it still runs then; where that is NEVER, when keymiss.execution-timeout-ms is over."""
+        shard, setting = self._gears.shard, "job-timeout-ms"
+        if deadline == NEVER:
+            setting = "execution-timeout-ms"
+            deadline = deadline_after_ms(shard.setting(setting, DEFAULT_EXECUTION_TIMEOUT_MS))
+        left_s, why = remaining_s(deadline), TIMED_OUT_TEXT.format(setting)
 
         def start() -> None:
-            timer = shard.loop.call_later(timeout_ms / 1000, execution.cancel, TIMED_OUT_TEXT)
+            timer = shard.loop.call_later(left_s or 0.0, execution.cancel, why)
             execution.when_done(lambda _: shard.call_soon(timer.cancel))
 
-        shard.call_soon(start)
+        if execution.running:
+            shard.call_soon(start)
 
     def run_here(self, execution: Execution, source: Source, inline: bool = False) -> None:
         """Run the whole plan on this shard: in the pool, or in this thread where `inline`."""

@@ -15,6 +15,7 @@ from inspect import iscoroutinefunction
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from keymiss.channel import NEVER
 from keymiss.errors import KeymissError
 from keymiss.functions import replies
 from keymiss.functions.builder import to_str
@@ -136,9 +137,13 @@ class Registration:
         context = Context(job, session=self.session, command=command, async_allowed=True)
         if self._one is not None and not job.sync and self._start_coroutine(job, context, record):
             return
-        self._start(context, RecordsSource((record,)), lambda execution: self._fired(job, execution))
+        source = RecordsSource((record,))
+        execution = self._start(context, source, lambda execution: self._fired(job, execution))
         if job.sync and job.kind == EVENT:
-            job.done(b"")  # a coroutine that it has become goes on in the background
+            job.done(
+                b""
+            )  # a coroutine that it has become goes on in the background, as long as the job could
+            self._gears.executions.stop_at(job.deadline, execution)
 
     def _start_coroutine(self, job: FunctionJob, context: Context, record: Any) -> bool:
         """The fast path. False, and nothing done, where the function takes other arguments than a record."""
@@ -215,7 +220,9 @@ class Registration:
             self._note(execution)
             then(execution)
 
-        self._start(context, source, ended)
+        execution = self._start(context, source, ended)
+        if self.mode == "sync":  # what it awaits is no job's
+            self._gears.executions.stop_at(NEVER, execution)
 
     def _commanded(self, job: FunctionJob, execution: Execution, hook: CallNext | None) -> None:
         try:
@@ -239,7 +246,7 @@ class Registration:
 
     # All
 
-    def _start(self, context: Context, source: Source, then: Callable[[Execution], object]) -> None:
+    def _start(self, context: Context, source: Source, then: Callable[[Execution], object]) -> Execution:
         executions = self._gears.executions
         execution = Execution(
             executions.next_id(),
@@ -262,6 +269,7 @@ class Registration:
         except KeymissError as error:  # too much waits for a thread already
             execution.errors.append(str(error))
             execution.end(DONE)
+        return execution
 
     def _ended(self, execution: Execution) -> None:
         error = execution.errors[-1] if execution.errors else None
@@ -351,7 +359,7 @@ class Registrations:
     def _leave(self, registration: Registration) -> None:
         """It gets no more jobs."""
         if registration.stream is not None:
-            registration.stream.stop()
+            registration.stream.stop(replaced=registration.id in self._by_id)
         session = registration.session
         if session.registrations.get(registration.id) is registration:
             del session.registrations[registration.id]
@@ -364,12 +372,12 @@ class Registrations:
                 return registration
         return None
 
-    def owns(self, registration: Registration, key: bytes) -> bool:
-        """Of the registrations that read this stream, it is the one that came last."""
-        for other in reversed(list(self._by_id.values())):
-            if other.stream is not None and other.stream.matches(key):
-                return other is registration
-        return False
+    def reader_of(self, key: bytes) -> StreamConsumer | None:
+        """Of the registrations that read this stream, the one that came last."""
+        for registration in reversed(list(self._by_id.values())):
+            if registration.stream is not None and registration.stream.matches(key):
+                return registration.stream
+        return None
 
     def fire(self, job: FunctionJob) -> None:
         """Give a job to its registration. One that is gone meanwhile leaves the command's own reply."""

@@ -4,7 +4,8 @@
    done. A batch is acknowledged, and cut off the stream where `trimStream` says so, when its execution has
    ended.
 2. One batch of a stream runs at a time, also while a registration takes the place of another. A stream
-   belongs to the registration that came last of those that match it.
+   belongs to the registration that came last of those that match it. Behind one that was unregistered nobody
+   waits: the batch that still runs of it is left to it (`_left`).
 3. Events tell how many entries wait. What they cannot tell is looked up (`_Stream.look`): after
    `start`, which is called again when this shard becomes a master or is given streams, and after an error.
    What was read but not acknowledged then comes first, and is run again.
@@ -48,14 +49,16 @@ _SCAN_COUNT = 1000
 # The stream is gone, or another shard's, or this one is a replica now: an event or `start` tells more.
 _GONE = ("requires the key to exist", "READONLY", "WRONGTYPE", NOT_LOCAL)
 
-_running: set[bytes] = set()  # streams of which a batch runs, whoever's: invariant 2
+# Invariant 2
+_running: dict[bytes, _Stream] = {}  # of which a batch runs, whoever's
+_left: set[_Stream] = set()  # of which one runs whose registration is gone
 
 
 class _Stream:
     """One stream of a registration. Changed by the loop's thread, and by the thread that runs its batch."""
 
     __slots__ = (
-        *("added", "batch", "busy", "errors", "fresh", "key", "look"),
+        *("added", "busy", "errors", "fresh", "ids", "key", "look"),
         *("oldest_s", "read_s", "retrying", "taken", "timer", "waits_since_s"),
     )
 
@@ -69,7 +72,7 @@ class _Stream:
         self.retrying = False
         self.errors = 0  # of the server, in a row
         self.timer: Any = None
-        self.batch = 0  # entries that were read and not finished, and since when the oldest waits
+        self.ids: list[str] = []  # entries that were read and not finished, and since when the oldest waits
         self.oldest_s = 0.0
         self.read_s = 0.0  # when they were read
         self.waits_since_s = time.monotonic()  # no entry that was not read yet was known before
@@ -78,6 +81,11 @@ class _Stream:
     def waiting(self) -> int:
         """Entries that were not read yet; never too few, and too many only for a moment."""
         return self.added - self.taken
+
+    @property
+    def batch(self) -> int:
+        """Entries that were read and not finished."""
+        return len(self.ids)
 
 
 class StreamConsumer:
@@ -123,11 +131,13 @@ class StreamConsumer:
         if self._registration.mode != "sync" and not self._registration.paused:
             self._gears.in_background(self._find)
 
-    def stop(self) -> None:
-        """The registration is gone."""
+    def stop(self, replaced: bool) -> None:
+        """The registration is gone. One that has replaced it waits for the batches that run."""
         self._stopped = True
         for stream in list(self._streams.values()):
             self._stop_timer(stream)
+            if stream.busy and not replaced:
+                self._leave(stream)
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
 
@@ -137,7 +147,7 @@ class StreamConsumer:
 
     def fire(self, job: FunctionJob) -> None:
         """An entry was added to a stream. The loop's thread."""
-        if not job.on_replica and self._gears.registrations.owns(self._registration, job.key):
+        if not job.on_replica and self._owns(job.key):
             stream = self._stream(job.key)
             if not stream.waiting and not stream.batch:
                 stream.waits_since_s = job.came_s
@@ -152,7 +162,11 @@ class StreamConsumer:
         """Run the batches that are there, while the server waits."""
         token = current.set(self._context(job))
         try:
-            while self._may_run(stream) and (stream.look or stream.waiting >= self._arguments.batch):
+            while (
+                self._may_run(stream)
+                and stream.key not in _running
+                and (stream.look or stream.waiting >= self._arguments.batch)
+            ):
                 self._occupy(stream)
                 self._go(stream, job=job)
         finally:
@@ -179,8 +193,11 @@ class StreamConsumer:
         except KeymissError as error:
             self._log(f"streams {pattern!r} cannot be looked for: {error}")
 
+    def _owns(self, key: bytes) -> bool:
+        return self._gears.registrations.reader_of(key) is self
+
     def _found(self, key: bytes) -> None:
-        if self._gears.registrations.owns(self._registration, key):
+        if self._owns(key):
             stream = self._stream(key)
             stream.look = True
             self._consider(stream)
@@ -265,12 +282,27 @@ class StreamConsumer:
     @staticmethod
     def _occupy(stream: _Stream) -> None:
         stream.busy = True
-        _running.add(stream.key)
+        _running[stream.key] = stream
 
-    @staticmethod
-    def _free(stream: _Stream) -> None:
+    def _free(self, stream: _Stream) -> None:
         stream.busy = False
-        _running.discard(stream.key)
+        _let_go(stream)
+        if stream in _left:
+            _left.discard(stream)
+            self._gears.shard.call_soon(self._hand_over, stream.key)
+
+    def _leave(self, stream: _Stream) -> None:
+        """Every thread."""
+        _left.add(stream)
+        _let_go(stream)
+        if not stream.busy:  # its batch has just ended
+            self._free(stream)
+
+    def _hand_over(self, key: bytes) -> None:
+        """Whoever has the stream now reads what the batch that was left has not finished."""
+        reader = self._gears.registrations.reader_of(key)
+        if reader is not None:
+            reader._found(key)
 
     # Batches, in the thread that runs them
 
@@ -289,11 +321,14 @@ class StreamConsumer:
         if entries:
             stream.read_s = time.monotonic()
             stream.oldest_s = stream.read_s - age_s(entries[0][0])
-            stream.batch = len(entries)
+            stream.ids = [entry_id for entry_id, _ in entries]
+        if self._stopped:  # meanwhile: whoever has the stream now reads them
+            self._go_on(stream)
+            return
         self._registration.run_records(
             RecordsSource(tuple(stream_record(text(stream.key), *entry) for entry in entries)),
             self._context(job),
-            lambda execution: self._ended(stream, [entry[0] for entry in entries], execution),
+            lambda execution: self._ended(stream, [entry_id for entry_id, _ in entries], execution),
         )
 
     def _next(self, stream: _Stream, complete: bool) -> list[Any]:
@@ -322,12 +357,19 @@ class StreamConsumer:
                 raise
 
     def _pending(self, stream: _Stream) -> list[Any]:
-        """What was read but not acknowledged. Entries that are cut off the stream meanwhile are done with."""
-        while entries := self._read(stream, "0"):
-            there = [entry for entry in entries if entry[1] is not None]
+        """What was read but not acknowledged, and is left to nobody. Entries that are cut off the stream
+        meanwhile are done with.
+        """
+        after = "0"
+        while entries := self._read(stream, after):
+            after = entries[-1][0]
+            left = {entry_id for other in list(_left) if other.key == stream.key for entry_id in other.ids}
+            ours = [entry for entry in entries if entry[0] not in left]
+            there = [entry for entry in ours if entry[1] is not None]
             if there:
                 return there
-            self._gears.shard.execute("XACK", stream.key, GROUP, *(entry_id for entry_id, _ in entries))
+            if ours:
+                self._gears.shard.execute("XACK", stream.key, GROUP, *(entry_id for entry_id, _ in ours))
         return []
 
     def _unread(self, stream: _Stream) -> int:
@@ -345,7 +387,7 @@ class StreamConsumer:
         return 0
 
     def _read(self, stream: _Stream, start: str) -> list[Any]:
-        """The next entries of the group, or with "0" those that were read and not acknowledged."""
+        """The next entries of the group, or with an id those behind it that were read and not finished."""
         reply = self._gears.shard.execute(
             *("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", self._arguments.batch),
             *("STREAMS", stream.key, start),
@@ -356,7 +398,7 @@ class StreamConsumer:
         """The stream cannot be read: it is gone or has moved away, or the server cannot just now."""
         stream.look = True
         stream.taken = stream.added
-        stream.batch = 0
+        stream.ids = []
         stream.errors += 1
         if stream.errors == 1 and not _means(error, "NOGROUP", *_GONE):
             self._log(f"stream {stream.key!r} cannot be read: {error}")
@@ -391,7 +433,7 @@ class StreamConsumer:
             pass  # who takes the place of this registration runs it again
         elif ids:
             self._acknowledge(stream, ids)
-            stream.batch, stream.waits_since_s = 0, stream.read_s
+            stream.ids, stream.waits_since_s = [], stream.read_s
 
     def _retry_later(self, stream: _Stream) -> None:
         self._gears.shard.loop.call_later(self._arguments.retry_interval_s, self._retry, stream)
@@ -419,6 +461,11 @@ class StreamConsumer:
 
     def _log(self, message: str) -> None:
         self._gears.shard.log(message, "warning")
+
+
+def _let_go(stream: _Stream) -> None:
+    if _running.get(stream.key) is stream:
+        del _running[stream.key]
 
 
 def _means(error: Exception, *words: str) -> bool:

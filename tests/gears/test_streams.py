@@ -281,3 +281,57 @@ def answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.TimeoutError:
         return False
+
+
+STUCK = (
+    "import time\n"
+    "async def f(r):\n"
+    "    execute('RPUSH', 'batches', r['id'])\n"
+    "    while r['id'] == '1-1' and execute('GET', 'hold'): await asyncio.sleep(0.01)\n"
+    "GB('StreamReader').foreach(f).register('s', mode='{mode}')"
+)
+
+
+def registrations(client: redis.Redis) -> list[str]:
+    return [entry[1].decode() for entry in client.execute_command("RG.DUMPREGISTRATIONS")]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async_local"])
+def test_a_batch_that_awaits_for_too_long_is_aborted_and_the_next_runs(
+    client: redis.Redis, mode: str
+) -> None:
+    client.config_set("keymiss.execution-timeout-ms", 300)
+    client.set("hold", 1)
+    register(client, STUCK.replace("{mode}", mode))
+    add(client, "1-1", "1-2")
+    wait_until(lambda: batches(client) == [b"1-1", b"1-2"], 10.0, "the second entry ran")
+    (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
+    assert entry[7][entry[7].index(b"numAborted") + 1] == 1
+
+
+@pytest.mark.parametrize("mode", ["sync", "async_local"])
+def test_one_that_comes_after_an_unregistered_one_does_not_wait_for_its_batch(
+    client: redis.Redis, mode: str
+) -> None:
+    client.set("hold", 1)
+    register(client, STUCK.replace("{mode}", mode))
+    add(client, "1-1", "1-2")
+    wait_until(lambda: batches(client) == [b"1-1"], 10.0, "the first entry is being worked on")
+    client.execute_command("RG.UNREGISTER", *registrations(client))
+    register(client, f"{TELL}.register('s', mode='{mode}')")
+    add(client, "1-3")
+    wait_until(lambda: batches(client) == [b"1-1", b"1-2", b"1-3"], 10.0, "the next two ran, and once")
+    client.delete("hold")
+    wait_until(lambda: client.xpending("s", "__gears_consumer_group__")["pending"] == 0, 10.0, "all is done")
+    assert len(batches(client)) == 3
+
+
+def test_what_an_unregistered_one_does_not_finish_is_run_by_the_next(client: redis.Redis) -> None:
+    client.set("hold", 1)
+    client.config_set("keymiss.execution-timeout-ms", 700)
+    register(client, STUCK.replace("{mode}", "async_local"))
+    add(client, "1-1")
+    wait_until(lambda: batches(client) == [b"1-1"], 10.0, "the entry is being worked on")
+    client.execute_command("RG.UNREGISTER", *registrations(client))
+    register(client, f"{TELL}.register('s', mode='async_local', trimStream=False)")
+    wait_until(lambda: batches(client) == [b"1-1", b"1-1"], 10.0, "it ran again once it was aborted")

@@ -152,6 +152,28 @@ def test_a_coroutine_of_a_sync_event_goes_on_in_the_background(client: redis.Red
     assert entry[7][5] == 1  # numSuccess
 
 
+NEVER_ENDING = {
+    "a coroutine": "async def f(r): await asyncio.sleep(86400)\n",
+    "a future": "def f(r): return gearsFuture()\n",
+}
+
+
+@pytest.mark.parametrize("function", NEVER_ENDING)
+def test_what_a_sync_event_awaits_has_the_time_of_a_job(client: redis.Redis, function: str) -> None:
+    client.config_set("keymiss.job-timeout-ms", 300)
+    register(
+        client, NEVER_ENDING[function] + "GB().foreach(f).register('k', mode='sync', eventTypes=['set'])"
+    )
+    client.set("k", "v")
+
+    def aborted() -> bool:
+        (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
+        data = dict(zip(entry[7][::2], entry[7][1::2], strict=True))
+        return data[b"numAborted"] == 1 and b"keymiss.job-timeout-ms" in data[b"lastError"]
+
+    wait_until(aborted, 10.0, "it is stopped")
+
+
 def test_a_sync_function_of_a_miss_may_await(client: redis.Redis) -> None:
     register(
         client,

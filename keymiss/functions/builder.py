@@ -68,8 +68,8 @@ def host() -> Host:
 class GearsBuilder:
     """A function under construction.
 
-    `reader` is the name of a reader, `defaultArg` what `run` reads where it is given nothing, `desc` a text
-    that RG.DUMPREGISTRATIONS shows.
+    `reader` is the name of a reader, `defaultArg` what `run` reads, or the prefix of `register`, where they
+    are given nothing, `desc` a text that RG.DUMPREGISTRATIONS shows.
     """
 
     def __init__(self, reader: str = "KeysReader", defaultArg: Any = "*", desc: str | None = None) -> None:
@@ -226,8 +226,11 @@ class GearsBuilder:
     ) -> Any:
         """Execute now, or when the script ends: on all shards, or with mode='async_local' on this one.
 
-        `arg` is what the reader reads. Inside a function the result can be awaited: [results, errors].
+        `arg` is what the reader reads; of keys, `prefix` is the same. Inside a function the result can be
+        awaited: [results, errors].
         """
+        if self.realReader in KEYS_READERS:
+            arg = options.pop("prefix", None) if arg is None else arg
         if self.realReader == "KeysOnlyReader":
             source = check_run("PythonReader", createKeysOnlyReader(arg or self.defaultArg, **options), {})
         elif self.realReader == "ShardsIDReader":
@@ -240,7 +243,7 @@ class GearsBuilder:
 
     def register(
         self,
-        prefix: Any = "*",
+        prefix: Any = None,
         convertToStr: bool = True,
         collect: bool = True,
         mode: str = "async",
@@ -251,7 +254,7 @@ class GearsBuilder:
 
         The registration's id.
         """
-        options["prefix"] = options.pop("regex", prefix)
+        options["prefix"] = options.pop("regex", self.defaultArg if prefix is None else prefix)
         arguments = check_register(self.realReader, mode, onRegistered, options, host().execute)
         plan = self._finished(convertToStr, collect)
         parallel = check_parallel(mode, options)
@@ -272,9 +275,9 @@ class GearsBuilder:
         return self
 
 
+KEYS_READERS = ("KeysReader", "KeysOnlyReader")
 READERS = (
-    "KeysReader",
-    "KeysOnlyReader",
+    *KEYS_READERS,
     "PythonReader",
     "ShardsIDReader",
     "StreamReader",

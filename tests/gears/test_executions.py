@@ -35,6 +35,14 @@ def test_misses_are_answered_while_a_batch_reads_every_key(client: redis.Redis, 
     assert answered > 10
 
 
+@pytest.mark.parametrize("reader", ["KeysReader", "KeysOnlyReader"])
+def test_a_run_reads_the_keys_of_the_prefix_that_it_is_given(client: redis.Redis, reader: str) -> None:
+    client.mset({"student:1": "a", "teacher:1": "b", "teacher:2": "c"})
+    for arguments, count in (("prefix='teacher:*'", b"2"), ("'student:*', collect=True", b"1"), ("", b"3")):
+        script = f"GB('{reader}').count().run({arguments})"
+        assert client.execute_command("RG.PYEXECUTE", script) == [[count], []]
+
+
 def test_an_aborted_execution_stops_at_its_next_line(client: redis.Redis) -> None:
     script = SLOW + "GB('PythonReader').map(slow).run(lambda: (n for n in range(10 ** 6)))"
     started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")

@@ -52,6 +52,20 @@ def test_a_synchronous_function_may_delete_the_key_that_fired_it(client: redis.R
     assert client.keys("k*") == []
 
 
+@pytest.mark.parametrize(
+    ("options", "fired"), [("", [b"abc"]), ("'ab*'", [b"ab", b"abc"]), ("regex='other'", [b"other"])]
+)
+def test_the_default_of_the_builder_is_the_prefix_where_none_is_given(
+    client: redis.Redis, options: str, fired: list[bytes]
+) -> None:
+    function = "lambda r: execute('RPUSH', 'out', r['key'])"
+    options += ", mode='sync', eventTypes=['set']" if options else "mode='sync', eventTypes=['set']"
+    register(client, f"GB('KeysReader', 'abc*').foreach({function}).register({options})")
+    for key in ("ab", "abc", "other"):
+        client.set(key, "v")
+    assert _noted(client) == fired
+
+
 def test_key_types_choose_events_those_of_modules_among_them(client: redis.Redis) -> None:
     kinds = ("module", "hash", "stream", "empty")
     for kind in kinds:

@@ -83,6 +83,16 @@ def test_a_plain_function_waits_for_its_runs(client: redis.Redis, mode: str) -> 
     )
 
 
+def test_an_input_and_its_name_may_come_in_either_order(client: redis.Redis) -> None:
+    body = (
+        "    r = redisAI.createScriptRunner('s', 'multiply')\n    redisAI.scriptRunnerAddOutput(r)\n"
+        "    redisAI.scriptRunnerAddInput(r, 'a', a)\n    redisAI.scriptRunnerAddInput(r, b, 'b')\n"
+        "    res = redisAI.scriptRunnerRun(r)\n" + MODEL_RUN.replace("'a', a", "a, 'a'")
+    )
+    answer = triggered(client, body + "    res += redisAI.modelRunnerRun(r)\n" + FLAT, coroutine=False)
+    assert answer == b"[[2.0, 6.0, 6.0, 12.0], [3.0, 5.0, 5.0, 7.0], [2.0, 6.0, 6.0, 12.0]]"
+
+
 def test_a_dag_goes_through_models_and_scripts_by_local_names(client: redis.Redis) -> None:
     client.execute_command("AI.TENSORSET", "c", "FLOAT", 1, "VALUES", 5)
     assert triggered(client, DAG + FLAT) == DAG_GIVES

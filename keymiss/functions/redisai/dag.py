@@ -19,7 +19,7 @@ from keymiss.functions import context, replies
 from keymiss.functions.answers import Pending
 from keymiss.functions.redisai.arguments import arguments, items, name
 from keymiss.functions.redisai.stored import model_at, script_at
-from keymiss.functions.redisai.tensors import PyTensor, parsed, tensor_of, tensorget, tensorset
+from keymiss.functions.redisai.tensors import PyTensor, name_first, parsed, tensor_of, tensorget, tensorset
 
 _PIPE = b"|>"
 _COMMANDS = (
@@ -234,10 +234,8 @@ def _results(ops: Sequence[Op], reply: bytes) -> list[PyTensor]:
 
 
 def _tensor_op(function: str, given: tuple[Any, ...]) -> Op:
-    """The name and the tensor, in either order: documents have shown both."""
-    local_name, tensor = arguments(function, given, 2)
-    if isinstance(local_name, PyTensor):
-        local_name, tensor = tensor, local_name
+    """The name and the tensor, in either order."""
+    local_name, tensor = name_first(*arguments(function, given, 2))
     tensor = tensor_of(tensor, "PyTensorType")
     return Words(tensorset(name(local_name, "tensor name"), tensor))
 

@@ -10,7 +10,7 @@ from keymiss.functions import context, replies
 from keymiss.functions.answers import Pending
 from keymiss.functions.redisai.arguments import arguments, name
 from keymiss.functions.redisai.stored import StoredModel, model_at
-from keymiss.functions.redisai.tensors import PyTensor, tensor_of
+from keymiss.functions.redisai.tensors import PyTensor, name_first, tensor_of
 
 
 class PyGraphRunner:
@@ -55,8 +55,9 @@ def createModelRunner(*given: Any) -> PyGraphRunner:
 
 
 def modelRunnerAddInput(*given: Any) -> int:
-    """modelRunnerAddInput(runner, name, tensor): always 1."""
-    runner, input_name, tensor = arguments("modelRunnerAddInput", given, 3)
+    """modelRunnerAddInput(runner, name, tensor), or the tensor first: always 1."""
+    runner, *named = arguments("modelRunnerAddInput", given, 3)
+    input_name, tensor = name_first(*named)
     _runner(runner).inputs.append((name(input_name, "input name"), tensor_of(tensor)))
     return 1
 

@@ -10,7 +10,7 @@ from keymiss.functions.answers import Pending
 from keymiss.functions.redisai.arguments import arguments, items, name
 from keymiss.functions.redisai.dag import Op, ScriptOp, Words, run, start
 from keymiss.functions.redisai.stored import script_at
-from keymiss.functions.redisai.tensors import PyTensor, tensor_of, tensorget, tensorset
+from keymiss.functions.redisai.tensors import PyTensor, name_first, tensor_of, tensorget, tensorset
 
 
 class PyScriptRunner:
@@ -56,8 +56,9 @@ def createScriptRunner(*given: Any) -> PyScriptRunner:
 
 
 def scriptRunnerAddInput(*given: Any) -> int:
-    """scriptRunnerAddInput(runner, tensor[, name]): always 1. Inputs go by their order, not by name."""
-    runner, tensor, *_ = arguments("scriptRunnerAddInput", given, 2, 3)
+    """scriptRunnerAddInput(runner, tensor[, name]), or the name first: always 1. Inputs go by their order."""
+    runner, *named = arguments("scriptRunnerAddInput", given, 2, 3)
+    tensor = name_first(*named)[1] if len(named) == 2 else named[0]
     _runner(runner).inputs.append(tensor_of(tensor))
     return 1
 

@@ -117,6 +117,11 @@ def tensor_of(value: Any, kind: str = "PyTensor") -> PyTensor:
     return value
 
 
+def name_first(name: Any, tensor: Any) -> tuple[Any, Any]:
+    """A tensor's name and the tensor, which may be given in either order: documents have shown both."""
+    return (tensor, name) if isinstance(name, PyTensor) else (name, tensor)
+
+
 def tensorset(key: str | bytes, tensor: Tensor) -> list[bytes]:
     """The AI.TENSORSET that stores it."""
     shape = [b"%d" % dimension for dimension in tensor.shape]

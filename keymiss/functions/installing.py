@@ -25,6 +25,9 @@ from keymiss.errors import GearsError
 from keymiss.functions import gearsclient
 
 _SHOWN_CHARS = 600
+_SHOWN_LINES = 5  # of what a program printed that pip had started
+_FAILED, _END = "did not run successfully.", "[end of output]"
+_PRINTED = re.compile(r"\[\d+ lines? of output\]$")
 _PLACE = re.compile(r"((git|hg|svn|bzr)\+)?[a-z]+://")  # where a package lies, which pip alone understands
 # What packages need that do not say so: the last redgrease takes any redis, and works with 3 only.
 _BESIDE = {"redgrease": ("redis<4",)}
@@ -121,7 +124,17 @@ def _words(errors: str) -> str:
     """What pip says went wrong, in one line."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     told = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return "; ".join(told or lines[-1:] or ["pip failed"])[:_SHOWN_CHARS]
+    return "; ".join([*_of_program(lines), *told] or lines[-1:] or ["pip failed"])[:_SHOWN_CHARS]
+
+
+def _of_program(lines: Sequence[str]) -> list[str]:
+    """Where pip shows what a program of its own printed: which one failed, and the end of that."""
+    if _END not in lines:
+        return []
+    end = lines.index(_END)
+    start = max((n for n, line in enumerate(lines[:end]) if _PRINTED.search(line)), default=0)
+    failed = [line.partition(" ")[2] for line in lines[:start] if line.endswith(_FAILED)]
+    return [*failed, *lines[start + 1 : end][-_SHOWN_LINES:]]
 
 
 def _parsed(text: str) -> Requirement:

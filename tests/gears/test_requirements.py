@@ -191,6 +191,7 @@ def test_what_cannot_be_installed_is_an_error(client: redis.Redis, tmp_path: Pat
     missing = f"zz-missing @ {(tmp_path / 'nowhere').as_uri()}"
     refused = {
         missing: "Failed to install requirements zz-missing.*(nowhere|No such file)",
+        f"git+{(tmp_path / 'nowhere').as_uri()}": "git clone.*did not run successfully.*; fatal: .*nowhere",
         "not a requirement": "Invalid requirement 'not a requirement'",
         "": "Invalid requirement ''",
         "--index-url": "Invalid requirement",

@@ -7,6 +7,7 @@ added, when it has ended without an error.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9_-]*")
 DEPLOYING_S = 30.0
 _WITH_VALUE = ("ID", "DESCRIPTION", "REPLACE_WITH")
+_WORDS = ("UNBLOCKING", "UPGRADE", "FORCE_REINSTALL_REQUIREMENTS", "REQUIREMENTS", *_WITH_VALUE)
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class Options:
             elif word == "FORCE_REINSTALL_REQUIREMENTS":
                 options.anew = True
             elif word == "REQUIREMENTS":
-                options.requirements = tuple(rest)
+                options.requirements = _requirements(rest)
             elif word in _WITH_VALUE:
                 value = next(rest, None)
                 if value is None:
@@ -208,6 +210,15 @@ class Script:
             self._job.done(replies.OK)
         elif not waits:
             self._job.done(replies.bulk(execution.id.encode()))
+
+
+def _requirements(names: Iterator[str]) -> tuple[str, ...]:
+    """All that follows: a word of ours among them was meant to be one. In small letters it is a package."""
+    requirements = tuple(names)
+    for word in requirements:
+        if word in _WORDS:
+            raise GearsError(f"{word} must stand before REQUIREMENTS, which takes all that follows it")
+    return requirements
 
 
 def _made_up(gears: Gears, source: str) -> str:

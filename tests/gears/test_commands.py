@@ -38,6 +38,11 @@ def test_options_of_a_script_may_come_in_any_order_and_case(client: redis.Redis)
         assert (shown[1], shown[3], shown[5], shown[13]) == (b"s", b"my words", 1, [b"redis"])
 
 
+def test_a_byte_order_mark_is_no_part_of_a_script(client: redis.Redis) -> None:
+    script = "GB('ShardsIDReader').map(lambda x: 'ran').run()".encode("utf-8-sig")
+    assert client.execute_command("RG.PYEXECUTE", script) == [[b"ran"], []]
+
+
 def test_of_an_option_that_is_repeated_the_last_one_counts(client: redis.Redis) -> None:
     twice = ("ID", "a", "ID", "b", "DESCRIPTION", "one", "DESCRIPTION", "two", "UPGRADE", "UPGRADE")
     client.execute_command("RG.PYEXECUTE", TRIGGER, *twice, "REQUIREMENTS", "redis", "pytest", "redis")
@@ -61,6 +66,8 @@ def test_options_that_are_wrong_are_refused_and_nothing_runs(client: redis.Redis
         ("ID", "x\n"): f"ID {characters}",
         ("ID", "s", "REPLACE_WITH", "nobody"): "Can not replace with nobody, session does not exists.",
         ("REQUIREMENTS", "a b"): "Invalid requirement 'a b'",
+        ("REQUIREMENTS", "redis", "UNBLOCKING"): "UNBLOCKING must stand before REQUIREMENTS",
+        ("REQUIREMENTS", "ID", "s"): "ID must stand before REQUIREMENTS",
         ("DESCRIPTION", b"\xff"): "must be UTF-8",
     }
     refused(client, {("RG.PYEXECUTE", script, *options): words for options, words in wrong.items()})

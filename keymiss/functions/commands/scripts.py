@@ -11,6 +11,7 @@ from keymiss.functions.scripts import Options, Script
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
 
+BYTE_ORDER_MARK = "\ufeff"  # editors of Windows begin files with it
 NO_BLOCKING = "Can not run gears inside a multi exec, lua, or when blocking is not allowed"
 
 
@@ -26,5 +27,5 @@ def pyexecute(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes |
         source, *rest = [argument.decode() for argument in arguments]
     except UnicodeDecodeError as error:
         raise GearsError(f"ERR the script and its arguments must be UTF-8: {error}") from None
-    Script(gears, job, source, Options.parse(rest)).start()
+    Script(gears, job, source.removeprefix(BYTE_ORDER_MARK), Options.parse(rest)).start()
     return None

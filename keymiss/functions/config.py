@@ -18,6 +18,7 @@ _CHANGEABLE = {
     "ExecutionMaxIdleTime": 5000,  # ms without a sign of life of another shard
     "PythonInstallReqMaxIdleTime": 30000,  # ms for installing requirements
 }
+_POSITIVE = ("ExecutionMaxIdleTime",)
 _IN_DICTIONARY = ("PythonAttemptTraceback",)  # always answered as if it were only kept for scripts
 _SAVED = "+OK - value was saved in extra config dictionary"
 MAX_KEPT_BYTES = 1 << 20  # of all that is set; the module takes twice that
@@ -77,6 +78,8 @@ class Config:
                 numbers[name] = int(value)
             except ValueError:
                 return f"-(error) Failed parsing value {value!r} of {name}: a number is expected"
+            if name in _POSITIVE and numbers[name] <= 0:
+                return f"-(error) {name} must be greater than 0"
         else:
             texts[name] = value
         kept = json.dumps([numbers, texts], ensure_ascii=False).encode()

@@ -64,11 +64,13 @@ def createFuture() -> asyncio.Future[Any]:
 
 
 def setFutureResults(future: asyncio.Future[Any], result: Any) -> None:
+    _check_future(future)
     context.shard().call_soon(_settle, future, result, None)
 
 
 def setFutureException(future: asyncio.Future[Any], error: Any) -> None:
     """`error` is an exception, or a text to make one of."""
+    _check_future(future)
     exception = error if isinstance(error, BaseException) else Exception(error)
     context.shard().call_soon(_settle, future, None, exception)
 
@@ -77,6 +79,11 @@ def runCoroutine(
     coroutine: Coroutine[Any, Any, Any], future: GearsFuture | None = None, delay: float = 0
 ) -> None:
     """Run a coroutine in the background, after `delay` seconds; how it ends settles `future`."""
+    if not asyncio.iscoroutine(coroutine):
+        raise GearsError("coroutine argument must be a coroutine")
+    if not isinstance(delay, (int, float)):
+        coroutine.close()
+        raise GearsError("delay argument must be a number")
     background = context.current.get().background()
     shard = context.shard()
 
@@ -94,6 +101,11 @@ def runCoroutine(
         shard.spawn(coroutine, background, settle)
 
     shard.call_soon(shard.loop.call_later, delay, start)
+
+
+def _check_future(future: Any) -> None:
+    if not asyncio.isfuture(future):
+        raise GearsError("future argument must be a future")
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

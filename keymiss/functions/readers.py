@@ -178,6 +178,8 @@ def strings(options: dict[str, Any], name: str, not_iterable: str, not_string: s
     given = options.get(name)
     if given is None:
         return None
+    if isinstance(given, str):  # its letters are never what was meant
+        raise GearsError(f"given {name} must be a list")
     try:
         items = tuple(given)
     except TypeError:

@@ -221,7 +221,11 @@ def _stream_arguments(mode: str, options: dict[str, Any]) -> StreamArguments:
     trim = _typed(options, "trimStream", True, bool, "pyTrimmStream argument must be a boolean")
     if batch < 1:
         raise GearsError("batch argument must be greater than 0")
-    return StreamArguments(prefix, batch, max(0, duration_ms), policy.lower(), max(1, interval_s), trim)
+    if duration_ms < 0:
+        raise GearsError("duration argument must not be negative")
+    if interval_s < 0:
+        raise GearsError("onFailedRetryInterval argument must not be negative")
+    return StreamArguments(prefix, batch, duration_ms, policy.lower(), max(1, interval_s), trim)
 
 
 def _command_arguments(options: dict[str, Any], call: Commands) -> TriggerArguments | HookArguments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import re
 from time import monotonic
 
 import pytest
@@ -114,6 +115,26 @@ def test_errors_are_raised(client: redis.Redis, call: str, error: str) -> None:
         "    execute('SET', 'result', kind.__module__ + '.' + kind.__name__ + ' ' + str(e))"
     )
     assert result(client, script).decode() == f"gears.error {error}"
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("setFutureResults(5, 1)", "future argument must be a future"),
+        ("setFutureException(None, 'no')", "future argument must be a future"),
+        ("runCoroutine(z(), delay='a')", "delay argument must be a number"),
+        ("runCoroutine(z)", "coroutine argument must be a coroutine"),
+        ("GB().register(eventTypes='set')", "given eventTypes must be a list"),
+        ("GB().register(keyTypes='hash')", "given keyTypes must be a list"),
+        ("GB().register(commands='get')", "given commands must be a list"),
+        ("GB('StreamReader').register(duration=-1)", "duration argument must not be negative"),
+        ("GB('StreamReader').register(onFailedRetryInterval=-1)", "onFailedRetryInterval argument must not"),
+    ],
+)
+def test_arguments_that_would_do_nothing_are_refused(client: redis.Redis, call: str, error: str) -> None:
+    with pytest.raises(redis.ResponseError, match=re.escape(error)):
+        client.execute_command("RG.PYEXECUTE", f"async def z(): pass\n{call}")
+    assert client.execute_command("RG.DUMPREGISTRATIONS") == []
 
 
 def test_a_tensor_is_no_argument(client: redis.Redis) -> None:

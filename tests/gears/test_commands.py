@@ -172,6 +172,10 @@ def test_configuration_is_read_and_set_name_by_name(client: redis.Redis) -> None
     assert "Unsupported config parameter: maxexecutions" in str(unknown)
     (not_a_number,) = config("SET", "MaxExecutions", "many")
     assert "Failed parsing value" in str(not_a_number)
+    for too_low in (0, -5):
+        (refusal,) = config("SET", "ExecutionMaxIdleTime", too_low)
+        assert "ExecutionMaxIdleTime must be greater than 0" in str(refusal)
+    assert config("GET", "ExecutionMaxIdleTime") == [5000]
     assert config("SET", "MaxExecutions", 1000) == [b"OK"]
     refused(
         client,

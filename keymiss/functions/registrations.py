@@ -21,7 +21,7 @@ from keymiss.functions import replies
 from keymiss.functions.builder import to_str
 from keymiss.functions.context import Context
 from keymiss.functions.errors import flat_text
-from keymiss.functions.executions import ABORTED, DONE, Ended, Execution, result_reply
+from keymiss.functions.executions import ABORTED, ABORTED_TEXT, DONE, RUNNING, Ended, Execution, result_reply
 from keymiss.functions.hooks import CallNext, hook_reply
 from keymiss.functions.job import EVENT, HOOKED, FunctionJob
 from keymiss.functions.readers import RecordsSource, Source
@@ -110,7 +110,7 @@ class Registration:
         self._parallel = registering.parallel
         one = self.mode != "sync" and self.reader == "KeysReader" and not self._parallel
         self._one = _coroutine_of(self.plan) if one else None
-        self._running: set[Context] = set()
+        self._running: dict[Context, Execution | _Note] = {}
         self.stream: StreamConsumer | None = None
         if isinstance(self.arguments, StreamArguments):
             self.stream = StreamConsumer(gears, self, self.arguments)
@@ -154,7 +154,7 @@ class Registration:
             self._one = None
             return False
         started = perf_counter()
-        self._running.add(context)
+        self._running[context] = _Note(self, self._gears.executions.next_number())
         self._gears.shard.spawn(
             answering(job, coroutine), context, lambda task: self._miss_ended(job, context, started, task)
         )
@@ -163,15 +163,16 @@ class Registration:
     def _miss_ended(
         self, job: FunctionJob, context: Context, started: float, task: asyncio.Task[Any]
     ) -> None:
-        self._running.discard(context)
+        note = self._running.pop(context)
+        assert isinstance(note, _Note)
         job.done(job.overridden or b"")  # of one that was cancelled before it began
         if task.cancelled():
-            note = _Note(self, self._gears.executions.next_number(), ABORTED, None, "execution was aborted")
+            note.end(ABORTED, None, ABORTED_TEXT)
         else:
             error = task.exception()
             text = None if error is None else flat_text(error)
             result = task.result() if error is None else None
-            note = _Note(self, self._gears.executions.next_number(), DONE, result, text)
+            note.end(DONE, result, text)
         self.numbers.add(note.status, note.error, perf_counter() - started)
         if note.error is not None:
             self._log_failure(note.error, job)
@@ -259,7 +260,7 @@ class Registration:
         )
         context.execution = execution
         context.alone = self.mode == "sync" and not (context.job is not None and context.job.sync)
-        self._running.add(context)
+        self._running[context] = execution
         self._gears.shard.on_loop(context.add_running, execution)
         try:
             if self.mode == "async" and self._gears.spread.needed(self):
@@ -274,7 +275,7 @@ class Registration:
     def _ended(self, execution: Execution) -> None:
         error = execution.errors[-1] if execution.errors else None
         if execution.context is not None:
-            self._running.discard(execution.context)
+            self._running.pop(execution.context, None)
         self._gears.spread.drop(execution.id)
         self.numbers.add(execution.status, error, execution.duration_s)
         if error is not None:
@@ -308,6 +309,13 @@ class Registration:
     def running(self) -> int:
         """How many of its runs have not ended."""
         return len(self._running)
+
+    def executions(self) -> Iterator[Execution]:
+        """The last that have ended, and those that run."""
+        for run in list(self.last):
+            yield run if isinstance(run, Execution) else run.execution()
+        for context, run in list(self._running.items()):
+            yield run if isinstance(run, Execution) else run.execution(context)
 
     def cancel_running(self) -> None:
         """Stop the runs that have not ended."""
@@ -422,8 +430,7 @@ class Registrations:
 
     def executions(self) -> Iterator[Execution]:
         for registration in self:
-            for run in list(registration.last):
-                yield run if isinstance(run, Execution) else run.execution()
+            yield from registration.executions()
 
     def execution(self, name: str) -> Execution | None:
         return next((execution for execution in self.executions() if execution.id == name), None)
@@ -441,22 +448,39 @@ class _Note:
 
     registration: Registration
     number: int
-    status: str
-    result: Any
-    error: str | None
+    status: str = RUNNING
+    result: Any = None
+    error: str | None = None
+    asked: Execution | None = None  # the one that was made while it ran: somebody may wait for its end
 
     @property
     def id(self) -> str:
         return f"{self.registration._gears.shard.node}-{self.number}"
 
-    def execution(self) -> Execution:
-        registration = self.registration
-        execution = Execution(self.id, registration.plan, registered=True, status=self.status)
+    def end(self, status: str, result: Any, error: str | None) -> None:
+        self.status, self.result, self.error = status, result, error
+        if self.asked is not None and self.asked.running:
+            self._tell(self.asked)
+            self.asked.end(status)
+        self.asked = None
+
+    def execution(self, context: Context | None = None) -> Execution:
+        """`context` is that of one that runs."""
+        if self.asked is not None:
+            return self.asked
+        plan = self.registration.plan
+        execution = Execution(self.id, plan, registered=True, status=self.status, context=context)
+        if self.status == RUNNING:
+            self.asked = execution
+        else:
+            self._tell(execution)
+        return execution
+
+    def _tell(self, execution: Execution) -> None:
         if self.error is not None:
             execution.errors.append(self.error)
         else:
             execution.results.append(self.result)
-        return execution
 
 
 _ONE_RECORD = (Kind.MAP, Kind.FOREACH, Kind.FILTER, Kind.FLATMAP)

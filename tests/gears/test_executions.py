@@ -43,6 +43,43 @@ def test_a_run_reads_the_keys_of_the_prefix_that_it_is_given(client: redis.Redis
         assert client.execute_command("RG.PYEXECUTE", script) == [[count], []]
 
 
+@pytest.mark.parametrize("function", ["async ", ""])
+def test_a_run_of_a_registration_is_listed_and_aborted(client: redis.Redis, function: str) -> None:
+    wait = "await asyncio.sleep(0.01)" if function else "time.sleep(0.01)"
+    register(
+        client,
+        f"import time\n{function}def f(r):\n    execute('INCR', 'runs')\n"
+        f"    while True: {wait}\n"
+        "GB().foreach(f).register('k', mode='async_local', eventTypes=['set'])",
+    )
+    client.set("k", "v")
+    wait_until(lambda: client.get("runs"), 10.0, "it runs")
+    ((_, name, _, status, _, registered),) = client.execute_command("RG.DUMPEXECUTIONS")
+    assert (status, registered) == (b"running", 1)
+    assert client.execute_command("RG.GETEXECUTION", name)[0][3][:2] == [b"status", b"running"]
+    assert client.execute_command("RG.ABORTEXECUTION", name) == b"OK"
+    assert client.execute_command("RG.GETRESULTSBLOCKING", name)[1] == [b"execution was aborted"]
+    wait_until(lambda: statuses(client) == {name: b"aborted"}, 10.0, "it has ended")
+    (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
+    assert entry[7][entry[7].index(b"numAborted") + 1] == 1
+
+
+def test_who_waits_for_a_run_of_a_coroutine_gets_its_results(client: redis.Redis) -> None:
+    register(
+        client,
+        "async def f(r):\n    execute('INCR', 'runs')\n"
+        "    while not execute('EXISTS', 'go'): await asyncio.sleep(0.01)\n    return r['key']\n"
+        "GB().map(f).register('k', mode='async_local', eventTypes=['set'])",
+    )
+    client.set("k", "v")
+    wait_until(lambda: client.get("runs"), 10.0, "it runs")
+    (name,) = statuses(client)
+    script = f"execute('SET', 'go', execute('RG.GETEXECUTION', '{name.decode()}')[0][3][1])"
+    client.execute_command("RG.PYEXECUTE", script)
+    assert client.get("go") == b"running"
+    assert client.execute_command("RG.GETRESULTSBLOCKING", name) == [[b"k"], []]
+
+
 def test_an_aborted_execution_stops_at_its_next_line(client: redis.Redis) -> None:
     script = SLOW + "GB('PythonReader').map(slow).run(lambda: (n for n in range(10 ** 6)))"
     started = client.execute_command("RG.PYEXECUTE", script, "UNBLOCKING")

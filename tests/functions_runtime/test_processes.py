@@ -230,3 +230,22 @@ def test_a_cluster_runs_the_first_steps_beside_each_worker(cluster: Cluster) -> 
         assert len(counted) == 3
     finally:
         set_everywhere(cluster, before)
+
+
+def test_an_atomic_block_that_takes_too_long_fails_beside_the_worker(
+    beside: Server, client: redis.Redis
+) -> None:
+    client.config_set("keymiss.sync-timeout-ms", 200)
+    results, errors = run(
+        client,
+        "import time\n"
+        "def f(r):\n"
+        "    end = time.monotonic() + 20\n"
+        "    with atomic():\n"
+        "        while isInAtomicBlock() and time.monotonic() < end: time.sleep(0.01)\n"
+        "        execute('SET', 'b', 1)\n"
+        "GB('PythonReader').map(f).run(lambda: (yield 1))",
+    )
+    assert results == []
+    assert b"the atomic block took too long (keymiss.sync-timeout-ms)" in errors[0]
+    assert not client.exists("b")

@@ -19,8 +19,8 @@ Peers = Callable[[str], tuple[Scripts, Scripts, str]]
 
 @pytest.fixture
 def peers(make_server: Callable[..., Server], scripted_python: Path, tmp_path: Path) -> Iterator[Peers]:
-    """Makes two shards, with room for 1 MB: one with the scripted worker, and one whose worker is this line of
-    a shell; with the other's node."""
+    """Makes two shards, with room for 1 MB: one with the scripted worker, and one whose worker is this line
+    of a shell; with the other's node."""
     with contextlib.ExitStack() as stack:
 
         def make(line: str) -> tuple[Scripts, Scripts, str]:

@@ -61,8 +61,9 @@ class Builder(Steps):
         name = self._gears.run(self._start(run_options(arg, collect, mode, options), node))
         return Execution(self._gears, name, node)
 
-    def register(self, prefix: str = "*", mode: str = "async", **options: Any) -> None:
-        """Run it on each event that the reader is told of, on every shard from now on.
+    def register(self, prefix: str | None = None, mode: str = "async", **options: Any) -> None:
+        """Run it on each event that the reader is told of, on every shard from now on; without a `prefix` it
+        is the `defaultArg` of the builder.
 
         Options are those of GearsBuilder: eventTypes, keyTypes, commands, readValue, batch, trigger ...
         redis.ResponseError where the shard refuses it, FunctionError where a function cannot travel.
@@ -93,7 +94,7 @@ class AsyncBuilder(Steps):
         name = await self._gears.run(self._start(run_options(arg, collect, mode, options), node))
         return AsyncExecution(self._gears, name, node)
 
-    async def register(self, prefix: str = "*", mode: str = "async", **options: Any) -> None:
+    async def register(self, prefix: str | None = None, mode: str = "async", **options: Any) -> None:
         """As `Builder.register`."""
         await self._gears.run(self._register({"prefix": prefix, "mode": mode, **options}))
 

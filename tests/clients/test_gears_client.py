@@ -19,7 +19,7 @@ from support.server import Server
 from support.waiting import wait_until
 
 from keymiss import runtime
-from keymiss.client import AI, AsyncGears, Builder, Gears, Session
+from keymiss.client import AI, AsyncGears, Builder, Gears, Session, read_registrations
 from keymiss.errors import FunctionError
 from keymiss.runtime import atomic, configGet, execute, gearsConfigGet, hashtag, isInAtomicBlock, log
 
@@ -263,6 +263,11 @@ def test_events_fire_what_was_registered_on_every_shard(cluster_gears: Gears) ->
     seen = cluster_gears.builder("KeysReader", "seen:*").map(lambda record: int(record["value"]))
     wait_until(lambda: sum(_given(seen)) == 12, 20.0, "all events were seen")
     assert len(_given(seen)) == 3
+
+
+def test_what_a_reader_reads_is_the_prefix_of_a_registration_without_one(gears: Gears) -> None:
+    gears.builder("KeysReader", "e:*").foreach(lambda record: None).register()
+    assert [one.prefix for one in read_registrations(gears.redis)] == ["e:*"]
 
 
 def test_asyncio_gives_the_same(server: Server) -> None:

@@ -2,9 +2,8 @@
  *
  * A CALL runs with the hooks off (the command filter does not see the module's own calls), but for what is given to
  * register(hook=...); it is propagated, respects maxmemory and min-replicas-to-write, and may not write on a read-only
- * replica, for a job that was fired inside a read command, or while clients are paused. A function runs it as itself, whom
- * nothing is denied; a script of the models worker as the user whose command runs the script, and is refused what would have
- * to wait for a worker. */
+ * replica, or while clients are paused. A function runs it as itself, whom nothing is denied; a script of the models worker
+ * as the user whose command runs the script, and is refused what would have to wait for a worker. */
 #include "calls.h"
 
 #include <errno.h>
@@ -122,7 +121,6 @@ typedef struct call {
     job_id job;
     RedisModuleString *user_name; /* NULL: nothing is denied */
     RedisModuleUser *user;        /* of that name */
-    bool no_writes;
     int context_flags;
     const char *hook; /* the command to run this one with, or NULL */
     const slice *parts;
@@ -168,7 +166,7 @@ static void call_server(RedisModuleCtx *ctx, const call *c, const char *name, Re
     running_call now = {.from = c->from, .job = c->job, .outer = running};
     running = &now;
     bool in_script = c->context_flags & REDISMODULE_CTX_FLAGS_LUA;
-    bool read_only = c->no_writes || (c->context_flags & REDISMODULE_CTX_FLAGS_READONLY);
+    bool read_only = c->context_flags & REDISMODULE_CTX_FLAGS_READONLY;
     char how[4];
     snprintf(how, sizeof(how), "%s%s%s", evicts(c) ? "M" : "", read_only ? "W" : "", c->user ? "C" : "");
     if (c->user) RedisModule_SetContextUser(ctx, c->user);
@@ -232,7 +230,6 @@ static void on_call(RedisModuleCtx *ctx, worker_role role, const frame *f) {
         RedisModule_SelectDb(ctx, facts.db);
         c.job = job;
         c.user_name = facts.user;
-        c.no_writes = facts.no_writes;
         c.context_flags = RedisModule_GetContextFlags(ctx);
         /* What RG.PYEXECUTE runs is hooked like clients, and its parts on other shards (no job) fire functions; what an event
          * fired is not: a hook's own GET would come back to it. */

@@ -28,7 +28,7 @@ typedef struct job {
     worker_role role;
     job_kind kind;
     int db;
-    bool repeatable, no_writes, traced, sent, abandoned, timed, measured;
+    bool repeatable, traced, sent, abandoned, timed, measured;
     unsigned sends;
     unsigned long long wait;            /* see job_facts */
     uint64_t submitted_us, sent_us, deadline_us; /* monotonic; not sent, no deadline: 0 */
@@ -274,7 +274,6 @@ job_id job_submit(job_request *request, const char **error) {
         .kind = request->kind,
         .db = request->db,
         .repeatable = request->repeatable,
-        .no_writes = request->no_writes,
         .traced = request->traced,
         .measured = request->seen_us != 0,
         .wait = nested_wait(),
@@ -406,7 +405,7 @@ bool jobs_waiting(void) {
 
 bool job_find(job_id id, job_facts *out) {
     job *j = table_find(id);
-    if (j && out) *out = (job_facts){j->role, j->request, j->db, j->no_writes, j->wait, j->deadline_us, j->kind, j->user};
+    if (j && out) *out = (job_facts){j->role, j->request, j->db, j->wait, j->deadline_us, j->kind, j->user};
     return j != NULL;
 }
 

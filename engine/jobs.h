@@ -42,7 +42,6 @@ typedef struct job_request {
     bool repeatable;        /* may be sent once more when the worker dies */
     bool traced;            /* its DONE has the stages as a last element, for trace.c; others see no more of it */
     bool sync;              /* job_wait will be called at once */
-    bool no_writes;         /* its CALLs may not write (it was fired inside a read command) */
     RedisModuleString *user; /* by name: its CALLs have that user's rights; NULL: all; ownership passes to job_submit */
     uint64_t seen_us;       /* a miss whose stages are measured: when its command was seen; 0: not measured */
     frame_writer body;      /* elements after deadline_ms; ownership passes to job_submit */
@@ -72,7 +71,6 @@ typedef struct job_facts {
     worker_role role;
     job_id request;          /* what a client or an event began, and logs and traces name: its own id or that of another job */
     int db;
-    bool no_writes;
     unsigned long long wait; /* the wait (nested.h) inside which it was submitted; 0: none */
     uint64_t deadline_us;    /* monotonic; 0: none */
     job_kind kind;

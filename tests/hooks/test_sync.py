@@ -222,3 +222,16 @@ def test_a_function_inside_a_script_runs_no_other_script(client: redis.Redis, sc
     refused = client.execute_command(script, "return redis.call('GET', KEYS[1])", 1, "k1")
     assert b"not allowed on script mode" in refused
     assert client.get("k1") is None, "outside of scripts it may"
+
+
+def test_a_function_inside_a_read_only_script_may_write(client: redis.Redis) -> None:
+    register(
+        client,
+        "def f(r):\n"
+        "    execute('SET', r['key'], 'cached')\n"
+        "    override_reply('answer')\n"
+        "GB('KeysReader').foreach(f)"
+        ".register(prefix='k*', commands=['get'], eventTypes=['keymiss'], mode='sync')",
+    )
+    assert client.execute_command("EVAL_RO", "return redis.call('GET', KEYS[1])", 1, "k1") == b"answer"
+    assert client.get("k1") == b"cached"

@@ -18,7 +18,10 @@
 
 #include "memory.h"
 
-enum { CHANNEL_FD = 3 }; /* docs/channel.md: what the worker inherits */
+enum {
+    CHANNEL_FD = 3,       /* docs/channel.md: what the worker inherits */
+    PIDFD_GROUP = 1 << 2,  /* PIDFD_SIGNAL_PROCESS_GROUP */
+};
 
 extern char **environ;
 
@@ -102,12 +105,19 @@ int process_start(process *p, const char *python, const char *module, char *erro
     return fds[0];
 }
 
+/* Its number may be another's by now; the handle still means its group. Before Linux 6.9 that cannot be told, and what it has
+ * started is left alone. */
+static void signal_group_of_reaped(const process *p, int signal) {
+    syscall(SYS_pidfd_send_signal, p->handle, signal, NULL, PIDFD_GROUP);
+}
+
 /* The worker leads a group: what its functions have started is in it. Its number is not given to others before the worker
  * was reaped, by us or by the server, which the handle tells. */
 void process_signal(const process *p, int signal) {
     if (p->pid == 0) return;
-    if (p->handle >= 0 && syscall(SYS_pidfd_send_signal, p->handle, 0, NULL, 0) != 0) return;
-    kill(-p->pid, signal);
+    bool reaped = p->handle >= 0 && syscall(SYS_pidfd_send_signal, p->handle, 0, NULL, 0) != 0;
+    if (reaped) signal_group_of_reaped(p, signal);
+    else kill(-p->pid, signal);
 }
 
 bool process_reap(process *p) {
@@ -116,6 +126,8 @@ bool process_reap(process *p) {
         if (ended.si_pid == 0) return false;
         kill(-p->pid, SIGKILL); /* nothing that it has started outlives it */
         waitpid(p->pid, NULL, WNOHANG);
+    } else {
+        signal_group_of_reaped(p, SIGKILL);
     }
     if (p->handle >= 0) close(p->handle);
     *p = (process){.handle = -1};

@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +20,13 @@ import redis
 from support import torch_models
 from support.functions import register
 from support.load import Load
+from support.processes import runs
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
 DEADLINE_S = 30.0
 PAUSE_MS = 60_000  # ended by the test
+KERNEL = tuple(int(number) for number in platform.release().split(".")[:2])
 
 CACHING = """
 async def answer(record):
@@ -192,6 +195,27 @@ def test_a_pause_is_no_reason_to_end_a_worker(make_server: Callable[..., Server]
             load.wait_for_replies(20)
         assert shard.worker_pid("functions") == worker
         assert load.errors == []
+
+
+@pytest.mark.skipif(
+    KERNEL < (6, 9), reason="the group of a process that was collected can be told since Linux 6.9"
+)
+def test_what_a_worker_has_started_ends_with_it_though_the_server_collects_it_first(
+    shard: Server, client: redis.Redis
+) -> None:
+    """It looks for children while it saves, and what the module does about the worker waits for the pause."""
+    client.mset({f"k{n}": n for n in range(100)})
+    client.config_set("rdb-key-save-delay", 1_000_000)
+    register(client, "import subprocess\nexecute('SET', 'pid', subprocess.Popen(['sleep', '100']).pid)")
+    started = int(client.get("pid") or 0)
+    worker = shard.worker_pid("functions")
+    client.bgsave()
+    client.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(worker), DEADLINE_S, "the server has collected it")
+    assert runs(started)
+    client.execute_command("CLIENT", "UNPAUSE")
+    wait_until(lambda: not runs(started), DEADLINE_S, "what it has started has ended")
 
 
 def test_much_that_a_worker_says_meanwhile_waits_without_work(

@@ -166,9 +166,8 @@ def test_an_answer_of_a_text_that_changed_meanwhile_is_not_cached(deployment: De
         with stopped(deployment.models_worker()["pid"]) as go_on:
             asking = pool.submit(deployment.ask, "meanwhile", 1, question)
             among_many = pool.submit(client.execute_command, "RG.TRIGGER", "ask", question, "meanwhile:1")
-            wait_until(
-                lambda: client.info("keymiss")["keymiss_models_running"], 10.0, "the model has its question"
-            )
+            # Three jobs: theirs, and the run that they share.
+            wait_until(lambda: client.info("keymiss")["keymiss_jobs_now"] == 3, 10.0, "both wait for it")
             client.hset(paragraph.hash_key, "1", "The first ship of that year arrived in Venice.")
             go_on()
             assert "Genoa" in asking.result()

@@ -266,9 +266,8 @@ class Channel:
                 if len(self._unsent) >= _ANSWERS_KEPT and not self._writer_armed:
                     self.flush()
             self._on_handled()
-        except (
-            Exception
-        ) as error:  # whatever it was: the frames behind it cannot be trusted to be handled in order
+        except Exception as error:
+            # Whatever it was: the frames behind it cannot be trusted to be handled in order.
             self.end(error)
         except BaseException:  # what runs at once in a handler wants the process to end, which it may not
             self._loop.call_soon(self._handle_rest)

@@ -140,9 +140,8 @@ class Registration:
         source = RecordsSource((record,))
         execution = self._start(context, source, lambda execution: self._fired(job, execution))
         if job.sync and job.kind == EVENT:
-            job.done(
-                b""
-            )  # a coroutine that it has become goes on in the background, as long as the job could
+            # A coroutine that it has become goes on in the background, as long as the job could.
+            job.done(b"")
             self._gears.executions.stop_at(job.deadline, execution)
 
     def _start_coroutine(self, job: FunctionJob, context: Context, record: Any) -> bool:

@@ -52,8 +52,13 @@ def connect(cluster: Cluster) -> Iterator[Callable[[], redis.RedisCluster]]:
 def promote_replica(cluster: Cluster, shard: Shard, *how: str) -> None:
     """Make a master of the shard's replica, and wait until all that answer know."""
     (replica,) = shard.replicas
+
     with contextlib.closing(replica.client()) as client:
-        client.execute_command("CLUSTER", "FAILOVER", *how)
+        for _ in range(3):  # busy servers give one up after 5 s
+            client.execute_command("CLUSTER", "FAILOVER", *how)
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: _master(client, shard) == replica.port, 8.0, "the replica is the master")
+                break
     for server in cluster.servers:
         if server.alive:
             with contextlib.closing(server.client()) as client:

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 import keymiss
-from keymiss.cli.options import folder_option
+from keymiss.cli.options import folder_option, port_option_for
 from keymiss.cli.words import count
 
 from . import monitor as monitoring
@@ -126,13 +126,7 @@ def down(folder: Path, delete: bool) -> None:
 
 @click.command()
 @folder_option
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    envvar="KEYMISS_PORT",
-    show_envvar=True,
-    help="Ask this server instead of the cluster in the folder.",
-)
+@port_option_for("Ask this server instead of the cluster in the folder.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Everything, for programs: docs/cluster.md lists the fields."
 )

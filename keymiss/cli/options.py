@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from ..client import STATE_FILE, Address, find_server, find_servers
 from ..client.where import DEFAULT_FOLDER
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 folder_option = click.option(
     "--dir",
@@ -22,12 +25,16 @@ folder_option = click.option(
     help="Where the cluster lives.",
 )
 
-port_option = click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    envvar="KEYMISS_PORT",
-    show_envvar=True,
-    help="A server of the cluster.  [default: the first shard of the one in --dir, or 30001]",
+
+def port_option_for(what: str) -> Callable[[Command], Command]:
+    """`--port`, of which the help says `what`."""
+    return click.option(
+        "--port", type=click.IntRange(1, 65535), envvar="KEYMISS_PORT", show_envvar=True, help=what
+    )
+
+
+port_option = port_option_for(
+    "A server of the cluster.  [default: the first shard of the one in --dir, or 30001]"
 )
 
 

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from ..cli.options import folder_option
+from ..cli.options import folder_option, port_option_for
 from .check import DEFECT, Check, Group, Outcome, Place, Result, examine, fail
 
 GROUPS = "keymiss.checks"  # entry points, each a Group
@@ -25,13 +25,7 @@ console = Console(highlight=False)
 @click.command()
 @click.argument("groups", nargs=-1, metavar="[GROUP]...")
 @folder_option
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    envvar="KEYMISS_PORT",
-    show_envvar=True,
-    help="Look at the cluster of this server instead.",
-)
+@port_option_for("Look at the cluster of this server instead.")
 @click.option(
     "--server", help="A redis-server or valkey-server.  [default: the cluster's, or the one installed]"
 )

@@ -11,15 +11,18 @@
    restored at once, since the server waits for its jobs.
 5. Every change is noted in the ledger, by which shards that missed it find out (`agreement.py`). In a cluster
    a registration that is removed leaves its blob behind for that, which nothing fires.
-6. Changes of this shard's registrations are made one after the other (`_changing`), but for those that the
-   server itself brings. The lock is not held while another shard is asked.
+6. Changes of this shard's registrations are made one after the other (`_changes`). The lock is not held while
+   another shard is asked. What the server brings of the same registrations meanwhile waits until a change is
+   made, or undone: a replica that other shards take for a master is told of one by them and by its master,
+   and refuses it from them.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,6 +55,8 @@ class Deployer:
     def __init__(self, gears: Gears) -> None:
         self._gears = gears
         self._changing = threading.Lock()
+        self._in_change: frozenset[str] = frozenset()  # the ids of what a change is about
+        self._after_change: deque[Callable[[], None]] = deque()  # invariant 6. The loop's thread
         self._wanted: dict[str, bytes] = {}  # the blobs of those that are being restored. The loop's thread
         self._to_restore: deque[tuple[Deployed, bytes]] = deque()
         self._loading: bytes | None = None  # the blob of the one that the others wait for
@@ -97,7 +102,7 @@ class Deployer:
         changed = self._next_change()
         added = [_described(name, changed, session, registering).blob() for name, registering in pairs]
         removed = [Deployed(old.id, changed, gone=True).blob() for old in replaced if old.id not in kept]
-        with self._changing:
+        with self._changes([*kept, *(old.id for old in replaced)]):
             self._put(
                 [
                     Registration(self._gears, name, session, registering, blob)
@@ -113,7 +118,7 @@ class Deployer:
         ended where that is wanted.
         """
         blob = Deployed(registration.id, self._next_change(), gone=True).blob()
-        with self._changing:
+        with self._changes([registration.id]):
             self._drop(blob, stop_runs)
         self._tell_others([blob], stop_runs)
 
@@ -121,7 +126,7 @@ class Deployer:
         """Stop or go on firing a registration, here and on every other shard."""
         deployed = Deployed.read(registration.blob)
         blob = replace(deployed, paused=paused, changed=self._next_change()).blob()
-        with self._changing:
+        with self._changes([registration.id]):
             self._repause(registration, paused, blob)
         self._tell_others([blob])
 
@@ -156,7 +161,8 @@ class Deployer:
         ]
         for deployed, _ in news:
             self._skip_to(deployed.name)
-        with self._changing:  # another shard may have told the same, or newer, meanwhile
+        # Another shard may have told the same, or newer, meanwhile.
+        with self._changes(deployed.name for deployed, _ in news):
             self._put([registration for deployed, _, registration in loaded if not self._knows(deployed)])
             for deployed, blob in news:
                 if self._knows(deployed):
@@ -187,6 +193,29 @@ class Deployer:
         return present + gone
 
     # On this shard
+
+    @contextmanager
+    def _changes(self, names: Iterable[str]) -> Iterator[None]:
+        """Change these registrations. See invariant 6."""
+        with self._changing:
+            self._in_change = frozenset(names)
+            try:
+                yield
+            finally:
+                self._in_change = frozenset()
+                self._gears.shard.call_soon(self._go_on_after_change)
+
+    def _waits_for_change(self, name: str, go_on: Callable[[], None]) -> bool:
+        """Whether `go_on` will be called after a change, in its turn."""
+        waits = name in self._in_change or bool(self._after_change)
+        if waits:
+            self._after_change.append(go_on)
+        return waits
+
+    def _go_on_after_change(self) -> None:
+        waiting, self._after_change = self._after_change, deque()
+        for go_on in waiting:
+            go_on()
 
     def _put(self, new: Sequence[Registration]) -> None:
         """Add registrations, or none of them; one of an id that exists takes its place."""
@@ -291,6 +320,8 @@ class Deployer:
         """REGISTRATION: one that the server has; again, where it was replaced, and where this shard becomes a
         master.
         """
+        if self._waits_for_change(name, partial(self.restore, name, blob)):
+            return
         known = self._gears.registrations.get(name)
         if known is not None and known.blob == blob:
             self._read_streams(known)
@@ -317,6 +348,8 @@ class Deployer:
 
     def forget(self, name: str) -> None:
         """UNREGISTRATION: one that the server has no more."""
+        if self._waits_for_change(name, partial(self.forget, name)):
+            return
         self._gears.registrations.remove(name)
         self._gears.ledger.forget(name)
         self._want_no_more(name)
@@ -365,6 +398,8 @@ class Deployer:
 
         The loop's thread.
         """
+        if self._waits_for_change(deployed.name, partial(self._take_up, deployed, blob, registration)):
+            return
         try:
             if self._wanted.get(deployed.name) is blob:
                 self._want_no_more(deployed.name)

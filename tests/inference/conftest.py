@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from inference import small_models
 from inference.shard import Shard, StoredModel
-from support.models_worker import start_worker
-
-
-def end(worker: subprocess.Popen[str]) -> None:
-    worker.kill()
-    worker.wait()
-    if worker.stderr:
-        worker.stderr.close()
-
-
-@contextmanager
-def child_worker(
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[tuple[socket.socket, subprocess.Popen[str]]]:
-    """A server's end of a channel, and the worker at the other one."""
-    ours, its = socket.socketpair()
-    worker = start_worker(fd=its.fileno(), environment=environment)
-    its.close()
-    try:
-        with ours:
-            yield ours, worker
-    finally:
-        end(worker)
+from support.channel_end import child_worker
 
 
 @pytest.fixture(scope="module")

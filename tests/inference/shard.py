@@ -4,16 +4,14 @@ received."""
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keymiss.channel import Frame, FrameReader, Tensor, encode, parse_tensors, tensor_parts
+from support.channel_end import ModuleEnd
 
-PATIENCE_S = 60.0  # importing torch on a busy machine takes its time
+from keymiss.channel import Frame, Tensor, encode, parse_tensors, tensor_parts
 
 
 @dataclass
@@ -107,34 +105,11 @@ class Graphed:
     wanted: list[Tensor | None]
 
 
-class Shard:
-    """Speaks to one worker. Every wait has a deadline."""
+class Shard(ModuleEnd):
+    """Speaks to one models worker."""
 
     def __init__(self, sock: socket.socket, **settings: object) -> None:
-        self.sock = sock
-        self.reader = FrameReader()
-        self.unread: list[Frame] = []
-        self.infos: list[Frame] = []
-        self.last_id = 0
-        pairs = [x for name, value in settings.items() for x in (name.replace("_", "-"), str(value))]
-        self.send("HELLO", 1, "role", "models", "node", "0" * 40, "pid", os.getpid(), "port", 1, *pairs)
-        self.ready = self.receive("READY")
-
-    def send(self, *parts: bytes | str | int) -> None:
-        self.sock.sendall(encode(*parts))
-
-    def receive(self, verb: str, first: str | int | None = None, timeout_s: float = PATIENCE_S) -> Frame:
-        """The next frame of this verb whose first argument is `first`; others are kept for later."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            for n, frame in enumerate(self.unread):
-                if frame[0] == verb.encode() and (first is None or frame[1] == str(first).encode()):
-                    return self.unread.pop(n)
-            self.sock.settimeout(max(0.001, deadline - time.monotonic()))
-            data = self.sock.recv(1 << 18)
-            if not data:
-                raise ConnectionError("the worker closed the channel")
-            self.unread += self.reader.feed(data)
+        super().__init__(sock, "models", **settings)
 
     def receive_info(self) -> dict[str, float]:
         """The numbers of the next INFO."""

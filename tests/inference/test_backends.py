@@ -18,12 +18,12 @@ import onnx
 import openvino
 import pytest
 from inference import small_models
-from inference.conftest import child_worker
 from inference.second_form import DEADLINE_S, run_beside_another
 from inference.shard import Shard, StoredModel, floats
 from onnx import TensorProto, helper
 from support import graph_defs as tf
 from support import tflite_models as lite
+from support.channel_end import child_worker
 from support.waiting import wait_until
 
 from keymiss.backends import Backends, Device

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 import pytest
-from inference.shard import PATIENCE_S, ModelOp, ScriptOp, Shard, StoredModel, StoredScript, floats
+from inference.shard import ModelOp, ScriptOp, Shard, StoredModel, StoredScript, floats
+from support.channel_end import PATIENCE_S
 from support.waiting import wait_until
 
 from keymiss.backends import Array, Device, Model

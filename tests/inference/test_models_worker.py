@@ -11,9 +11,9 @@ from struct import pack
 import pytest
 import torch
 from inference import small_models
-from inference.conftest import child_worker
 from inference.shard import Shard, StoredModel, floats
 from onnx import TensorProto
+from support.channel_end import child_worker
 
 from keymiss.channel import Tensor
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from inference.conftest import child_worker, end
-from inference.shard import PATIENCE_S, Shard, StoredModel, floats
+from inference.shard import Shard, StoredModel, floats
+from support.channel_end import PATIENCE_S, child_worker, end
 from support.models_worker import dial, start_worker
 from support.waiting import wait_until
 

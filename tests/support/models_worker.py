@@ -1,4 +1,4 @@
-"""Models workers that tests start: at the other end of a channel, or on a socket that servers share."""
+"""Workers that tests start: at the other end of a channel, or, of models, on a socket that servers share."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def start_worker(
     fd: int | None = None,
     log: int | IO[bytes] = subprocess.PIPE,
     environment: Mapping[str, str] | None = None,
+    package: str = "keymiss.inference",
 ) -> subprocess.Popen[str]:
-    """A worker process that logs to `log`; with `fd`, that descriptor is its descriptor 3."""
+    """A worker process of this package that logs to `log`; with `fd`, that descriptor is its descriptor 3."""
     start = ["-c", _MOVE, str(fd)] if fd is not None else []
     return subprocess.Popen(
-        [sys.executable, *start, "-m", "keymiss.inference", *arguments],
+        [sys.executable, *start, "-m", package, *arguments],
         pass_fds=() if fd is None else (fd,),
         env={**os.environ, "PYTHONPATH": worker_pythonpath(), **(environment or {})},
         stderr=log,

@@ -24,6 +24,7 @@ from .servers import find_server, running
 from .subjects import Subject, subjects
 
 MODEL_CLIENTS = (1, 8, CLIENTS)
+QUICK_CLIENTS = MODEL_CLIENTS[:2]  # of the model that takes its time: 50 wait for 50 passes
 SIZES = {"1 KB": (1 << 10, CLIENTS), "1 MB": (1 << 20, 8)}  # bytes, and from how many clients
 PIPELINE = 16
 
@@ -61,7 +62,8 @@ def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
         rows = _tensor_rows(client, effort.seconds, progress)
         for model in models:
             direct = stack.enter_context(called_directly(model, threads, effort.seconds))
-            rows += _model_rows(client, model, direct, effort.seconds, progress)
+            clients = QUICK_CLIENTS if effort.quick and model is not models[0] else MODEL_CLIENTS
+            rows += _model_rows(client, model, direct, clients, effort.seconds, progress)
         rows += _graph_rows(client, models[0], effort.seconds, progress)
         progress.expect(len(rows) * effort.rounds)
         loads = interleave({row.key: row.load for row in rows}, effort.rounds, progress)
@@ -109,7 +111,12 @@ def _tensor_row(command: str, size: str, pipeline: int) -> str:
 
 
 def _model_rows(
-    client: redis.Redis, model: Subject, direct: Callable[[], Load], seconds: float, progress: Progress
+    client: redis.Redis,
+    model: Subject,
+    direct: Callable[[], Load],
+    clients: Sequence[int],
+    seconds: float,
+    progress: Progress,
 ) -> list[Row]:
     """The model called directly, and through the server one request at a time and in batches."""
     called = _direct_row(model)
@@ -125,10 +132,10 @@ def _model_rows(
         client.execute_command("AI.MODELSTORE", key, "TORCH", "CPU", *options, "BLOB", blob)
         command = ["AI.MODELEXECUTE", key, "INPUTS", str(model.inputs), *inputs]
         command += ["OUTPUTS", str(model.outputs), *outputs]
-        for clients in MODEL_CLIENTS:
-            row = Key(_model_row(model, batchsize), clients)
+        for some in clients:
+            row = Key(_model_row(model, batchsize), some)
             progress.say(f"warming up: {row}")
-            rows.append(Row(row, loader(client, command, clients, seconds), called))
+            rows.append(Row(row, loader(client, command, some, seconds), called))
     return rows
 
 

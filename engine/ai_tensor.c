@@ -4,6 +4,7 @@
 
 #include "ai.h"
 #include "ai_command.h"
+#include "reply.h"
 #include "tensor_type.h"
 
 /* AI.TENSORSET key type shape ... [BLOB blob | VALUES value ...]: OK. Without data, zeroes or empty strings. */
@@ -29,7 +30,7 @@ int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     if (t == old) RedisModule_CloseKey(key);
     else tensor_put(key, t);
     RedisModule_ReplicateVerbatim(ctx);
-    return RedisModule_ReplyWithSimpleString(ctx, "OK");
+    return reply_ok(ctx);
 }
 
 /* A number as clients of the original know it, the same on every server (newer ones print doubles in another way). */

@@ -157,6 +157,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
     use_server_memory();
     if (ai_options_read(ctx, argv, argc) != REDISMODULE_OK) return REDISMODULE_ERR;
     unit_init(ctx);
+    reply_init(ctx);
     worker_init(ctx);
     jobs_init(ctx);
     calls_init(ctx);

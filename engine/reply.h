@@ -11,6 +11,11 @@ int reply_with_resp(RedisModuleCtx *ctx, slice value);
 /* The same for a value that this server wrote (CallReplyProto), which may be RESP3. */
 int reply_with_server_value(RedisModuleCtx *ctx, slice value);
 
+void reply_init(RedisModuleCtx *ctx);
+
+/* Replies with OK, as the server's own commands do: in one piece. Returns REDISMODULE_OK. */
+int reply_ok(RedisModuleCtx *ctx);
+
 /* Every command that waits for a worker holds one of these: a blocked client, or a CALL of the functions worker (answered by
  * RESULT). See reply.c for who frees what. */
 typedef struct waiter waiter;

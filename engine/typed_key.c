@@ -4,9 +4,8 @@ void *typed_key_value(RedisModuleCtx *ctx, RedisModuleString *name, const RedisM
                       const char **error) {
     RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
     void *value = NULL;
-    if (RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY) *error = empty;
-    else if (RedisModule_ModuleTypeGetType(key) != type) *error = REDISMODULE_ERRORMSG_WRONGTYPE;
-    else value = RedisModule_ModuleTypeGetValue(key);
+    if (RedisModule_ModuleTypeGetType(key) == type) value = RedisModule_ModuleTypeGetValue(key);
+    else *error = RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY ? empty : REDISMODULE_ERRORMSG_WRONGTYPE;
     RedisModule_CloseKey(key);
     return value;
 }
@@ -15,7 +14,7 @@ RedisModuleKey *typed_key_open(RedisModuleCtx *ctx, RedisModuleString *name, con
                                const char **error) {
     /* Opened for writing, because opening to read an empty key is a key-miss event. */
     RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
-    if (RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY || RedisModule_ModuleTypeGetType(key) == type) return key;
+    if (RedisModule_ModuleTypeGetType(key) == type || RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY) return key;
     RedisModule_CloseKey(key);
     *error = REDISMODULE_ERRORMSG_WRONGTYPE;
     return NULL;

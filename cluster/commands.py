@@ -121,7 +121,7 @@ def down(folder: Path, delete: bool) -> None:
     stopped = take_down(layout, delete)
     console.print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.", soft_wrap=True)
     if delete:
-        console.print(f"Removed {layout.folder}.", soft_wrap=True)
+        _show_removed(layout)
 
 
 @click.command()
@@ -185,6 +185,15 @@ def _show_monitor(layout: Layout) -> None:
         )
 
 
+def _show_removed(layout: Layout) -> None:
+    """That all is gone, or what is left."""
+    if not layout.folder.exists():
+        console.print(f"Removed {layout.folder}.", soft_wrap=True)
+        return
+    left = ", ".join(sorted(path.name for path in layout.folder.iterdir()))
+    console.print(f"Removed the cluster from {layout.folder}. There is left: {left}.", soft_wrap=True)
+
+
 def _existing(folder: Path) -> Layout | None:
     try:
         return read_layout(folder.resolve())
@@ -197,7 +206,9 @@ def _layout(folder: Path, chosen: dict[str, Any], plain: bool) -> Layout:
     existing = _existing(folder)
     if existing is None:
         chosen.setdefault("server", _default_server())
-        return Layout(folder=folder, module=None if plain else _module(), **chosen)
+        layout = Layout(folder=folder, module=None if plain else _module(), **chosen)
+        _refuse_others_files(layout)
+        return layout
     if plain:
         chosen["module"] = None
     elif existing.module is not None:
@@ -210,6 +221,18 @@ def _layout(folder: Path, chosen: dict[str, Any], plain: bool) -> Layout:
                 "`keymiss down --delete` first, or choose another --dir"
             )
     return existing
+
+
+def _refuse_others_files(layout: Layout) -> None:
+    """ClickException where what a new cluster would make is there already, and is not left of an earlier
+    one."""
+    if any(node.configuration.exists() for node in layout.nodes):
+        return
+    there = [str(path) for path in layout.contents if path.exists()]
+    if there:
+        raise click.ClickException(
+            f"{', '.join(there)} would be the cluster's, and is there already: choose another --dir"
+        )
 
 
 def _module() -> str:

@@ -30,6 +30,10 @@ class Node:
     replica_of: int | None = None
 
     @property
+    def configuration(self) -> Path:
+        return self.folder / "server.conf"
+
+    @property
     def log(self) -> Path:
         return self.folder / "server.log"
 
@@ -110,6 +114,12 @@ class Layout:
     def monitor_folder(self) -> Path:
         """What Prometheus is told, what it keeps, and what the monitor's programs log."""
         return self.folder / "monitor"
+
+    @property
+    def contents(self) -> list[Path]:
+        """All that `up`, and what it starts, make in the folder."""
+        made = (self.blobs_folder, self.models_folder, self.monitor_folder, self.folder / STATE_FILE)
+        return [*(node.folder for node in self.nodes), *made]
 
     def save(self) -> None:
         """Write `cluster.json`, whole or not at all."""

@@ -67,8 +67,8 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
 
 
 def take_down(layout: Layout, delete: bool) -> list[str]:
-    """Stop every process of the cluster, and with `delete` remove its folder; returns the names of what
-    ran."""
+    """Stop every process of the cluster, and with `delete` remove all that is its own; returns the names of
+    what ran."""
     servers = {node.pid_file: node.name for node in layout.nodes}
     worker = {_keeper_pid(layout): "models worker", _worker_pid(layout): "models worker"}
     stopped = monitor.stop(layout)
@@ -82,8 +82,19 @@ def take_down(layout: Layout, delete: bool) -> list[str]:
         with suppress(OSError):  # not there, or not ours alone
             layout.models_socket.parent.rmdir()
     if delete:
-        shutil.rmtree(layout.folder, ignore_errors=True)
+        _remove(layout)
     return stopped
+
+
+def _remove(layout: Layout) -> None:
+    """What the cluster has made, and its folder where that holds nothing else."""
+    for path in layout.contents:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        layout.folder.rmdir()
 
 
 def models_worker_pids(layout: Layout) -> tuple[int | None, int | None]:
@@ -93,10 +104,10 @@ def models_worker_pids(layout: Layout) -> tuple[int | None, int | None]:
 
 def _start_server(layout: Layout, node: Node) -> None:
     node.folder.mkdir(parents=True, exist_ok=True)
-    config = node.folder / "server.conf"
-    config.write_text("".join(f"{name} {_quoted(value)}\n" for name, value in _settings(layout, node)))
+    lines = (f"{name} {_quoted(value)}\n" for name, value in _settings(layout, node))
+    node.configuration.write_text("".join(lines))
     try:
-        processes.start_detached([layout.server, config], node.log, node.pid_file)
+        processes.start_detached([layout.server, node.configuration], node.log, node.pid_file)
     except OSError as error:
         raise UpError(
             f"cannot run {layout.server} ({error.strerror}): name a redis-server or valkey-server, --server"

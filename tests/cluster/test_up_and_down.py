@@ -85,6 +85,20 @@ def test_down_delete_removes_the_folder(keymiss: CommandLine) -> None:
     assert "no cluster" in keymiss("down")
 
 
+def test_down_delete_leaves_what_is_not_the_cluster_s(keymiss: CommandLine) -> None:
+    (keymiss.folder / "notes.txt").write_text("kept")
+    keymiss.up("--plain", "--shards", "1", "--dir", ".")
+    said = keymiss("down", "--delete", "--dir", ".")
+    assert "There is left: notes.txt." in said
+    assert [path.name for path in keymiss.folder.iterdir()] == ["notes.txt"]
+
+
+def test_up_takes_no_folder_that_it_has_not_made(keymiss: CommandLine) -> None:
+    (keymiss.folder / ".keymiss" / "models").mkdir(parents=True)
+    up = ("up", "--plain", "--port", str(keymiss.port), "--server", keymiss.server)
+    assert "models would be the cluster's, and is there already" in keymiss(*up, status=1)
+
+
 def test_a_port_that_is_taken_is_named(keymiss: CommandLine) -> None:
     with closing(socket.create_server(("127.0.0.1", keymiss.port + 1))):
         said = keymiss("up", "--plain", "--port", str(keymiss.port), "--server", keymiss.server, status=1)

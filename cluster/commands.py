@@ -21,6 +21,7 @@ from .lifecycle import bring_up, take_down
 from .monitor_layout import Monitor
 from .show import show_status
 from .status import read_status
+from .turns import turn
 
 console = Console(highlight=False)
 
@@ -90,16 +91,17 @@ def up(
         chosen["server"] = _program(chosen["server"])
     if settings:
         chosen["settings"] = settings
-    layout = _layout(folder.resolve(), chosen, plain)
-    if layout.last_port > LAST_PORT:
-        raise click.ClickException(
-            f"{layout.servers} servers need two ports each: {layout.port} is too high for that"
-        )
-    try:
-        layout = _with_monitor(layout, monitor, monitor_port, monitor_interval)
-        started = bring_up(layout, lambda line: console.print(f"  {line}"))
-    except UpError as error:
-        raise click.ClickException(str(error)) from error
+    with turn(folder.resolve(), _say):
+        layout = _layout(folder.resolve(), chosen, plain)
+        if layout.last_port > LAST_PORT:
+            raise click.ClickException(
+                f"{layout.servers} servers need two ports each: {layout.port} is too high for that"
+            )
+        try:
+            layout = _with_monitor(layout, monitor, monitor_port, monitor_interval)
+            started = bring_up(layout, _say)
+        except UpError as error:
+            raise click.ClickException(str(error)) from error
     ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"
     state = "is up" if started else "was up already"
     size = f"{count(layout.shards, 'shard')}, {count(layout.replicas, 'replica')} each"
@@ -118,7 +120,8 @@ def down(folder: Path, delete: bool) -> None:
     if layout is None:
         console.print(f"Nothing to stop: no cluster in {folder.resolve()}.", soft_wrap=True)
         return
-    stopped = take_down(layout, delete)
+    with turn(layout.folder, _say):
+        stopped = take_down(layout, delete)
     console.print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.", soft_wrap=True)
     if delete:
         _show_removed(layout)
@@ -145,6 +148,10 @@ def status(folder: Path, port: int | None, as_json: bool) -> None:
     raise SystemExit(0 if found["complete"] else 1)
 
 
+def _say(line: str) -> None:
+    console.print(f"  {line}", soft_wrap=True)
+
+
 def _with_monitor(layout: Layout, on: bool | None, port: int | None, interval_s: int | None) -> Layout:
     """The layout with the monitor that was asked for; as it was where nothing was said.
 
@@ -155,7 +162,7 @@ def _with_monitor(layout: Layout, on: bool | None, port: int | None, interval_s:
             raise click.UsageError("--no-monitor takes neither --monitor-port nor --monitor-interval")
         if had is not None:
             for part in monitoring.turn_off(layout):
-                console.print(f"  stopped {part}")
+                _say(f"stopped {part}")
         return layout.changed(monitor=None)
     if on is None and port is None and interval_s is None:
         return layout

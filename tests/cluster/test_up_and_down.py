@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import redis
@@ -33,6 +34,18 @@ def test_a_second_up_finds_the_first(keymiss: CommandLine) -> None:
     pids = [shard["pid"] for shard in keymiss.status()["shards"]]
     assert "was up already: 1 shard" in keymiss("up")
     assert [shard["pid"] for shard in keymiss.status()["shards"]] == pids
+
+
+def test_two_at_the_same_time_take_turns(keymiss: CommandLine) -> None:
+    up = ("--plain", "--shards", "1")
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(lambda _: keymiss.up(*up), range(2)))
+    assert sorted("was up already" in one for one in said) == [False, True]
+    assert any("waiting for another" in one for one in said)
+    (shard,) = keymiss.status()["shards"]
+    assert runs(shard["pid"])
+    keymiss("down")
+    assert not runs(shard["pid"])
 
 
 def test_up_starts_what_is_missing_and_loses_nothing(keymiss: CommandLine) -> None:

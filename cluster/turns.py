@@ -1,0 +1,37 @@
+"""`up` and `down` take turns: two at the same time would start servers twice, and know one of each only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+LOCK_FILE = "cluster.lock"
+
+
+@contextmanager
+def turn(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other command changes the cluster in `folder`, which is made if need be; others wait for
+    this one."""
+    path = folder / LOCK_FILE
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("waiting for another `keymiss up` or `keymiss down` of this cluster")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(path, file):  # else it was removed meanwhile, by `down --delete`
+                yield
+                return
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

@@ -3,8 +3,8 @@ many paragraphs of a shard: RG.TRIGGER ask <question> <article>[:<number>]...
 In a cluster, RG.TRIGGERONKEY ask_on_key <key> <question> ... goes to the shard of the key.
 
 The answer is the best span of the paragraph, word for word, or an empty string where the model finds none.
-It is cached for `keymiss.answer-ttl-ms` milliseconds, where the text did not change meanwhile; 0 caches
-nothing, which is what one measures with.
+It is cached for `keymiss.answer-ttl-ms` milliseconds, where neither the text nor the model changed meanwhile;
+0 caches nothing, which is what one measures with.
 
 `ask` gives a row for each paragraph, [<article>:<number>, answer, score, margin] (see keymiss.qa.Answer), or
 [<article>:<number>, error]; [<article>, error] for an article that is not there. The answers are the same as
@@ -26,24 +26,28 @@ from keymiss.keys import (
     parse_question_key,
     score_key,
     sentences_key,
+    tokenizer_key,
 )
 from keymiss.qa import NO_ANSWER, Answer, Pieces, Seal, Window, answer_of
-from keymiss.qa.deployed import Known, NoTokenizer, Paragraphs, deployed_encoder, text_of
+from keymiss.qa.deployed import Known, NoTokenizer, Paragraphs, deployed, text_of
 
 MAX_ASKED = 512  # paragraphs in one `ask`
 
-# Nobody would forget an answer of the old text that is cached after `keymiss load` has forgotten them.
+# Nobody would forget an answer of the old text, or of the old model, that is cached after `keymiss load`, or
+# `keymiss model store`, has forgotten them.
 CACHE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 'the text has changed' end
-for n = 2, #KEYS do redis.call('SET', KEYS[n], ARGV[n + 2], 'PX', ARGV[3]) end
+if (redis.call('HGET', KEYS[2], 'stored') or '') ~= ARGV[3] then return 'another model is stored' end
+for n = 3, #KEYS do redis.call('SET', KEYS[n], ARGV[n + 2], 'PX', ARGV[4]) end
 """
 
 
 class Found(NamedTuple):
-    """An answer, and the paragraph's text that it is of, as the shard gave it."""
+    """An answer, and what it is of: the text, as the shard gave it, and the model (see Deployed)."""
 
     answer: Answer
     text: str | bytearray
+    stored: str
 
 
 paragraphs = Paragraphs()
@@ -67,7 +71,7 @@ async def answer(record: dict[str, Any]) -> None:
         found = await find_once(key, paragraph, question)
         shown = found.answer.shown.encode()
         with stage("cache"):
-            cache(paragraph, found.text, {key: shown})
+            cache(paragraph, found, {key: shown})
         override_reply(shown)  # bytes: a str that begins with a minus sign would be an error
     except Exception as error:
         override_reply(error_reply(error))
@@ -118,7 +122,7 @@ async def row(paragraph: Paragraph, key: str, question: str, text: Any, score: A
         return [name, error_reply(error)]
     best = found.answer
     shown, scores = best.shown.encode(), f"{best.score!r} {best.margin!r}".encode()
-    cache(paragraph, found.text, {key: shown, score_key(key): scores})
+    cache(paragraph, found, {key: shown, score_key(key): scores})
     return [name, shown, best.score, best.margin]
 
 
@@ -163,7 +167,7 @@ async def find(paragraph: Paragraph, question: str) -> Found:
     One that was asked before is taken to be as it was: the shard is asked for its text while the model works,
     and the model once more where that is another one."""
     with stage("tokenise"):
-        encoder = deployed_encoder(execute, paragraph.tag)
+        encoder, model = deployed(execute, paragraph.tag)
         ids = encoder.question(question)
     text_asked = executeAsync("HGET", paragraph.hash_key, paragraph.number)
     known = paragraphs.get(paragraph, encoder)
@@ -179,11 +183,11 @@ async def find(paragraph: Paragraph, question: str) -> Found:
             stored = await read_text(paragraph, text_asked)
         text = text_of(stored)
         if text == known.text:
-            return Found(best, stored)
+            return Found(best, stored, model)
         pieces = encoder.pieces(text)
     known = Known(encoder, text, pieces)
     paragraphs.put(paragraph, known)
-    return Found(await ask_model(paragraph.tag, ids, known), stored)
+    return Found(await ask_model(paragraph.tag, ids, known), stored, model)
 
 
 async def read_text(paragraph: Paragraph, asked: Awaitable[Any]) -> str | bytearray:
@@ -243,14 +247,16 @@ def logits(tensor: Any) -> array[float]:
     return array("f", redisAI.tensorGetDataAsBlob(tensor))
 
 
-def cache(paragraph: Paragraph, text: str | bytearray, found: dict[str, bytes]) -> None:
-    """Keep what was found in this text, by key, while the paragraph is as it was: before it is given, but
-    without waiting. Where that cannot be, on a replica or where memory is full, it is still given."""
+def cache(paragraph: Paragraph, found: Found, values: dict[str, bytes]) -> None:
+    """Keep these values of what was found, by key, while the paragraph and the model are as they were: before
+    it is given, but without waiting. Where that cannot be, on a replica or where memory is full, it is still
+    given."""
     ttl_ms = int(configGet("keymiss.answer-ttl-ms"))
     if ttl_ms:
-        keys = paragraph.hash_key, *found
-        kept = executeAsync("EVAL", CACHE, len(keys), *keys, paragraph.number, text, ttl_ms, *found.values())
-        kept.if_failed(lambda error: log(f"{keys[1]!r} is not cached: {error}", level="verbose"))
+        keys = paragraph.hash_key, tokenizer_key(paragraph.tag), *values
+        of = paragraph.number, found.text, found.stored
+        kept = executeAsync("EVAL", CACHE, len(keys), *keys, *of, ttl_ms, *values.values())
+        kept.if_failed(lambda error: log(f"{keys[2]!r} is not cached: {error}", level="verbose"))
 
 
 GB(desc="answer questions").foreach(answer).register(

@@ -57,6 +57,8 @@ def store(
                 _store_model(
                     client, (key, backend, device, "TAG", tag, "BATCHSIZE", str(BATCHSIZE)), file, digest
                 )
+            if new_model or new_tokenizer:  # answers that are on their way are of another one
+                client.hincrby(tokenizer_key(shard.hash_tag), "stored", 1)
             yield Stored(shard, key, new_model or new_tokenizer)
 
 

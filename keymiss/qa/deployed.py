@@ -16,10 +16,18 @@ from keymiss.qa.encode import Encoder, Pieces
 
 Execute = Callable[..., Any]  # the name `execute` of functions
 
-FRESH_S = 1.0  # how long a digest is taken for the one that is stored
+FRESH_S = 1.0  # how long what was read is taken for what is stored
 MAX_CHARACTERS = 8 << 20  # of the paragraphs whose word pieces are kept, which take some five times as much
 
-_fresh: dict[str, tuple[float, Encoder]] = {}  # by hash tag: until when, and the encoder
+
+class Deployed(NamedTuple):
+    """What stands beside the model of a shard."""
+
+    encoder: Encoder
+    stored: str  # how many times `keymiss model store` has stored a model or tokenizer there
+
+
+_fresh: dict[str, tuple[float, Deployed]] = {}  # by hash tag: until when, and what
 _encoders: dict[str, Encoder] = {}  # by digest
 
 
@@ -27,15 +35,20 @@ class NoTokenizer(LookupError):
     """There is no tokenizer on this shard: no model was stored by `keymiss model store`."""
 
 
-def deployed_encoder(execute: Execute, tag: str) -> Encoder:
+def deployed(execute: Execute, tag: str) -> Deployed:
     """The encoder of the model on the shard of `tag`; read once, and again when another one is stored.
 
     NoTokenizer where there is none."""
-    until, encoder = _fresh.get(tag, (0.0, None))
-    if encoder is None or monotonic() > until:
-        encoder = _read(execute, tag)
-        _fresh[tag] = (monotonic() + FRESH_S, encoder)
-    return encoder
+    until, found = _fresh.get(tag, (0.0, None))
+    if found is None or monotonic() > until:
+        found = _read(execute, tag)
+        _fresh[tag] = (monotonic() + FRESH_S, found)
+    return found
+
+
+def deployed_encoder(execute: Execute, tag: str) -> Encoder:
+    """The encoder alone."""
+    return deployed(execute, tag).encoder
 
 
 class Known(NamedTuple):
@@ -84,11 +97,11 @@ def text_of(value: str | bytearray) -> str:
     return value if isinstance(value, str) else value.decode(errors="replace")
 
 
-def _read(execute: Execute, tag: str) -> Encoder:
-    digest = execute("HGET", tokenizer_key(tag), "digest")
+def _read(execute: Execute, tag: str) -> Deployed:
+    digest, stored = execute("HMGET", tokenizer_key(tag), "digest", "stored")
     if digest is None:
         raise NoTokenizer(f"no tokenizer in {tokenizer_key(tag)}: store a model with `keymiss model store`")
     if digest not in _encoders:
         _encoders.clear()  # one at a time: the last one is not needed any more
         _encoders[digest] = Encoder(Tokenizer.from_str(execute("HGET", tokenizer_key(tag), "json")))
-    return _encoders[digest]
+    return Deployed(_encoders[digest], stored or "")

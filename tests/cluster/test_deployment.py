@@ -35,7 +35,7 @@ from keymiss.client import (
     text_of,
 )
 from keymiss.hashtags import slot_of
-from keymiss.keys import Paragraph, model_key, processed_key
+from keymiss.keys import Paragraph, model_key, processed_key, tokenizer_key
 from keymiss.qa.metric import f1
 
 CORPUS = REPOSITORY / "corpus"
@@ -175,6 +175,23 @@ def test_an_answer_of_a_text_that_changed_meanwhile_is_not_cached(deployment: De
         (((_, text, *_),),) = client.execute_command("RG.TRIGGER", "ask", question, "meanwhile:1")
     assert "Venice" in text_of(text)
     assert "Venice" in deployment.ask("meanwhile", 1, question)
+
+
+def test_an_answer_of_a_model_that_was_replaced_meanwhile_is_not_cached(deployment: Deployment) -> None:
+    paragraph, question = deployment.paragraph("zoonoses", 1), "Which model answers?"
+    deployment.ask("zoonoses", 1, "Is the model loaded?")
+    with closing(deployment.client("zoonoses")) as client, ThreadPoolExecutor(1) as pool:
+        with stopped(deployment.models_worker()["pid"]) as go_on:
+            asking = pool.submit(deployment.ask, "zoonoses", 1, question)
+            wait_until(lambda: client.info("keymiss")["keymiss_jobs_now"] == 2, 10.0, "it waits")
+            client.hincrby(tokenizer_key(paragraph.tag), "stored", 1)  # as `keymiss model store` does
+            go_on()
+            asking.result()
+        assert not client.exists(paragraph.question_key(question))
+        client.hincrby(tokenizer_key(paragraph.tag), "stored", -1)
+    deployment.ask("zoonoses", 1, f"{question} (again)")
+    with closing(deployment.client("zoonoses")) as client:
+        assert client.exists(paragraph.question_key(f"{question} (again)"))
 
 
 ASKED = ["hiv:2", "nothing:7", "measles", "hiv:999"]

@@ -49,6 +49,18 @@ def test_another_model_or_tokenizer_is_stored(server: Server, client: redis.Redi
     assert changed(client, files) == [True]
 
 
+def test_what_is_stored_is_counted_for_answers_that_are_on_their_way(
+    server: Server, client: redis.Redis, files: Exported
+) -> None:
+    (shard,) = read_shards(client)
+    for _ in range(2):
+        changed(client, files)
+    assert client.hget(tokenizer_key(shard.hash_tag), "stored") == b"1"
+    small_models.write(small_models.Sum(), files.model("torchscript"))
+    changed(client, files)
+    assert client.hget(tokenizer_key(shard.hash_tag), "stored") == b"2"
+
+
 def test_a_model_that_the_server_refuses_is_an_error(
     server: Server, client: redis.Redis, files: Exported
 ) -> None:

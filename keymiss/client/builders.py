@@ -17,7 +17,7 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from ..errors import FunctionError
 from . import replies
-from .commands import Command, Where
+from .commands import Command, Where, listed
 from .shards import text_of
 from .tracebacks import readable
 
@@ -40,15 +40,15 @@ class Results(NamedTuple):
 class Session:
     """The session that functions are run and registered in: the options of RG.PYEXECUTE.
 
-    A `name` that has registrations already wants `upgrade`. `requirements` are as pip takes them; with
-    `force_reinstall` they are installed anew.
+    A `name` that has registrations already wants `upgrade`. `requirements` are as pip takes them, one or
+    several; with `force_reinstall` they are installed anew.
     """
 
     name: str | None = None
     description: str | None = None
     upgrade: bool = False
     replace_with: str | None = None
-    requirements: Sequence[str] = ()
+    requirements: str | Sequence[str] = ()
     force_reinstall: bool = False
 
     def arguments(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Session:
         told += ["UPGRADE"] * self.upgrade
         if self.requirements:
             word = "FORCE_REINSTALL_REQUIREMENTS" if self.force_reinstall else "REQUIREMENTS"
-            told += [word, *self.requirements]
+            told += [word, *listed(self.requirements)]
         return tuple(told)
 
 

@@ -255,6 +255,11 @@ def test_a_requirement_that_is_none_is_told(gears: Gears) -> None:
         gears.builder(session=session).run()
 
 
+def test_a_requirement_may_stand_alone() -> None:
+    """A string is one, and not a list of its letters, which are packages too."""
+    assert Session(requirements="cloudpickle>=3").arguments() == ("REQUIREMENTS", "cloudpickle>=3")
+
+
 def test_events_fire_what_was_registered_on_every_shard(cluster_gears: Gears) -> None:
     builder = cluster_gears.builder().foreach(lambda r: execute("INCR", f"seen:{{{hashtag()}}}"))
     builder.register("e:*", mode="async_local", eventTypes=["set"], readValue=False)

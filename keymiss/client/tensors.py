@@ -94,8 +94,15 @@ def _joined(array: Array) -> bytes:
     for string in array.ravel().tolist():
         if not isinstance(string, (str, bytes)):
             raise TensorError(f"a STRING tensor holds str or bytes, not {type(string).__name__}")
-        part = string.encode(errors=_ESCAPED) if isinstance(string, str) else string
+        part = _utf8(string) if isinstance(string, str) else string
         if b"\0" in part:
             raise TensorError(f"a string in a tensor cannot hold a NUL byte: {string!r}")
         parts += (part, b"\0")
     return b"".join(parts)
+
+
+def _utf8(string: str) -> bytes:
+    try:
+        return string.encode(errors=_ESCAPED)
+    except UnicodeEncodeError as error:
+        raise TensorError(f"a string in a tensor must be text: {error}") from None

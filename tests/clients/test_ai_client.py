@@ -131,6 +131,7 @@ def test_lists_take_the_shape_and_the_dtype_that_are_told(ai: AI) -> None:
         (np.array([1], np.uint64), {}, "a tensor cannot be uint64"),
         (np.array([None]), {}, "a STRING tensor holds str or bytes, not NoneType"),
         (["a\0b"], {}, "cannot hold a NUL byte: 'a\\x00b'"),
+        (["\ud800"], {}, "must be text: 'utf-8' codec can't encode character '\\ud800'"),
         ([1, 2, 3], {"shape": (2, 2)}, "cannot reshape array of size 3 into shape (2,2)"),
         ([[1], [1, 2]], {}, "inhomogeneous shape"),
         (["a"], {"dtype": "FLOAT"}, "could not convert string to float"),

@@ -77,8 +77,10 @@ _NEED_NUMPY = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """The clients are imported when they are asked for: the command line starts without numpy."""
-    if name not in _NEED_NUMPY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_NEED_NUMPY[name]}", __name__), name)
+if not TYPE_CHECKING:  # for which a name that is not there would be an Any
+
+    def __getattr__(name: str) -> Any:
+        """The clients are imported when they are asked for: the command line starts without numpy."""
+        if name not in _NEED_NUMPY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{_NEED_NUMPY[name]}", __name__), name)

@@ -66,6 +66,11 @@ static bool pauses_clients(const slice *parts, size_t count) {
     return slice_is_word(parts[0], "failover") || is_subcommand(parts, count, "client", "pause");
 }
 
+/* The server frees them at once, the one whose command waits among them. */
+static bool kills_clients(const slice *parts, size_t count) {
+    return is_subcommand(parts, count, "client", "kill");
+}
+
 /* Valkey 8.0 looks at the connection of whoever asks for CLUSTER SLOTS, and crashes where that is a module and no client has
  * asked before. */
 static bool crashes_server(RedisModuleCtx *ctx, const slice *parts, size_t count) {
@@ -110,6 +115,9 @@ static const char *refusal(RedisModuleCtx *ctx, const slice *parts, size_t count
         return "ERR this command cannot be run by a function or a script: it acts on a client's connection";
     }
     if (pauses_clients(parts, count)) return "ERR this command cannot be run by a function or a script: it pauses clients";
+    if (nested_in_command() && kills_clients(parts, count)) {
+        return "ERR this command cannot be run while a command waits for the function: it may end the client of that";
+    }
     if (crashes_server(ctx, parts, count)) {
         return "ERR CLUSTER SLOTS cannot be run by a function or a script on this server: CLUSTER SHARDS can";
     }

@@ -142,6 +142,12 @@ bool nested_active(void) {
     return innermost != NULL;
 }
 
+bool nested_in_command(void) {
+    const wait *w = innermost;
+    while (w && w->section) w = w->outer;
+    return w != NULL;
+}
+
 unsigned long long nested_wait(void) {
     return innermost ? innermost->number : 0;
 }

@@ -20,6 +20,8 @@ nested_end nested_serve(RedisModuleCtx *ctx, worker_role role, job_id job, bool 
 void nested_end_section(job_id job);
 
 bool nested_active(void);
+/* True where a command, or what it has fired, waits for its job: its client is needed when that is over. */
+bool nested_in_command(void);
 /* The number of the innermost wait, 0 when there is none: marks the jobs that are submitted inside it. */
 unsigned long long nested_wait(void);
 

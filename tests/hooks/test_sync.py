@@ -224,6 +224,25 @@ def test_a_function_inside_a_script_runs_no_other_script(client: redis.Redis, sc
     assert client.get("k1") is None, "outside of scripts it may"
 
 
+@pytest.mark.parametrize("waits", ["trigger", "write"])
+def test_a_function_does_not_kill_the_client_whose_command_waits_for_it(
+    client: redis.Redis, waits: str
+) -> None:
+    """The server goes on with a client that it has freed."""
+    kill = "execute('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'no')"
+    if waits == "trigger":
+        register(client, f"GB('CommandReader').map(lambda x: {kill}).register(trigger='t', mode='sync')")
+        with client.pipeline() as transaction, pytest.raises(redis.ResponseError, match="may end the client"):
+            transaction.execute_command("RG.TRIGGER", "t").execute()
+    else:
+        reader = f"GB('KeysReader').foreach(lambda r: {kill})"
+        register(client, f"{reader}.register(prefix='k*', eventTypes=['set'], commands=['set'], mode='sync')")
+        assert client.set("k1", 1)
+        (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
+        assert b"may end the client" in entry[7][entry[7].index(b"lastError") + 1]
+    assert client.ping()
+
+
 def test_a_function_inside_a_read_only_script_may_write(client: redis.Redis) -> None:
     register(
         client,

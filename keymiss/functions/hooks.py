@@ -1,11 +1,13 @@
 """`call_next` of commands that were taken over with `register(hook=...)`.
 
 Hooks of one command lie on each other: the one registered last gets the client's command, its `call_next`
-runs the one below, and that of the lowest the command itself.
+runs the one below, and that of the lowest the command itself. What lies below is what did when the run began:
+the hook that runs may be replaced or removed meanwhile, and what took its place is not below it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError, GearsFlatError
@@ -37,17 +39,17 @@ def hook_reply(execution: Execution) -> bytes:
 
 
 class CallNext:
-    """`call_next` of one run of the hook `registration`."""
+    """`call_next` of one run of a hook; `below` are the registrations that came before that."""
 
-    def __init__(self, gears: Gears, job: FunctionJob, registration: Registration, command: str) -> None:
+    def __init__(self, gears: Gears, job: FunctionJob, below: Sequence[Registration], command: str) -> None:
         self._gears = gears
         self._job = job
-        self._registration = registration
+        self._below = below
         self._command = command
 
     def __call__(self, *arguments: Any) -> Any:
-        below = self._below(arguments)
-        if below is None:
+        at = self._next(arguments)
+        if at is None:
             try:
                 return self._gears.shard.execute(self._command, *arguments)
             except GearsError as error:
@@ -56,10 +58,11 @@ class CallNext:
                 if NOT_LOCAL in str(error) and moving_slot(self._gears.shard, arguments) is not None:
                     raise GearsFlatError(TRY_AGAIN) from None
                 raise
+        below = self._below[at]
         context = Context(
             self._job,
             session=below.session,
-            call_next=CallNext(self._gears, self._job, below, self._command),
+            call_next=CallNext(self._gears, self._job, self._below[:at], self._command),
             outer=current.get(),
         )
         record = [self._command, *(replies.text(replies.argument(argument)) for argument in arguments)]
@@ -67,13 +70,10 @@ class CallNext:
         self._gears.executions.run_here(execution, RecordsSource((record,)), inline=True)
         return replies.from_resp(hook_reply(execution))
 
-    def _below(self, arguments: tuple[Any, ...]) -> Registration | None:
-        """The hook of the same command that was registered before this one, if its keys are these."""
-        found = None
-        for registration in self._gears.registrations:
-            if registration is self._registration:
-                break
-            hooked = registration.arguments
+    def _next(self, arguments: tuple[Any, ...]) -> int | None:
+        """Which is the uppermost below that hooks this command, if its keys are these."""
+        for at in reversed(range(len(self._below))):
+            hooked = self._below[at].arguments
             if isinstance(hooked, HookArguments) and hooked.takes(self._command, arguments):
-                found = registration
-        return found
+                return at
+        return None

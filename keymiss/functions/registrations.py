@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
+from itertools import takewhile
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,8 @@ class Registration:
         """MISS, EVENT or HOOKED."""
         if job.kind == HOOKED:
             name = job.argv[0].decode("utf-8", "replace")
-            self._run_command(job, job.argv, CallNext(self._gears, job, self, name))
+            below = self._gears.registrations.before(self)
+            self._run_command(job, job.argv, CallNext(self._gears, job, below, name))
             return
         if self.stream is not None:
             self.stream.fire(job)
@@ -385,6 +387,10 @@ class Registrations:
             if registration.stream is not None and registration.stream.matches(key):
                 return registration.stream
         return None
+
+    def before(self, registration: Registration) -> list[Registration]:
+        """Those that came before it."""
+        return list(takewhile(lambda other: other is not registration, self))
 
     def fire(self, job: FunctionJob) -> None:
         """Give a job to its registration. One that is gone meanwhile leaves the command's own reply."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 from support.functions import answering_misses, register
+from support.running import sent
 from support.server import Server
 from support.waiting import wait_until
 
@@ -269,3 +270,25 @@ def test_one_key_is_enough_for_a_hook_below_another(
     register(client, script.format(prefix=""))
     client.execute_command("UNLINK", *keys)
     assert client.get("hooks") == hooks
+
+
+@pytest.mark.parametrize("change", ["UPGRADE", "RELOAD"])
+@pytest.mark.parametrize(("function", "sleep"), [("def", "time.sleep"), ("async def", "await asyncio.sleep")])
+def test_a_hook_that_is_replaced_while_it_runs_is_not_called_by_itself(
+    client: redis.Redis, function: str, sleep: str, change: str
+) -> None:
+    script = (
+        f"import asyncio, time\n{function} f(x):\n    execute('INCR', 'hooks')\n"
+        f"    while not execute('EXISTS', 'go'): {sleep}(0.001)\n    return call_next(*x[1:])\n"
+        "GB('CommandReader').map(f).register(hook='hset', mode='async_local')"
+    )
+    client.execute_command("RG.PYEXECUTE", script, "ID", "counting")
+    with sent(client, "HSET", "h", "field", "value") as connection:
+        wait_until(lambda: client.get("hooks") == b"1", 10.0, "the hook runs")
+        if change == "UPGRADE":
+            client.execute_command("RG.PYEXECUTE", script, "ID", "counting", "UPGRADE")
+        else:
+            client.execute_command("DEBUG", "RELOAD")
+        client.set("go", 1)
+        assert connection.read_response() == b"1"
+    assert (client.hget("h", "field"), client.get("hooks")) == (b"value", b"1")

@@ -303,7 +303,7 @@ static bool is_wanted(const registration *r, const char *name, size_t len) {
     if (!registration_wants_event(r, name, len)) return false;
     if (r->mode == MODE_SYNC && sync_depth > 0) return false;
     if (r->commands.count == 0) return true;
-    return collector && names_have(&r->commands, collector->command.data, collector->command.len);
+    return collector && name_list_has(&r->commands, collector->command.data, collector->command.len);
 }
 
 static int on_event(RedisModuleCtx *ctx, int type, const char *name, RedisModuleString *key) {

@@ -38,7 +38,7 @@ static bool parse_mode(slice text, registration_mode *mode) {
 }
 
 /* In place: the bytes are the registration's own. */
-static void make_lower(const names *list) {
+static void make_lower(const name_list *list) {
     for (size_t i = 0; i < list->count; i++) {
         char *text = (char *)(uintptr_t)list->items[i].data;
         for (size_t j = 0; j < list->items[i].len; j++) text[j] = ascii_lower(text[j]);
@@ -46,7 +46,7 @@ static void make_lower(const names *list) {
 }
 
 /* Reads `<n> <name>*n` at *at. */
-static const char *parse_names(const slice *parts, size_t count, size_t *at, names *out) {
+static const char *parse_names(const slice *parts, size_t count, size_t *at, name_list *out) {
     long long n;
     if (*at >= count || !slice_number(parts[*at], &n) || n < 0) return "ERR registration: a count is missing";
     if (n > REGISTRATION_MAX_NAMES) return "ERR registration: too many events, types or commands";
@@ -56,7 +56,7 @@ static const char *parse_names(const slice *parts, size_t count, size_t *at, nam
         size_t len = parts[*at + i].len;
         if (len == 0 || len > REGISTRATION_MAX_NAME_BYTES) return "ERR registration: a name is empty or too long";
     }
-    *out = (names){parts + *at, (size_t)n};
+    *out = (name_list){parts + *at, (size_t)n};
     *at += (size_t)n;
     return NULL;
 }
@@ -118,7 +118,7 @@ void registration_release(registration *r) {
     memory.free(r);
 }
 
-bool names_have(const names *list, const char *text, size_t len) {
+bool name_list_has(const name_list *list, const char *text, size_t len) {
     for (size_t i = 0; i < list->count; i++) {
         if (list->items[i].len == len && memcmp(list->items[i].data, text, len) == 0) return true;
     }
@@ -126,7 +126,7 @@ bool names_have(const names *list, const char *text, size_t len) {
 }
 
 bool registration_wants_event(const registration *r, const char *event, size_t len) {
-    if (r->events.count > 0) return names_have(&r->events, event, len);
+    if (r->events.count > 0) return name_list_has(&r->events, event, len);
     if (r->kind == REGISTRATION_STREAM) return strlen(ADDS_TO_A_STREAM) == len && memcmp(event, ADDS_TO_A_STREAM, len) == 0;
     return r->kind == REGISTRATION_KEYS;
 }
@@ -141,7 +141,7 @@ static bool is_of_a_module(const char *type) {
 
 bool registration_wants_type(const registration *r, const char *type) {
     if (r->types.count > 0) {
-        return names_have(&r->types, type, strlen(type)) || (is_of_a_module(type) && names_have(&r->types, "module", 6));
+        return name_list_has(&r->types, type, strlen(type)) || (is_of_a_module(type) && name_list_has(&r->types, "module", 6));
     }
     return r->kind != REGISTRATION_STREAM || strcmp(type, "stream") == 0;
 }

@@ -27,10 +27,10 @@ enum {
     REGISTRATION_MAX_NAME_BYTES = 256
 };
 
-typedef struct names {
+typedef struct name_list { /* points into what it lists */
     const slice *items;
     size_t count;
-} names;
+} name_list;
 
 typedef struct registration {
     size_t references;
@@ -41,7 +41,7 @@ typedef struct registration {
     bool single_flight, wants_value, paused;
     bool unanswered; /* its event that ended last was lost with the worker or to its deadline */
     slice id, prefix;
-    names events, types, commands; /* events and commands are made lower case; types are as TYPE spells them */
+    name_list events, types, commands; /* events and commands are made lower case; types are as TYPE spells them */
     slice *parts;                  /* all of it, in the order of the frame */
     size_t parts_count;
     char *bytes; /* what every slice above points into */
@@ -53,7 +53,7 @@ registration *registration_parse(const slice *parts, size_t count, const char **
 registration *registration_hold(registration *r);
 void registration_release(registration *r); /* NULL is fine */
 
-bool names_have(const names *list, const char *text, size_t len);
+bool name_list_has(const name_list *list, const char *text, size_t len);
 
 /* Whether the kind and the events listed ask for this event. None listed: all events, for a stream those that add to it. */
 bool registration_wants_event(const registration *r, const char *event, size_t len);

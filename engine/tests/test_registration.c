@@ -35,7 +35,7 @@ static void test_a_whole_registration(void) {
     check(slice_is(r->id, "id-1") && slice_is(r->prefix, "m*"), "id and prefix");
     check(registration_wants_event(r, "keymiss", 7) && !registration_wants_event(r, "set", 3), "events in any case");
     check(registration_wants_type(r, "empty") && !registration_wants_type(r, "string"), "types");
-    check(r->commands.count == 2 && names_have(&r->commands, "get", 3), "commands in any case");
+    check(r->commands.count == 2 && name_list_has(&r->commands, "get", 3), "commands in any case");
     check(slice_is(r->parts[1], "blob") && r->parts_count == 14, "its parts are kept");
     registration_release(registration_hold(r));
     registration_release(r);

@@ -33,7 +33,6 @@ static const char *const NOT_HERE =
 static const char HOOK_READ[] = "KEYMISS.HOOK", HOOK_WRITE[] = "KEYMISS.HOOKW";
 static RedisModuleString *hook_read_name, *hook_write_name;
 
-
 static struct {
     unsigned long long commands, taken_over, hits;
 } stats;

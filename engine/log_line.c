@@ -6,7 +6,7 @@
 
 enum { CLOSING = 2 }; /* what has to fit behind all fields: a quote and a brace */
 
-/* Everything is added by this: false, and the line marked as too long, where it does not fit. */
+/* Everything is added by this. False, and nothing added, where it does not fit. */
 static bool add(log_line *l, const char *text, size_t len) {
     if (l->len + len > LOG_LINE_MAX - CLOSING) return false;
     memcpy(l->text + l->len, text, len);

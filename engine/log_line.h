@@ -1,7 +1,7 @@
 /* log_line.h: one line of the log, as text or as JSON (docs/tracing.md). Pure: knows nothing of the server.
  *
- *   text  <message, else the event> request=shard-1-5f0c2a-42 kind=MISS ms=1203
- *   json  {"time":"2026-11-22T10:00:00.000Z","level":"notice",...,"event":"job-slow","kind":"MISS","ms":1203}
+ *   text  <message, else the event> request=shard-1-5f0c2a-42 kind=MISS us=1203
+ *   json  {"time":"2026-11-22T10:00:00.000Z","level":"notice",...,"event":"job-slow","kind":"MISS","us":1203}
  *
  * It is one line whatever it is given, and JSON is JSON: what does not fit is left out, as a whole. */
 #ifndef KEYMISS_LOG_LINE_H

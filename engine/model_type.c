@@ -10,8 +10,8 @@
 
 enum {
     RDB_CHUNK_BYTES = 16 * 1024 * 1024, /* what saving and loading need beside the mapped file */
-    AOF_CHUNK_BYTES = 256 * 1024 *
-        1024 /* below the server's default proto-max-bulk-len, for those who feed the file to a client */
+    /* Below the server's default proto-max-bulk-len, for those who feed the file to a client. */
+    AOF_CHUNK_BYTES = 256 * 1024 * 1024
 };
 
 static void hold(void *value) {

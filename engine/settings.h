@@ -7,7 +7,7 @@
 typedef struct settings_values {
     const char *models;                     /* "auto": a models worker of our own; "unix:<path>": the host's shared one */
     const char *models_dir;                 /* where model files lie; relative to the data directory */
-    const char *python;                     /* interpreter of the workers; empty: found by worker.c */
+    const char *python;                     /* interpreter of the workers; empty: found by process.c */
     const char *acl_categories;             /* yes: the AI.* commands are in ACL categories, where servers have that */
     const char *log_level;                  /* least level that is logged: debug, verbose, notice, warning */
     const char *log_format;                 /* of Keymiss's lines in the logs: text, json */

@@ -10,9 +10,8 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "data of tensors goes out as it lies in memory");
 
-enum {
-    MAX_NUMBER_CHARS = 512
-}; /* enough for any double written out without exponent and some; longer ones are refused */
+/* Enough for any double written out without exponent, and some; longer ones are refused. */
+enum { MAX_NUMBER_CHARS = 512 };
 
 static const char TOO_LARGE[] = "ERR tensor shape is too large";
 static const char BAD_VALUE[] = "ERR invalid value";

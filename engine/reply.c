@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "calls.h"
+#include "job_flags.h"
 #include "memory.h"
 #include "unit.h"
 
@@ -144,14 +145,10 @@ static bool is_call(int flags, asker *call) {
     return !(flags & (REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_MULTI)) && calls_current(call);
 }
 
-static bool may_block(int flags) {
-    return !(flags & (REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_DENY_BLOCKING));
-}
-
 bool waiter_possible(RedisModuleCtx *ctx) {
     asker call;
     int flags = RedisModule_GetContextFlags(ctx);
-    return is_call(flags, &call) || may_block(flags);
+    return is_call(flags, &call) || !job_flags_deny_blocking(flags);
 }
 
 waiter *waiter_new(RedisModuleCtx *ctx, const char *refusal) {
@@ -162,7 +159,7 @@ waiter *waiter_new(RedisModuleCtx *ctx, const char *refusal) {
         calls_defer();
         return w;
     }
-    if (!may_block(flags)) {
+    if (job_flags_deny_blocking(flags)) {
         memory.free(w);
         RedisModule_ReplyWithError(ctx, refusal);
         return NULL;

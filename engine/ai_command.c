@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "memory.h"
+#include "role.h"
 
 slice ai_slice(const RedisModuleString *s) {
     slice out;
@@ -29,8 +30,7 @@ args_from ai_command_from(RedisModuleCtx *ctx) {
 }
 
 const char *ai_refuse_writes(RedisModuleCtx *ctx) {
-    int refusing = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
-    bool refused = (RedisModule_GetContextFlags(ctx) & refusing) == refusing;
+    bool refused = role_is_read_only_replica(RedisModule_GetContextFlags(ctx));
     return refused ? "READONLY You can't write against a read only replica." : NULL;
 }
 

@@ -2,13 +2,14 @@
 
 #include <stdio.h>
 
+#include "role.h"
+
 void job_flags_add(frame_writer *w, int context_flags, bool sync, bool traced, unsigned long long number) {
-    const int replica = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
     char letters[32];
     size_t n = 0;
     if (sync) letters[n++] = 's';
     if (job_flags_deny_blocking(context_flags)) letters[n++] = 'm';
-    if ((context_flags & replica) == replica) letters[n++] = 'r';
+    if (role_is_read_only_replica(context_flags)) letters[n++] = 'r';
     if (context_flags & REDISMODULE_CTX_FLAGS_RESP3) letters[n++] = 't';
     if (traced) letters[n++] = 'c';
     if (number) n += (size_t)snprintf(letters + n, sizeof letters - n, "%llu", number);

@@ -204,8 +204,7 @@ static const char *const REPLICA_REFUSES = "READONLY registrations are made on t
 
 /* NULL: the table may change. */
 static const char *refusal(RedisModuleCtx *ctx) {
-    const int replica = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
-    if ((RedisModule_GetContextFlags(ctx) & replica) == replica) return REPLICA_REFUSES;
+    if (role_is_read_only_replica(RedisModule_GetContextFlags(ctx))) return REPLICA_REFUSES;
     return unit_is_held() ? UNIT_HELD_ERROR : NULL;
 }
 

@@ -11,6 +11,11 @@ bool role_is_replica(void) {
     return is_replica;
 }
 
+bool role_is_read_only_replica(int context_flags) {
+    const int both = REDISMODULE_CTX_FLAGS_SLAVE | REDISMODULE_CTX_FLAGS_READONLY;
+    return (context_flags & both) == both;
+}
+
 void role_on_change(role_listener listener) {
     if (listener_count < LISTENERS_MAX) listeners[listener_count++] = listener;
 }

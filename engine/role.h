@@ -9,6 +9,8 @@
 int role_init(RedisModuleCtx *ctx);
 
 bool role_is_replica(void);
+/* By the flags of a context: it is one that takes writes of its master only. */
+bool role_is_read_only_replica(int context_flags);
 
 typedef void (*role_listener)(RedisModuleCtx *ctx, bool replica);
 void role_on_change(role_listener listener);

@@ -168,6 +168,20 @@ static bool take_frame(channel *c, inbox *in, frame *f, size_t *consumed) {
     return true;
 }
 
+/* The inbox, which the frame lies in, stays as it is until the handler is back. */
+static void hand_out(RedisModuleCtx *ctx, channel *c, inbox *in, const frame *f) {
+    in->pinned = true;
+    c->events->frame(ctx, c->owner, f);
+    in->pinned = false;
+    if (c->in != in) inbox_free(in);
+}
+
+/* Frees a channel that was closed meanwhile, when the last one that serves it ends. */
+static void end_serving(channel *c) {
+    c->handlers--;
+    if (c->closed && c->handlers == 0) channel_free(c);
+}
+
 /* Parse what is there and hand it out; then, at the end of the stream, tell the owner. */
 static void serve(RedisModuleCtx *ctx, void *arg) {
     channel *c = arg;
@@ -179,10 +193,7 @@ static void serve(RedisModuleCtx *ctx, void *arg) {
         frame f;
         size_t consumed;
         if (!take_frame(c, in, &f, &consumed)) break;
-        in->pinned = true;
-        c->events->frame(ctx, c->owner, &f);
-        in->pinned = false;
-        if (c->in != in) inbox_free(in);
+        hand_out(ctx, c, in, &f);
         if (unit_is_long()) {
             add_serve(c);
             break;
@@ -192,8 +203,7 @@ static void serve(RedisModuleCtx *ctx, void *arg) {
         c->end_told = true;
         c->events->end(ctx, c->owner, c->why);
     }
-    c->handlers--;
-    if (c->closed && c->handlers == 0) channel_free(c);
+    end_serving(c);
 }
 
 static void on_writable(int fd, void *arg, int mask) {
@@ -367,13 +377,9 @@ void channel_serve_some(RedisModuleCtx *ctx, channel *c, channel_aside *aside,
             aside_add(aside, at, consumed);
             continue;
         }
-        in->pinned = true;
-        c->events->frame(ctx, c->owner, &f);
-        in->pinned = false;
-        if (c->in != in) inbox_free(in);
+        hand_out(ctx, c, in, &f);
     }
-    c->handlers--;
-    if (c->closed && c->handlers == 0) channel_free(c);
+    end_serving(c);
 }
 
 void channel_give_back(channel *c, channel_aside *aside) {

@@ -241,27 +241,20 @@ static void add_request(frame_writer *body, job_id request, bool traced) {
     frame_add(body, text, (size_t)snprintf(text, sizeof(text), traced ? "%lluc" : "%llu", request));
 }
 
-job_id job_submit(job_request *request, const char **error) {
-    job_list *queued = &jobs.queued[request->role];
+/* NULL where there is room for it, or a whole static error. */
+static const char *refusal(const job_request *request) {
+    const job_list *queued = &jobs.queued[request->role];
     size_t bytes = request->body.len + FRAME_HEADER_MAX + ELEMENTS_ADDED * FRAME_ELEMENT_MAX;
-    job_id whose = request->request ? request->request : calls_current_job();
-    *error = NULL;
-    if (request->body.count > FRAME_MAX_ELEMENTS - ELEMENTS_ADDED) {
-        *error = "ERR the command has too many arguments";
-    } else if (bytes > (size_t)settings.max_frame_bytes) {
-        *error = "ERR the command is larger than keymiss.max-frame-bytes";
-    } else if ((long long)jobs.count >= settings.max_jobs) {
-        *error = "BUSY too many jobs wait for the workers (keymiss.max-jobs)";
-    } else if (queued->count > 0 && queued->bytes + bytes > (size_t)settings.max_channel_bytes) {
-        *error = "BUSY too many bytes wait for the worker (keymiss.max-channel-bytes)";
-    }
-    if (*error) {
-        jobs.counters[request->kind].refused++;
-        job_log_refused(whose, kind_names[request->kind], *error);
-        frame_free(&request->body);
-        if (request->user) RedisModule_FreeString(NULL, request->user);
-        return 0;
-    }
+    if (request->body.count > FRAME_MAX_ELEMENTS - ELEMENTS_ADDED) return "ERR the command has too many arguments";
+    if (bytes > (size_t)settings.max_frame_bytes) return "ERR the command is larger than keymiss.max-frame-bytes";
+    if ((long long)jobs.count >= settings.max_jobs) return "BUSY too many jobs wait for the workers (keymiss.max-jobs)";
+    if (queued->count > 0 && queued->bytes + bytes > (size_t)settings.max_channel_bytes)
+        return "BUSY too many bytes wait for the worker (keymiss.max-channel-bytes)";
+    return NULL;
+}
+
+/* Takes over what the request owns. `whose`: the request that it is of; 0: it is one itself. */
+static job *job_new(job_request *request, job_id whose) {
     if (request->role == WORKER_MODELS) {
         request->traced = request->kind == JOB_RUN && trace_wants(whose);
         add_request(&request->body, whose ? whose : jobs.last_id + 1, request->traced);
@@ -284,13 +277,30 @@ job_id job_submit(job_request *request, const char **error) {
         .arg = request->arg,
     };
     frame_init(&request->body);
-    if (j->measured) stage_add(STAGE_HOOK, j->submitted_us - request->seen_us);
-    if (request->deadline_ms >= 0) {
-        long long deadline_ms = request->deadline_ms ? request->deadline_ms : settings.job_timeout_ms;
-        j->deadline_us = j->submitted_us + (uint64_t)deadline_ms * 1000;
-        j->timer = RedisModule_CreateTimer(unit_server_context(), deadline_ms, on_deadline, j);
-        j->timed = true;
+    return j;
+}
+
+static void set_deadline(job *j, long long told_ms) {
+    if (told_ms < 0) return;
+    long long deadline_ms = told_ms ? told_ms : settings.job_timeout_ms;
+    j->deadline_us = j->submitted_us + (uint64_t)deadline_ms * 1000;
+    j->timer = RedisModule_CreateTimer(unit_server_context(), deadline_ms, on_deadline, j);
+    j->timed = true;
+}
+
+job_id job_submit(job_request *request, const char **error) {
+    job_id whose = request->request ? request->request : calls_current_job();
+    if ((*error = refusal(request)) != NULL) {
+        jobs.counters[request->kind].refused++;
+        job_log_refused(whose, kind_names[request->kind], *error);
+        frame_free(&request->body);
+        if (request->user) RedisModule_FreeString(NULL, request->user);
+        return 0;
     }
+    job *j = job_new(request, whose);
+    if (j->measured) stage_add(STAGE_HOOK, j->submitted_us - request->seen_us);
+    set_deadline(j, request->deadline_ms);
+    job_list *queued = list_of(j);
     table_add(j);
     list_append(queued, j);
     if (queued->first == j && send_job(j, j->submitted_us)) return j->id;

@@ -5,14 +5,13 @@
 #include "worker.h"
 
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "hello.h"
 #include "info.h"
+#include "leaving.h"
 #include "log.h"
-#include "memory.h"
 #include "process.h"
 #include "settings.h"
 #include "unit.h"
@@ -28,9 +27,6 @@ enum {
     GOOD_RUN_MS = 10000,         /* a worker that was ready for so long starts again with the first back-off */
     SILENT_MS = 1000,            /* with functions at work: after so long they may hold the interpreter */
     WATCH_MAX_MS = 1000,         /* PING and the deadlines of a worker are looked at so often, at least */
-    END_GRACE_MS = 2000,         /* from the end of its channel until a worker is killed */
-    REAP_MS = 100,
-    REAP_GIVE_UP_MS = 10000,
 };
 
 typedef enum worker_state { WORKER_OFF, WORKER_STARTING, WORKER_READY, WORKER_PAUSED } worker_state;
@@ -109,34 +105,6 @@ static void start_timer(worker *w, long long ms, RedisModuleTimerProc fn) {
     w->timed = true;
 }
 
-/* A process whose channel is closed: it ends by itself, or is killed, and is reaped. */
-typedef struct leaving {
-    process process;
-    long long waited_ms;
-} leaving;
-
-static void see_off(RedisModuleCtx *ctx, void *arg) {
-    leaving *l = arg;
-    if (process_reap(&l->process) || l->waited_ms >= REAP_GIVE_UP_MS) {
-        memory.free(l);
-        return;
-    }
-    if (l->waited_ms >= END_GRACE_MS) process_signal(&l->process, SIGKILL);
-    l->waited_ms += REAP_MS;
-    RedisModule_CreateTimer(ctx, REAP_MS, see_off, l);
-}
-
-static void let_go(worker *w, int signal) {
-    if (w->process.pid == 0) return;
-    process_signal(&w->process, signal);
-    if (!process_reap(&w->process)) {
-        leaving *l = memory.alloc(sizeof(*l));
-        *l = (leaving){.process = w->process};
-        RedisModule_CreateTimer(unit_server_context(), REAP_MS, see_off, l);
-    }
-    w->process = (process){.handle = -1};
-}
-
 static void close_worker(worker *w, int signal) {
     stop_timer(w);
     if (w->channel) channel_close(w->channel);
@@ -144,7 +112,7 @@ static void close_worker(worker *w, int signal) {
     w->failing = NULL;
     w->generation = 0;
     w->pid = 0;
-    let_go(w, signal);
+    leaving_begin(&w->process, signal);
 }
 
 static void on_pause_over(RedisModuleCtx *ctx, void *arg) {
@@ -309,7 +277,7 @@ static void start(worker *w) {
     }
     w->channel = channel_open(fd, &events, w);
     if (!w->channel) {
-        let_go(w, SIGKILL);
+        leaving_begin(&w->process, SIGKILL);
         start_failed(w, "the server takes no more connections (maxclients)");
         return;
     }

@@ -208,27 +208,36 @@ static void restart_clocks(worker *w) {
     if (w->ping_us) w->ping_us = now_us();
 }
 
+/* One that says nothing for so long is asked for a sign of life. */
+static uint64_t silence_us(const worker *w) {
+    uint64_t silent_us = (uint64_t)settings.hang_timeout_ms * 1000 / 4;
+    bool soon = may_be_held(w) && jobs_at_work(w->role) && silent_us > SILENT_MS * 1000;
+    return soon ? SILENT_MS * 1000 : silent_us;
+}
+
+/* It was asked, and has not answered yet. */
+static void watch_unanswered(worker *w, uint64_t now) {
+    uint64_t heard = channel_heard_us(w->channel), since = heard > w->ping_us ? heard : w->ping_us;
+    if (now - since > (uint64_t)settings.hang_timeout_ms * 1000) worker_fail(w->role, "it hung (keymiss.hang-timeout-ms)");
+    else if (may_be_held(w) && now - w->ping_us > (uint64_t)settings.busy_timeout_ms * 1000) unit_add(fail_unread, w);
+}
+
+static void watch(worker *w, uint64_t now) {
+    if (w->state == WORKER_STARTING) {
+        if (now - w->state_us > (uint64_t)START_TIMEOUT_MS * 1000) worker_fail(w->role, "it did not say READY in time");
+    } else if (w->state == WORKER_READY && w->ping_us) {
+        watch_unanswered(w, now);
+    } else if (w->state == WORKER_READY && now - channel_heard_us(w->channel) > silence_us(w)) {
+        if (channel_send_slices(w->channel, &(slice){"PING", 4}, 1, true)) w->ping_us = now;
+    }
+}
+
 static void on_watch(RedisModuleCtx *ctx, void *arg) {
     (void)ctx;
     worker *w = arg;
     w->timed = false;
-    if (unit_is_held()) {
-        restart_clocks(w);
-        start_watch(w);
-        return;
-    }
-    uint64_t now = now_us(), heard = channel_heard_us(w->channel);
-    uint64_t hang_us = (uint64_t)settings.hang_timeout_ms * 1000, silent_us = hang_us / 4;
-    if (may_be_held(w) && jobs_at_work(w->role) && silent_us > SILENT_MS * 1000) silent_us = SILENT_MS * 1000;
-    if (w->state == WORKER_STARTING && now - w->state_us > (uint64_t)START_TIMEOUT_MS * 1000) {
-        worker_fail(w->role, "it did not say READY in time");
-    } else if (w->state == WORKER_READY && w->ping_us) {
-        uint64_t since = heard > w->ping_us ? heard : w->ping_us;
-        if (now - since > hang_us) worker_fail(w->role, "it hung (keymiss.hang-timeout-ms)");
-        else if (may_be_held(w) && now - w->ping_us > (uint64_t)settings.busy_timeout_ms * 1000) unit_add(fail_unread, w);
-    } else if (w->state == WORKER_READY && now - heard > silent_us) {
-        if (channel_send_slices(w->channel, &(slice){"PING", 4}, 1, true)) w->ping_us = now;
-    }
+    if (unit_is_held()) restart_clocks(w);
+    else watch(w, now_us());
     start_watch(w);
 }
 

@@ -25,6 +25,7 @@
 #include "unit.h"
 #include "version.h"
 #include "worker.h"
+#include "worker_info.h"
 
 typedef struct command {
     const char *name;
@@ -162,6 +163,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
     jobs_init(ctx);
     calls_init(ctx);
     info_init(ctx);
+    worker_info_init();
     stages_init();
     errors_init();
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {

@@ -8,7 +8,7 @@
 #include "calls.h"
 #include "errors.h"
 #include "memory.h"
-#include "reply.h"
+#include "runs.h"
 
 /* A large model on a slow disk: reading 1 GB at 10 MB/s takes 100 s. */
 enum { STORE_TIMEOUT_MS = 5 * 60 * 1000 };
@@ -58,12 +58,12 @@ static void on_answer(RedisModuleCtx *ctx, const job_result *result, void *arg) 
         return;
     }
     slice answer = done->parts[0];
-    bool whole = answer.len > 0 && resp_value_length(answer.data, answer.len) == answer.len;
-    if (whole && answer.data[0] == '-') {
+    bool whole = run_reply_is_whole(answer);
+    if (whole && run_reply_is_error(answer)) {
         storing_answer(s, answer.data, answer.len);
         return;
     }
-    if (!whole || !s->kind->read(s->value, done)) error = "ERR the models worker gave a malformed answer";
+    if (!whole || !s->kind->read(s->value, done)) error = RUN_MALFORMED_ANSWER;
     /* The key may be another one by now, or not ours to write. */
     if (error == NULL) error = ai_refuse_write_to(ctx, s->key);
     if (error == NULL) error = s->kind->check_key(ctx, s->key);
@@ -114,23 +114,8 @@ static void on_prepared(RedisModuleCtx *ctx, void *arg) {
     storing_ask(arg);
 }
 
-int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, void *value, bool long_prepare) {
-    bool wait = !waiter_possible(ctx);
-    storing *s = memory.alloc(sizeof *s);
-    *s = (storing){.kind = kind,
-                   .value = value,
-                   .key = RedisModule_HoldString(NULL, key),
-                   .db = RedisModule_GetSelectedDb(ctx)};
-    if (!wait) {
-        s->waiter = waiter_new(ctx, "ERR Cannot store this here: the client may not be blocked");
-        if (long_prepare && !jobs_waiting()) { /* while the main thread waits, nothing comes back from the background */
-            background_run(prepare, on_prepared, s);
-        } else {
-            prepare(s);
-            storing_ask(s);
-        }
-        return REDISMODULE_OK;
-    }
+/* The command itself waits, and answers. */
+static void store_now(RedisModuleCtx *ctx, storing *s) {
     if (calls_of(WORKER_MODELS)) {
         storing_error(s, "ERR a script can store no model and no script: the models worker that runs it has to check them");
     } else {
@@ -140,5 +125,26 @@ int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key
     }
     reply_with_resp(ctx, (slice){s->answer, s->answer_len});
     storing_free(s);
+}
+
+static void store_later(storing *s, bool long_prepare) {
+    if (long_prepare && !jobs_waiting()) { /* while the main thread waits, nothing comes back from the background */
+        background_run(prepare, on_prepared, s);
+    } else {
+        prepare(s);
+        storing_ask(s);
+    }
+}
+
+int ai_store(RedisModuleCtx *ctx, const store_kind *kind, RedisModuleString *key, void *value, bool long_prepare) {
+    bool later = waiter_possible(ctx);
+    storing *s = memory.alloc(sizeof *s);
+    *s = (storing){.kind = kind,
+                   .value = value,
+                   .key = RedisModule_HoldString(NULL, key),
+                   .db = RedisModule_GetSelectedDb(ctx),
+                   .waiter = later ? waiter_new(ctx, "ERR Cannot store this here: the client may not be blocked") : NULL};
+    if (later) store_later(s, long_prepare);
+    else store_now(ctx, s);
     return REDISMODULE_OK;
 }

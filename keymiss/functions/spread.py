@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,11 @@ class Spread:
         self._early: list[tuple[float, str, str, tuple[Any, ...]]] = []
         self._loading: set[str] = set()  # executions whose functions are being loaded
         gears.peers.answer("execution.shown", self._shown)
-        for name in ("start", "records", "read", "ended", "alive", "cancel", "drop"):
-            gears.peers.handle(f"execution.{name}", getattr(self, f"_on_{name}"))
+        gears.peers.handle("execution.start", self._on_start)
+        gears.peers.handle("execution.cancel", self._on_cancel)
+        gears.peers.handle("execution.drop", self._on_drop)
+        for kind in ("records", "read", "ended", "alive"):
+            gears.peers.handle(f"execution.{kind}", partial(self._on, kind))
 
     def needed(self, registration: Registration) -> bool:
         """An execution of this registration concerns other shards: a command runs on all, an event where it
@@ -59,45 +63,37 @@ class Spread:
         """Run an execution on all shards that own slots; `everywhere`: each reads the source, else only this
         one does. A master without slots may start one too: it holds the results.
         """
-        context = execution.context
+        execution.waiters.insert(0, self._initiated_ended)
+        initiate = partial(self._initiate, execution, source, everywhere)
+        self._gears.in_background(initiate, execution.context)
+
+    def _initiate(self, execution: Execution, source: Source, everywhere: bool) -> None:
+        """In the background."""
+        context, me = execution.context, self._gears.shard.node
         assert context is not None
         session = context.session
-        names = script_globals()
-
-        def begin() -> None:
-            mine, remote = source, source if everywhere else RecordsSource(())
+        mine, remote = source, source if everywhere else RecordsSource(())
+        try:
+            if self._gears.shard.is_replica:
+                raise GearsError(ON_REPLICA)
+            shards = self._gears.peers.shards()
+            if me not in {shard.node for shard in shards}:
+                shards.append(Shard(me, "", 0, ()))
+                mine = RecordsSource(()) if everywhere else source
+            blob = blobs.dump((execution.plan, remote), script_globals(), session.globals)
+        except GearsError as error:
+            execution.errors.append(str(error))
+            execution.end(DONE)
+            return
+        part = Part(self._gears, execution, me, shards)
+        told = execution.id, session.name, session.requirements, shards, blob
+        unreachable = []
+        for node in part.others:
             try:
-                if self._gears.shard.is_replica:
-                    raise GearsError(ON_REPLICA)
-                shards = self._gears.peers.shards()
-                if self._gears.shard.node not in {shard.node for shard in shards}:
-                    shards.append(Shard(self._gears.shard.node, "", 0, ()))
-                    mine = RecordsSource(()) if everywhere else source
-                blob = blobs.dump((execution.plan, remote), names, session.globals)
+                self._gears.peers.deliver(node, "execution.start", *told)
             except GearsError as error:
-                execution.errors.append(str(error))
-                execution.end(DONE)
-                return
-            part = Part(self._gears, execution, self._gears.shard.node, shards)
-            unreachable = []
-            for node in part.nodes:
-                if node != part.initiator:
-                    try:
-                        self._gears.peers.deliver(
-                            node,
-                            "execution.start",
-                            execution.id,
-                            session.name,
-                            session.requirements,
-                            shards,
-                            blob,
-                        )
-                    except GearsError as error:
-                        unreachable.append((node, f"shard {node} did not answer: {error}"))
-            self._gears.shard.call_soon(self._begin, part, mine, unreachable)
-
-        execution.waiters.insert(0, self._initiated_ended)
-        self._gears.in_background(begin, context)
+                unreachable.append((node, f"shard {node} did not answer: {error}"))
+        self._gears.shard.call_soon(self._begin, part, mine, unreachable)
 
     def _begin(self, part: Part, source: Source, unreachable: list[tuple[str, str]]) -> None:
         self._join(part)
@@ -207,19 +203,19 @@ class Spread:
         self._add(part)
         early, self._early = self._early, []
         for message in early:
-            _, node, kind, parts = message
+            _, kind, node, parts = message
             if parts[0] == part.execution.id:
-                self._on(node, kind, parts)
+                self._on(kind, node, *parts)
             else:
                 self._early.append(message)
 
-    def _on(self, node: str, kind: str, parts: tuple[Any, ...]) -> None:
-        """A message about an execution; kept for a while where this shard has not joined it yet."""
+    def _on(self, kind: str, node: str, *parts: Any) -> None:
+        """A message about the execution whose id comes first; kept for a while where that is unknown."""
         part = self._parts.get(parts[0])
         if part is None:
             now = monotonic()
             self._early = [early for early in self._early[-_MAX_EARLY:] if self._is_kept(early, now)]
-            self._early.append((now, node, kind, parts))
+            self._early.append((now, kind, node, parts))
             return
         part.heard[node] = monotonic()
         if kind == "records":
@@ -236,18 +232,6 @@ class Spread:
     def _is_kept(self, early: tuple[float, str, str, tuple[Any, ...]], now: float) -> bool:
         came, _, _, parts = early
         return came > now - EARLY_S or parts[0] in self._loading
-
-    def _on_records(self, node: str, *parts: Any) -> None:
-        self._on(node, "records", parts)
-
-    def _on_read(self, node: str, *parts: Any) -> None:
-        self._on(node, "read", parts)
-
-    def _on_ended(self, node: str, *parts: Any) -> None:
-        self._on(node, "ended", parts)
-
-    def _on_alive(self, node: str, *parts: Any) -> None:
-        self._on(node, "alive", parts)
 
     def _on_cancel(self, node: str, name: str) -> None:
         part = self._parts.get(name)

@@ -8,9 +8,8 @@ from types import TracebackType
 
 from keymiss.errors import GearsFlatError
 
-OWN_CODE = str(
-    Path(__file__).resolve().parent.parent
-)  # the package: its frames are no business of a script's author
+# The package: its frames are no business of a script's author.
+OWN_CODE = str(Path(__file__).resolve().parent.parent)
 
 
 class Aborted(BaseException):

@@ -16,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import signal
-from pathlib import Path
 from types import FrameType
 
-from keymiss.functions.errors import Aborted
+from keymiss.functions.errors import OWN_CODE, Aborted
 from keymiss.functions.readers import PythonSource
 from keymiss.functions.steps import Pipeline
 from keymiss.functions.tasks import answering, guarded
@@ -32,7 +31,6 @@ DEFAULT_LOOP_TIMEOUT_MS = 10_000
 _CALLERS = frozenset(
     function.__code__ for function in (Pipeline._call, PythonSource.records, guarded, answering)
 )
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 class Holding:
@@ -74,7 +72,7 @@ class Holding:
 
     def _is_users(self, frame: FrameType | None) -> bool:
         """The nearest function of this package on the stack is one that calls users' functions."""
-        while frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+        while frame is not None and not frame.f_code.co_filename.startswith(OWN_CODE):
             frame = frame.f_back
         if frame is None:
             return False

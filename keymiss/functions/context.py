@@ -27,7 +27,7 @@ class Cancellable(Protocol):
 class Context:
     """`job`: for whom commands are run; None, or ended, where nobody waits (they run in database 0 then).
 
-    `execution` and `session` are those of functions-gears: opaque here.
+    `execution` and `session`: what runs, and the script or session that it is of; opaque here.
     `command`: the client's command, for `get_command`; None where `override_reply` has nothing to override.
     `call_next`: given the arguments of `call_next(...)`, runs what the hook replaced; None outside of a hook.
     `async_allowed`: a step may answer by a coroutine or a gearsFuture.
@@ -143,7 +143,7 @@ def set_shard(shard: Shard) -> None:
 def override_reply(value: bytes) -> None:
     """Answer the command that fired this execution by `value` (RESP2) instead of its own reply.
 
-    GearsError.
+    GearsError where there is none that waits for its reply, or it has been answered so already.
     """
     context = current.get()
     job = context.job

@@ -380,9 +380,8 @@ class StreamConsumer:
             if facts["name"] == GROUP:
                 if facts["lag"] is not None:
                     return int(facts["lag"])
-                after = (
-                    f"({facts['last-delivered-id']}"  # the server has lost count, as where some were deleted
-                )
+                # The server has lost count, as where some were deleted.
+                after = f"({facts['last-delivered-id']}"
                 return len(execute("XRANGE", stream.key, after, "+", "COUNT", self._arguments.batch))
         return 0
 

@@ -40,9 +40,8 @@ def restart_with_jemalloc() -> None:
     if not sys.platform.startswith("linux"):
         return
     if os.environ.get(SWITCH) is not None:
-        if (
-            os.environ[SWITCH] == "on"
-        ):  # second time here: what this process starts itself is to run as it likes
+        # The second time here: what this process starts itself is to run as it likes.
+        if os.environ[SWITCH] == "on":
             del os.environ[SWITCH]
             os.environ.pop("LD_PRELOAD", None)
             if os.environ.get(_OPTIONS) == _GIVE_BACK:

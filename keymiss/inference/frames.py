@@ -63,9 +63,8 @@ def _parse_model(said: bytes) -> ModelParts:
     outputs, _ = _counted(parts, at)
     path, digest, backend, device, tag = map(_text, parts[:5])
     kind = backend_class(backend)
-    names = (
-        (inputs, outputs) if kind.takes_names else ((), ())
-    )  # the module knows them later; it is the same model
+    # Of a backend that finds the names itself the module knows them later: it is the same model.
+    names = (inputs, outputs) if kind.takes_names else ((), ())
     identity = Identity(digest, kind.name, Device.parse(device), *(tuple(map(_text, some)) for some in names))
     rule = Rule(number(parts[5]), number(parts[6]), number(parts[7]) / 1000) if kind.batches else Rule()
     return ModelParts(Path(path), identity, rule, tag or digest[:LABEL_CHARACTERS])

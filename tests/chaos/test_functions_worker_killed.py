@@ -16,9 +16,8 @@ from support.server import Server
 from support.waiting import wait_until
 
 JOB_TIMEOUT_MS = 8000
-DEADLINE_S = (
-    JOB_TIMEOUT_MS / 1000 + 4.0
-)  # a busy machine may be late by seconds, a client that hangs is later
+# A busy machine may be late by seconds, a client that hangs is later.
+DEADLINE_S = JOB_TIMEOUT_MS / 1000 + 4.0
 KILLS = 3
 
 SLOW_ANSWER = """

@@ -17,8 +17,7 @@ def test_the_hash_tag_of_a_shard_is_stored_on_it(cluster: Cluster) -> None:
                 "RG.PYEXECUTE", "GB('ShardsIDReader').map(lambda x: hashtag()).run(mode='async_local')"
             )[0][0]
             tags.append(tag.decode())
-            assert client.set(
-                f"key{{{tag.decode()}}}", "v"
-            )  # a shard that does not own the slot answers MOVED
+            # A shard that does not own the slot answers MOVED.
+            assert client.set(f"key{{{tag.decode()}}}", "v")
     assert len(set(tags)) == len(cluster.masters)
     assert min(map(slot_of, tags)) == 0

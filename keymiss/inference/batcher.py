@@ -37,7 +37,7 @@ from keymiss.inference.costs import Costs
 from keymiss.inference.figures import count_pass
 from keymiss.inference.forward import rows_of, run_together
 from keymiss.inference.line import Choice, Line
-from keymiss.inference.request import Outcome, Request
+from keymiss.inference.request import Outcome, Request, failed
 from keymiss.metrics.histogram import Histogram
 
 log = logging.getLogger("keymiss.inference")
@@ -427,7 +427,7 @@ def _answer(
     if isinstance(result, Exception):
         text = error_text(result)
         for request in batch:
-            request.answer(Outcome((), text, duration_us=0, calls=1, samples=0, errors=1))
+            request.answer(failed(text))
         return
     first = True
     for request, tensors in zip(batch, result, strict=True):

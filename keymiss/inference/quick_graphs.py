@@ -23,8 +23,8 @@ from keymiss.inference.forward import rows_of, run_model
 from keymiss.inference.frames import Call, GraphParts, ModelParts, OpParts, ScriptParts, ran_all
 from keymiss.inference.loan import Loan
 from keymiss.inference.operators import NO_HOST
-from keymiss.inference.request import Outcome
-from keymiss.inference.runs import Runner, failed, mismatch
+from keymiss.inference.request import Outcome, failed
+from keymiss.inference.runs import Runner, mismatch
 from keymiss.inference.scripts import ScriptCall
 
 _KIND, _TENSORS = 2, 4  # JOB <id> DAG <deadline_ms> <tensors>, then the ops, what is wanted, and <request>

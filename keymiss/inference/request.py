@@ -24,6 +24,16 @@ class Outcome(NamedTuple):
     errors: int
 
 
+def refused(error: str) -> Outcome:
+    """What became of a run that never came to its device: it counts nowhere. `error`: code first."""
+    return Outcome((), error, duration_us=0, calls=0, samples=0, errors=0)
+
+
+def failed(error: str) -> Outcome:
+    """What became of a run that counts as a call that failed. `error`: code first."""
+    return Outcome((), error, duration_us=0, calls=1, samples=0, errors=1)
+
+
 @dataclass(eq=False, slots=True)
 class Request:
     """Tensors for a model, and where its outcome goes. Requests of one `model_key` may be joined as `rule`

@@ -19,7 +19,7 @@ from keymiss.inference.figures import Asked
 from keymiss.inference.frames import Call, ModelParts, ScriptParts
 from keymiss.inference.operators import Host
 from keymiss.inference.policy import Rule
-from keymiss.inference.request import Outcome, Request
+from keymiss.inference.request import Outcome, Request, failed, refused
 from keymiss.inference.scripts import Script, ScriptCall
 
 if TYPE_CHECKING:
@@ -179,13 +179,3 @@ def mismatch(model: Model, inputs: int, outputs: int) -> str | None:
     if outputs != len(model.outputs):
         return "Number of keys given as OUTPUTS here does not match model definition"
     return None
-
-
-def refused(error: str) -> Outcome:
-    """What became of a run that never came to its device: it counts nowhere. `error`: code first."""
-    return Outcome((), error, duration_us=0, calls=0, samples=0, errors=0)
-
-
-def failed(error: str) -> Outcome:
-    """What became of a run that counts as a call that failed."""
-    return Outcome((), error, duration_us=0, calls=1, samples=0, errors=1)

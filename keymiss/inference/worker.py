@@ -36,7 +36,8 @@ from keymiss.inference.graph import Graph
 from keymiss.inference.loan import Loan
 from keymiss.inference.quick import QuickRuns
 from keymiss.inference.quick_graphs import QuickGraphs
-from keymiss.inference.runs import Run, Runner, refused
+from keymiss.inference.request import refused
+from keymiss.inference.runs import Run, Runner
 from keymiss.inference.scripts import Script, Scripts
 from keymiss.inference.store import Identity, Store
 from keymiss.inference.telling import JobLog, follow_settings

@@ -4,8 +4,8 @@ What a tiny model costs is not its forward pass but what is made around it: a jo
 queue, two threads. A RUN of a loaded model that is quick and waits for no others needs none of that: the
 loop's thread borrows the device until it has handled what it read, runs it, and answers. RUNs of one model
 and form that come behind each other share even the call: in one pass where the model has a batch size, else
-each in a pass of its own, but Python is left once for all of them. Everything else goes the long way (runs,
-batcher), which also says what is wrong with a RUN.
+each in a pass of its own, but Python is left once for all of them. That is the short way; everything else
+goes the long one (runs, batcher), which also says what is wrong with a RUN.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from keymiss.inference.tracing import TRACED
 
 # JOB <id> RUN <deadline_ms> <model> <outputs> <n>, then the inputs and <request>
 _KIND, _MODEL, _COUNTS, _TENSORS = 2, 4, 5, 7
-_MAX_LANES = 1024
+_MAX_WAYS = 1024
 _MOST_TOGETHER = 16  # passes at one call: the server has answers to work with meanwhile
 
 
 @dataclass(eq=False, slots=True)
-class _Lane:
-    """A quick model, and what a right RUN of it looks like."""
+class _ShortWay:
+    """Of a quick model: what a right RUN of it looks like, and what its RUNs come to."""
 
     model: Model
     batchsize: int  # rows that a pass may have
@@ -63,21 +63,21 @@ class _Lane:
         return max(self.batchsize // rows, 1) if joinable else 1
 
 
-class _Group:
-    """RUNs of one lane, whose tensors are of the same dtypes and shapes."""
+class _Bundle:
+    """RUNs of one model, whose tensors are of the same dtypes and shapes."""
 
-    __slots__ = ("_dtypes", "_length", "_model", "_shapes", "_sizes", "frames", "lane", "most")
+    __slots__ = ("_dtypes", "_length", "_model", "_shapes", "_sizes", "frames", "most", "way")
 
-    def __init__(self, lane: _Lane, first: Frame) -> None:
+    def __init__(self, way: _ShortWay, first: Frame) -> None:
         """ValueError where the first one's tensors are malformed, or strings."""
-        self.lane = lane
+        self.way = way
         self.frames = [first]
         self._length = len(first)
         self._model = first[_MODEL:_TENSORS]
         self._dtypes, self._shapes = first[_TENSORS:-1:3], first[_TENSORS + 1 : -1 : 3]
         layouts = list(map(layout_of, self._dtypes, self._shapes))
         self._sizes = [size for _, _, size in layouts]
-        self.most = lane.most([shape for _, shape, _ in layouts])
+        self.most = way.most([shape for _, shape, _ in layouts])
         if not self._fits(first):
             raise ValueError("the data does not fit the shape")
 
@@ -101,24 +101,24 @@ class _Group:
 
     def run(self) -> list[bytes]:
         """The answers of all of several. Whatever is raised: nothing was done."""
-        lane, frames, count = self.lane, self.frames, len(self.frames)
+        way, frames, count = self.way, self.frames, len(self.frames)
         data = ([frame[at] for frame in frames] for at in range(_TENSORS + 2, self._length - 1, 3))
         inputs = list(map(array_of_all, self._dtypes, self._shapes, data))
         began_s = perf_counter()
-        outputs = _joined(lane.model, inputs) if lane.batchsize else lane.model.run_each(inputs)
+        outputs = _joined(way.model, inputs) if way.batchsize else way.model.run_each(inputs)
         used_s = perf_counter() - began_s
-        check_outputs(outputs, lane.outputs)
+        check_outputs(outputs, way.outputs)
         tensors = map(b"".join, zip(*map(all_encoded, outputs), strict=True))
         samples = _samples(inputs[0][0])
-        if lane.batchsize:  # it is one call and takes its time once: the first says so
-            said = [_said(used_s, 1, samples, lane.outputs)]
-            said += [_said(0.0, 0, samples, lane.outputs)] * (count - 1)
-            lane.queue.ran(lane.key, 1, count, used_s)
-            count_pass([lane.asked] * count, used_s, 0, 0, failed=False)
+        if way.batchsize:  # it is one call and takes its time once: the first says so
+            said = [_said(used_s, 1, samples, way.outputs)]
+            said += [_said(0.0, 0, samples, way.outputs)] * (count - 1)
+            way.queue.ran(way.key, 1, count, used_s)
+            count_pass([way.asked] * count, used_s, 0, 0, failed=False)
         else:
-            said = [_said(used_s / count, 1, samples, lane.outputs)] * count
-            lane.passes += count
-            lane.used_s += used_s
+            said = [_said(used_s / count, 1, samples, way.outputs)] * count
+            way.passes += count
+            way.used_s += used_s
         parts = zip(frames, said, tensors, strict=True)
         return [_done(frame[1], head, data) for frame, head, data in parts]
 
@@ -136,88 +136,88 @@ class QuickRuns:
         """`on_error` is told the frame of a RUN that failed, the error, and how long it took (seconds)."""
         self._channel, self._runner, self._loan = channel, runner, loan
         self._on_error = on_error
-        self._lanes: dict[bytes, _Lane] = {}
-        self._group: _Group | None = None  # to be run
-        self._used: list[_Lane] = []  # since the device was borrowed
+        self._ways: dict[bytes, _ShortWay] = {}
+        self._bundle: _Bundle | None = None  # to be run
+        self._used: list[_ShortWay] = []  # since the device was borrowed
         loan.at_end.append(self._account)
 
     def forget(self) -> None:
         """A model may have been unloaded."""
-        self._lanes.clear()
+        self._ways.clear()
 
     def run(self, frame: Frame) -> bool:
         """Run it, with those behind it or at `settle`, and answer. False, and nothing done, where it is for
         the long way, as other jobs are."""
-        group = self._group
-        if group is not None:
-            if group.add(frame):
-                if len(group.frames) >= group.most:
+        bundle = self._bundle
+        if bundle is not None:
+            if bundle.add(frame):
+                if len(bundle.frames) >= bundle.most:
                     self.settle()
                     self._channel.flush()
                 return True
             self.settle()
         if len(frame) <= _TENSORS or frame[_KIND] != b"RUN":
             return False
-        lane = self._lanes.get(frame[_MODEL]) or self._learn(frame[_MODEL])
-        if lane is None or len(frame) != lane.inputs.stop + 1 or frame[_COUNTS:_TENSORS] != lane.counts:
+        way = self._ways.get(frame[_MODEL]) or self._learn(frame[_MODEL])
+        if way is None or len(frame) != way.inputs.stop + 1 or frame[_COUNTS:_TENSORS] != way.counts:
             return False
         if frame[-1].endswith(TRACED):
             return False
         try:
-            group = _Group(lane, frame)
+            bundle = _Bundle(way, frame)
         except ValueError:
             return False
-        if not self._loan.take(lane.queue):
+        if not self._loan.take(way.queue):
             return False
-        self._group = group
-        if group.most == 1:
+        self._bundle = bundle
+        if bundle.most == 1:
             self.settle()
         return True
 
     def settle(self) -> None:
         """Run those that were kept for others to come, and answer them."""
-        group, self._group = self._group, None
-        if group is None:
+        bundle, self._bundle = self._bundle, None
+        if bundle is None:
             return
-        lane, frames = group.lane, group.frames
-        if lane not in self._used:
-            self._used.append(lane)
+        way, frames = bundle.way, bundle.frames
+        if way not in self._used:
+            self._used.append(way)
         answers: list[bytes] = []
         if len(frames) > 1:
             try:
-                answers = group.run()
+                answers = bundle.run()
                 if self._channel.too_large(len(answers[0]), 0):  # the others are as long
                     answers = []
             except Exception:  # one of them fails, or gives what others do not: each by itself will tell
-                lane.alone = True
-        answers = answers or [self._run_alone(lane, frame) for frame in frames]
+                way.alone = True
+        answers = answers or [self._run_alone(way, frame) for frame in frames]
         with suppress(ChannelError):  # the shard is gone, and with it whoever waited
             self._channel.write(b"".join(answers))
 
-    def _run_alone(self, lane: _Lane, frame: Frame) -> bytes:
+    def _run_alone(self, way: _ShortWay, frame: Frame) -> bytes:
         """The answer of one that is known to be right."""
         began_s = perf_counter()
         try:
-            arrays = [array_of_parts(frame[at], frame[at + 1], frame[at + 2]) for at in lane.inputs]
-            outputs = lane.model.run(arrays)
+            arrays = [array_of_parts(frame[at], frame[at + 1], frame[at + 2]) for at in way.inputs]
+            outputs = way.model.run(arrays)
             used_s = perf_counter() - began_s
-            check_outputs(outputs, lane.outputs)
+            check_outputs(outputs, way.outputs)
             samples = _samples(arrays[0]) if arrays else 1
-            answer = _done(frame[1], _said(used_s, 1, samples, lane.outputs), b"".join(map(encoded, outputs)))
+            answer = _done(frame[1], _said(used_s, 1, samples, way.outputs), b"".join(map(encoded, outputs)))
             if wrong := self._channel.too_large(len(answer), len(outputs)):
                 raise ModelError(f"the answer is too large: it has {wrong}")
         except Exception as error:  # whatever a model does, the next one is served
             used_s = perf_counter() - began_s
-            lane.errors += 1
+            way.errors += 1
             reply = error_reply(error_text(error))
             answer = encode(b"DONE", frame[1], reply, 0, 1, 0, 1, 0)
             self._on_error(frame, reply, used_s)
-        lane.passes += 1
-        lane.used_s += used_s
+        way.passes += 1
+        way.used_s += used_s
         return answer
 
-    def _learn(self, said: bytes) -> _Lane | None:
-        """The lane of a model that may have one."""
+    def _learn(self, said: bytes) -> _ShortWay | None:
+        """The short way of a model that may have one."""
         try:
             parts = ModelParts.parse([said], 0)
             queue = self._runner.worker.queue_of(parts.identity.device)
@@ -228,24 +228,24 @@ class QuickRuns:
             return None
         if rule.batchsize and (rule.minbatchsize > 1 or takes_sequences(model)):
             return None
-        if len(self._lanes) >= _MAX_LANES:
-            self._lanes.clear()
+        if len(self._ways) >= _MAX_WAYS:
+            self._ways.clear()
         inputs, outputs = len(model.inputs), len(model.outputs)
         counts = [b"%d" % outputs, b"%d" % inputs]
         asked = self._runner.asked(parts.label, parts.identity.device)
         places = range(_TENSORS, _TENSORS + 3 * inputs, 3)
-        lane = _Lane(model, rule.batchsize, key, queue, outputs, counts, places, asked)
-        self._lanes[said] = lane
-        return lane
+        way = _ShortWay(model, rule.batchsize, key, queue, outputs, counts, places, asked)
+        self._ways[said] = way
+        return way
 
     def _account(self) -> None:
         """The device is given back."""
-        for lane in self._used:
-            if lane.passes:
-                lane.queue.ran(lane.key, lane.passes, lane.passes, lane.used_s)
-                lane.asked.ran_alone(lane.passes, lane.used_s, lane.errors)
-                lane.passes, lane.errors, lane.used_s = 0, 0, 0.0
-            if not lane.queue.is_quick(lane.key):
+        for way in self._used:
+            if way.passes:
+                way.queue.ran(way.key, way.passes, way.passes, way.used_s)
+                way.asked.ran_alone(way.passes, way.used_s, way.errors)
+                way.passes, way.errors, way.used_s = 0, 0, 0.0
+            if not way.queue.is_quick(way.key):
                 self.forget()
         self._used.clear()
 

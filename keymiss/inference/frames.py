@@ -194,7 +194,9 @@ def _counted_numbers(parts: Frame, start: int) -> tuple[tuple[int, ...], int]:
 
 def _counted(parts: Frame, start: int) -> tuple[Frame, int]:
     """What `<n> <part>*n` at parts[start] holds, and the index behind it."""
-    end = _skip_names(parts, start)
+    if start >= len(parts) or not 0 <= (count := number(parts[start])) < len(parts) - start:
+        raise ChannelError("malformed frame: fewer elements than announced")
+    end = start + 1 + count
     return parts[start + 1 : end], end
 
 
@@ -230,13 +232,6 @@ def _op(outcome: Outcome) -> tuple[bytes, int, int, int, int]:
     """`<reply> <duration_us> <calls> <samples> <errors>`"""
     reply = OK if outcome.error is None else error_reply(outcome.error)
     return reply, outcome.duration_us, outcome.calls, outcome.samples, outcome.errors
-
-
-def _skip_names(parts: Frame, start: int) -> int:
-    """The index behind `<n> <name>*n` at parts[start]."""
-    if start >= len(parts) or not 0 <= (count := number(parts[start])) < len(parts) - start:
-        raise ChannelError("malformed frame: fewer elements than announced")
-    return start + 1 + count
 
 
 def _text(part: bytes) -> str:

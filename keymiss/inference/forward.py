@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,24 @@ def likeness(tensors: Sequence[Tensor]) -> tuple[tuple[str, tuple[int, ...]], ..
     """Equal for requests that can be joined with each other as they are: dtypes, and shapes without dimension
     0."""
     return tuple((t.dtype, t.shape[1:]) for t in tensors)
+
+
+class PassSize(NamedTuple):
+    """What went into a pass. `padding` is what its sequences were filled up with; 0 tokens: it had none."""
+
+    rows: int
+    tokens: int
+    padding: int
+
+
+def size_of(model: Model, requests: Sequence[Sequence[Tensor]]) -> PassSize:
+    """Of a pass over these requests together."""
+    lengths = [(tokens_of(model, tensors), rows_of(tensors)) for tensors in requests]
+    rows, tokens = sum(rows for _, rows in lengths), sum(tokens * rows for tokens, rows in lengths)
+    if not tokens:
+        return PassSize(rows, 0, 0)
+    width = axes_of(model).width(max(tokens for tokens, _ in lengths), model.length_step)
+    return PassSize(rows, tokens, rows * width - tokens)
 
 
 def run_together(model: Model, requests: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from keymiss.inference.costs import RowCosts
-from keymiss.inference.forward import joinable, likeness, rows_of
+from keymiss.inference.forward import joinable, likeness, rows_of, size_of
 from keymiss.inference.padding import axes_of, tokens_of
 from keymiss.inference.policy import Batch, Group, Rule, Shares, Waiting, next_batch, widen
 from keymiss.inference.request import Request
@@ -116,13 +116,8 @@ class Line:
         many more these were filled up with."""
         first = batch[0]
         self._shares.charge(first.model_key, used_s * share)
-        lengths = [(tokens_of(one.model, one.tensors), rows_of(one.tensors)) for one in batch]
-        tokens = sum(tokens * rows for tokens, rows in lengths)
-        if not tokens:
-            return 0, 0
-        rows, longest = sum(rows for _, rows in lengths), max(tokens for tokens, _ in lengths)
-        padding = rows * axes_of(first.model).width(longest, first.model.length_step) - tokens
-        if first.rule.batchsize:
+        rows, tokens, padding = size_of(first.model, [one.tensors for one in batch])
+        if tokens and first.rule.batchsize:
             if len(self._row_costs) >= _MAX_KNOWN:
                 self._row_costs.clear()
             costs = self._row_costs.setdefault(first.model_key, RowCosts())

@@ -7,9 +7,8 @@ from time import monotonic
 
 from keymiss.channel import Job
 from keymiss.channel.stages import Stage, stages_part
-from keymiss.inference.forward import rows_of
+from keymiss.inference.forward import size_of
 from keymiss.inference.frames import Answer
-from keymiss.inference.padding import axes_of, tokens_of
 from keymiss.inference.request import Request
 
 TRACED = b"c"  # behind the number in <request>
@@ -24,13 +23,10 @@ class Trace:
 
     def seen(self, batch: Sequence[Request], began_s: float, ended_s: float) -> None:
         """It ran in this batch. On the thread that ran it, before it is answered."""
-        model = batch[0].model
-        lengths = [(tokens_of(model, one.tensors), rows_of(one.tensors)) for one in batch]
-        rows, tokens = sum(rows for _, rows in lengths), sum(tokens * rows for tokens, rows in lengths)
-        facts: tuple[tuple[str, int], ...] = (("requests", len(batch)), ("rows", rows))
-        if tokens:
-            width = axes_of(model).width(max(tokens for tokens, _ in lengths), model.length_step)
-            facts += (("tokens", tokens), ("padding", rows * width - tokens))
+        size = size_of(batch[0].model, [one.tensors for one in batch])
+        facts: tuple[tuple[str, int], ...] = (("requests", len(batch)), ("rows", size.rows))
+        if size.tokens:
+            facts += (("tokens", size.tokens), ("padding", size.padding))
         self._stages = (
             Stage("model queue", self._came_s, began_s),
             Stage("model pass", began_s, ended_s, facts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Ranges = tuple[tuple[int, int], ...]
@@ -16,6 +17,7 @@ class Node:
     port: int
     myself: bool
     master: bool
+    replicates: str  # the id of its master; "-" of one that is a master itself
     failed: bool
     connected: bool
     slots: Ranges  # those that it serves, moving ones among them until they have moved
@@ -42,8 +44,24 @@ def _node(
     moving = frozenset(int(part[1:].partition("-")[0]) for part in slots if part.startswith("["))
     connected = mine or link == "connected"
     return Node(
-        name, host, int(port), mine, "master" in words, "fail" in words, connected, tuple(ranges), moving
+        name,
+        host,
+        int(port),
+        mine,
+        "master" in words,
+        master,
+        "fail" in words,
+        connected,
+        tuple(ranges),
+        moving,
     )
+
+
+def first_slot(nodes: Sequence[Node]) -> int:
+    """The first slot of myself, or of the master that I replicate; 0 where that owns none."""
+    me = next(node for node in nodes if node.myself)
+    owner = next((node for node in nodes if node.id == me.replicates), me)
+    return owner.slots[0][0] if owner.slots else 0
 
 
 def _range(part: str) -> tuple[int, int]:

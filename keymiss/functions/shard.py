@@ -51,6 +51,7 @@ from keymiss.functions.answers import Answer, Pending, to_value, to_value_or_err
 from keymiss.functions.context import NOBODY, Context, current
 from keymiss.functions.job import FunctionJob
 from keymiss.functions.limits import Limits
+from keymiss.functions.nodes import first_slot, parse_nodes
 from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, interruptible, shielded
 from keymiss.functions.sections import Sections
@@ -119,25 +120,16 @@ class Shard:
     def hash_tag(self) -> str:
         """The shortest string that hashes to the first slot of this shard: "06S" where there is no cluster.
 
-        Slots move, so it is asked for again when it is older than a second.
+        Slots move, so it is asked for again when it is older than a second; not by CLUSTER SLOTS: Valkey 8.0
+        crashes where a module asks for that before any client did.
         """
         tag, fresh_until = self._hash_tag
         if monotonic() < fresh_until:
             return tag
-        tag = hash_tag_of(self._first_slot() if self.is_cluster else 0)
+        slot = first_slot(parse_nodes(self.execute("CLUSTER", "NODES"))) if self.is_cluster else 0
+        tag = hash_tag_of(slot)
         self._hash_tag = (tag, monotonic() + HASH_TAG_S)
         return tag
-
-    def _first_slot(self) -> int:
-        """Of this shard, or of the master that it replicates; 0 where that owns none.
-
-        Not from CLUSTER SLOTS: Valkey 8.0 crashes where a module asks for that before any client did.
-        """
-        nodes = {line.split()[0]: line.split() for line in self.execute("CLUSTER", "NODES").splitlines()}
-        mine = nodes[self.node]
-        owner = nodes.get(mine[3], mine)
-        ranges = (part for part in owner[8:] if not part.startswith("["))
-        return min((int(part.partition("-")[0]) for part in ranges), default=0)
 
     # Running commands
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from time import monotonic
@@ -51,13 +50,13 @@ from keymiss.functions.answers import Answer, Pending, to_value, to_value_or_err
 from keymiss.functions.context import NOBODY, Context, current
 from keymiss.functions.job import FunctionJob
 from keymiss.functions.limits import Limits
+from keymiss.functions.log import Log
 from keymiss.functions.nodes import first_slot, parse_nodes
 from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, interruptible, shielded
 from keymiss.functions.sections import Sections
 from keymiss.functions.tasks import PromptFuture, guarded, start_now
 from keymiss.hashtags import hash_tag_of
-from keymiss.logs import NOTICE, Forwarding, Lines, about, level_number
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -82,13 +81,7 @@ class Shard:
         self.allowance = Allowance()  # for what functions print and log
         self.limits: Limits
         self.jobs: JobTable
-        self._lines = Lines("functions")
-        # None of logging's own tree: what functions do with that concerns their lines only.
-        self._logger = logging.Logger("keymiss.functions")
-        forwarding = Forwarding(lambda level, line: self.channel.send(b"LOG", level, line))
-        forwarding.setFormatter(self._lines)
-        self._logger.addHandler(forwarding)
-        self._least_level = NOTICE
+        self._log = Log(channel)
         self._numbers = itertools.count(1)
         self._asked: dict[int, Answer] = {}
         self._suspended: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks by weak references only
@@ -292,9 +285,7 @@ class Shard:
 
     def follow_log_settings(self) -> None:
         """HELLO and SETTING: what is logged, and in which form."""
-        self._lines.json = self.hello.settings.get("log-format") == "json"
-        self._lines.shard = self.hello.shard_name
-        self._least_level = level_number(self.hello.settings.get("log-level", "notice"))
+        self._log.follow(self.hello)
 
     def log(
         self,
@@ -308,13 +299,11 @@ class Shard:
 
         The level is debug, verbose, notice or warning. See docs/tracing.md for `event`; `fields` are what
         programs want to know."""
-        least = level_number(level)
-        if least < self._least_level:
+        if not self._log.wants(level):
             return
         whose = job or current.get().job
         request = self.hello.request_name(whose.request) if whose is not None else ""
-        with shielded():
-            self._logger.log(least, "%s", message, extra=about(event, fields, request))
+        self._log.write(level, message, event, fields, request)
 
     # Running functions
 

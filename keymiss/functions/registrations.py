@@ -109,8 +109,8 @@ class Registration:
         self.last: deque[Execution | _Note] = deque()
         self._read_value = not isinstance(self.arguments, KeysArguments) or self.arguments.read_value
         self._parallel = registering.parallel
-        one = self.mode != "sync" and self.reader == "KeysReader" and not self._parallel
-        self._one = _coroutine_of(self.plan) if one else None
+        may_be_quick = self.mode != "sync" and self.reader == "KeysReader" and not self._parallel
+        self._coroutine = _coroutine_of(self.plan) if may_be_quick else None
         self._running: dict[Context, Execution | _Note] = {}
         self.stream: StreamConsumer | None = None
         if isinstance(self.arguments, StreamArguments):
@@ -137,7 +137,7 @@ class Registration:
         # Nobody waits for an EVENT: there is no reply to override.
         command = None if job.kind == EVENT else job.argv
         context = Context(job, session=self.session, command=command, async_allowed=True)
-        if self._one is not None and not job.sync and self._start_coroutine(job, context, record):
+        if self._coroutine is not None and not job.sync and self._start_coroutine(job, context, record):
             return
         source = RecordsSource((record,))
         execution = self._start(context, source, lambda execution: self._fired(job, execution))
@@ -148,11 +148,11 @@ class Registration:
 
     def _start_coroutine(self, job: FunctionJob, context: Context, record: Any) -> bool:
         """The fast path. False, and nothing done, where the function takes other arguments than a record."""
-        assert self._one is not None
+        assert self._coroutine is not None
         try:
-            coroutine = self._one(record)
+            coroutine = self._coroutine(record)
         except TypeError:
-            self._one = None
+            self._coroutine = None
             return False
         started = perf_counter()
         self._running[context] = _Note(self, self._gears.executions.next_number())
@@ -211,21 +211,6 @@ class Registration:
         record = [replies.text(argument) for argument in argv]
         self._start(context, RecordsSource((record,)), lambda run: self._commanded(job, run, hook))
 
-    # Streams
-
-    def run_records(self, source: Source, context: Context, then: Callable[[Execution], object]) -> None:
-        """Run it on records that were read for it. `then` follows when its numbers are added up."""
-        self.numbers.triggered += 1
-
-        def ended(execution: Execution) -> None:
-            self._ended(execution)
-            self._note(execution)
-            then(execution)
-
-        execution = self._start(context, source, ended)
-        if self.mode == "sync":  # what it awaits is no job's
-            self._gears.executions.stop_at(NEVER, execution)
-
     def _commanded(self, job: FunctionJob, execution: Execution, hook: CallNext | None) -> None:
         try:
             if hook is not None or execution.errors:
@@ -245,6 +230,21 @@ class Registration:
             self._queue.popleft()
         if self._queue:
             self._queue[0][1]()
+
+    # Streams
+
+    def run_records(self, source: Source, context: Context, then: Callable[[Execution], object]) -> None:
+        """Run it on records that were read for it. `then` follows when its numbers are added up."""
+        self.numbers.triggered += 1
+
+        def ended(execution: Execution) -> None:
+            self._ended(execution)
+            self._note(execution)
+            then(execution)
+
+        execution = self._start(context, source, ended)
+        if self.mode == "sync":  # what it awaits is no job's
+            self._gears.executions.stop_at(NEVER, execution)
 
     # All
 

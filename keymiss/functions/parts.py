@@ -1,6 +1,6 @@
 """One shard's part in an execution over the whole cluster.
 
-All stages of the plan run at the same time, each on the records that the one before sends it: a stage ends
+All legs of the plan run at the same time, each on the records that the one before sends it: a leg ends
 when the one before has ended on all shards. The shard that started the execution (the *initiator*) holds the
 results.
 
@@ -23,7 +23,7 @@ from keymiss.functions.errors import Aborted, error_text
 from keymiss.functions.executions import DONE, Execution
 from keymiss.functions.readers import Source
 from keymiss.functions.shuffles import Inbox, Outbox
-from keymiss.functions.steps import Emit, Kind, Waiting, stages_of
+from keymiss.functions.steps import Emit, Kind, Waiting, legs_of
 from keymiss.hashtags import SLOTS, slot_of
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 BEAT_S = 1.0
 
-Sent = dict[int, tuple[int, bool]]  # by stage: chunks that were sent, and whether that is all
-Read = dict[int, int]  # by stage: chunks that were read
+Sent = dict[int, tuple[int, bool]]  # by leg: chunks that were sent, and whether that is all
+Read = dict[int, int]  # by leg: chunks that were read
 
 
 class Part:
@@ -47,19 +47,19 @@ class Part:
         self.heard = {node: monotonic() for node in self.nodes}
         self.ended_nodes: set[str] = set()
         self._lost: dict[str, str] = {}  # shards that were given up, and why
-        self._stages = stages_of(execution.plan)
+        self._legs = legs_of(execution.plan)
         self._owners = _owners(tuple(shards))
-        self._running = len(self._stages)
+        self._running = len(self._legs)
         self._beat: asyncio.TimerHandle | None = None
         shard, errors = gears.shard, execution.errors
-        # The first stage reads the source, what comes out of the last is the result: neither has a box.
+        # The first leg reads the source, what comes out of the last is the result: neither has a box.
         self._inboxes = {
             at: Inbox(shard, self.nodes, errors, partial(self._note_read, at))
-            for at in range(1, len(self._stages))
+            for at in range(1, len(self._legs))
         }
         self._outboxes = {
             at: Outbox(shard, self.nodes, errors, partial(self._send, at), partial(self._keep, at))
-            for at in range(1, len(self._stages))
+            for at in range(1, len(self._legs))
         }
 
     @property
@@ -70,18 +70,18 @@ class Part:
     def others(self) -> list[str]:
         return [node for node in self.nodes if node != self.gears.shard.node]
 
-    # Stages
+    # Legs
 
     def begin(self, source: Source) -> None:
-        """Run all stages, each on what the one before sends it. The loop's thread."""
+        """Run all legs, each on what the one before sends it. The loop's thread."""
         self._tick()
-        for at, stage in enumerate(self._stages):
-            emit = self._result if stage.shuffle is None else self._sender(at + 1, stage.shuffle)
+        for at, leg in enumerate(self._legs):
+            emit = self._result if leg.shuffle is None else self._sender(at + 1, leg.shuffle)
             if at:
-                pipeline = self.execution.pipeline(stage.steps, emit, self.gears.config)
+                pipeline = self.execution.pipeline(leg.steps, emit, self.gears.config)
                 work = self._inboxes[at].read(pipeline)
             else:
-                work = self.gears.processes.read(self.execution, stage.steps, source, emit)
+                work = self.gears.processes.read(self.execution, leg.steps, source, emit)
             self._drive(at, work)
 
     def _drive(self, at: int, work: Waiting) -> None:
@@ -97,13 +97,13 @@ class Part:
             if at:
                 self._inboxes[at].discard()
             following = at + 1
-            if following < len(self._stages):
+            if following < len(self._legs):
                 self._outboxes[following].close()
                 self._inboxes[following].sent(
                     self.gears.shard.node, *self._outboxes[following].progress(self.gears.shard.node)
                 )
                 self._tell_progress()
-            self.gears.shard.call_soon(self._stage_ended)
+            self.gears.shard.call_soon(self._leg_ended)
 
         try:
             Drive(self.gears.shard, work, context.beside(), ended).start()
@@ -111,7 +111,7 @@ class Part:
             work.close()
             self.gears.in_background(partial(ended, busy))
 
-    def _stage_ended(self) -> None:
+    def _leg_ended(self) -> None:
         self._running -= 1
         if self._running:
             return
@@ -150,46 +150,46 @@ class Part:
         if self.is_initiator:
             self.execution.results.append(record)
 
-    def _sender(self, stage: int, shuffle: Kind) -> Emit:
-        put, initiator, owners = self._outboxes[stage].put, self.initiator, self._owners
+    def _sender(self, leg: int, shuffle: Kind) -> Emit:
+        put, initiator, owners = self._outboxes[leg].put, self.initiator, self._owners
         if shuffle is Kind.COLLECT:
             return lambda record: put(initiator, record)
         me = self.gears.shard.node  # which takes what belongs to a slot that nobody owns
         return lambda record: put(owners[slot_of(record[0])] or me, record)
 
-    def _send(self, stage: int, node: str, number: int, records: list[bytes]) -> bool:
+    def _send(self, leg: int, node: str, number: int, records: list[bytes]) -> bool:
         try:
-            self.gears.peers.deliver(node, "execution.records", self.execution.id, stage, number, records)
+            self.gears.peers.deliver(node, "execution.records", self.execution.id, leg, number, records)
         except GearsError as error:
             self.gears.shard.call_soon(self.lose, node, f"shard {node} did not answer: {error}")
             return False
         return True
 
-    def _keep(self, stage: int, number: int, records: list[Any]) -> None:
-        self._inboxes[stage].add(self.gears.shard.node, number, records, pickled=False)
+    def _keep(self, leg: int, number: int, records: list[Any]) -> None:
+        self._inboxes[leg].add(self.gears.shard.node, number, records, pickled=False)
 
-    def _note_read(self, stage: int, node: str, count: int) -> None:
+    def _note_read(self, leg: int, node: str, count: int) -> None:
         if node == self.gears.shard.node:
-            self._outboxes[stage].read(node, count)
+            self._outboxes[leg].read(node, count)
         elif self.gears.shard.channel.on_loop_thread:
-            self.gears.in_background(lambda: self._tell(node, "read", stage, count))
+            self.gears.in_background(lambda: self._tell(node, "read", leg, count))
         else:
-            self._tell(node, "read", stage, count)
+            self._tell(node, "read", leg, count)
 
-    def take(self, node: str, stage: int, number: int, records: list[bytes]) -> None:
+    def take(self, node: str, leg: int, number: int, records: list[bytes]) -> None:
         """Records of another shard."""
-        self._inboxes[stage].add(node, number, records)
+        self._inboxes[leg].add(node, number, records)
 
-    def read(self, node: str, stage: int, count: int) -> None:
+    def read(self, node: str, leg: int, count: int) -> None:
         """Another shard has read so many chunks of this one."""
-        self._outboxes[stage].read(node, count)
+        self._outboxes[leg].read(node, count)
 
     def progress(self, node: str, sent: Sent, read: Read) -> None:
-        """How far another shard is with what it sends to this one and gets from it, by stage."""
-        for stage, (count, all_sent) in sent.items():
-            self._inboxes[stage].sent(node, count, all_sent)
-        for stage, count in read.items():
-            self._outboxes[stage].read(node, count)
+        """How far another shard is with what it sends to this one and gets from it, by leg."""
+        for leg, (count, all_sent) in sent.items():
+            self._inboxes[leg].sent(node, count, all_sent)
+        for leg, count in read.items():
+            self._outboxes[leg].read(node, count)
 
     def give_up(self, node: str) -> None:
         """Nothing more comes from a shard, and it wants nothing more."""
@@ -237,8 +237,8 @@ class Part:
         for node in self.others:
             if node in self.ended_nodes:
                 continue
-            sent = {stage: outbox.progress(node) for stage, outbox in self._outboxes.items()}
-            read = {stage: inbox.progress(node) for stage, inbox in self._inboxes.items()}
+            sent = {leg: outbox.progress(node) for leg, outbox in self._outboxes.items()}
+            read = {leg: inbox.progress(node) for leg, inbox in self._inboxes.items()}
             self._tell(node, "alive", sent, read)
 
     def tell_others(self, name: str) -> None:

@@ -1,13 +1,13 @@
 """Processes beside the worker: executions run there, so that several use several cores.
 
 1. With `keymiss.functions-processes` n above 1 the worker starts up to n of them, as they are needed. Each
-   serves a channel like the worker's own, at whose other end is the worker (stages.py is that side).
-2. A stage of an execution runs whole in the process that has the fewest. Its functions travel as they do to
+   serves a channel like the worker's own, at whose other end is the worker (legs.py is that side).
+2. A leg of an execution runs whole in the process that has the fewest. Its functions travel as they do to
    another shard, so each process has its own copy of a session's globals. What cannot travel runs here.
 3. What functions there ask of the server is passed on, as asked by the execution's own job; an atomic block
    too, which waits its turn with those of this process.
-4. A process that ends, or hangs, takes its stages with it: they end with an error, and the next stage starts
-   another process. One too many, since there are to be fewer, ends when it has no stage.
+4. A process that ends, or hangs, takes its legs with it: they end with an error, and the next leg starts
+   another process. One too many, since there are to be fewer, ends when it has no leg.
 5. All of it is the loop's thread's, but `read`, which is a pipeline's.
 """
 
@@ -33,11 +33,11 @@ from keymiss.functions import blobs, replies
 from keymiss.functions.context import NOBODY, Context, current
 from keymiss.functions.durations import Durations
 from keymiss.functions.executions import Execution
+from keymiss.functions.legs import Order, unpacked
 from keymiss.functions.pool import Pool
 from keymiss.functions.readers import Source
 from keymiss.functions.runtime import script_globals
 from keymiss.functions.sessions import Session
-from keymiss.functions.stages import Order, unpacked
 from keymiss.functions.steps import Emit, Pipeline, Plan, Waiting
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ DEFAULT_HANG_TIMEOUT_MS = 30_000
 _SECTIONS = 4  # atomic blocks of other processes that wait at a time
 
 
-class _Stage:
-    """One stage that runs elsewhere. `context` is that of what it asks of the server."""
+class _Leg:
+    """One leg that runs elsewhere. `context` is that of what it asks of the server."""
 
-    def __init__(self, context: Context, order: bytes, stop: Callable[[_Stage], object]) -> None:
+    def __init__(self, context: Context, order: bytes, stop: Callable[[_Leg], object]) -> None:
         self.context = context
         self.order = order
         self._stop = stop
@@ -115,7 +115,7 @@ class Processes:
         return [process.pid for process in list(self._processes)]
 
     def read(self, execution: Execution, steps: Plan, source: Source, emit: Emit) -> Waiting:
-        """One stage of an execution: every record of the source through the steps, to `emit`.
+        """One leg of an execution: every record of the source through the steps, to `emit`.
 
         In another process where there are any and the execution may run there, else here.
         """
@@ -128,27 +128,27 @@ class Processes:
             return
         job = context.job
         stop = partial(gears.shard.call_soon, self._stop)
-        stage = _Stage(Context(job, session=context.session), order, stop)
+        leg = _Leg(Context(job, session=context.session), order, stop)
         out = Pipeline((), emit, execution.errors)
-        gears.shard.call_soon(self._give, stage)
-        context.add_running(stage)
+        gears.shard.call_soon(self._give, leg)
+        context.add_running(leg)
         errors: list[str] | None = None
         try:
             while errors is None:
-                records, errors = yield stage.next()
+                records, errors = yield leg.next()
                 for record in records:
                     yield from out.feed(unpacked(record))
                 if errors is None:
-                    gears.shard.call_soon(self._tell_read, stage)
+                    gears.shard.call_soon(self._tell_read, leg)
             execution.errors += errors
-            if stage.durations:
+            if leg.durations:
                 execution.durations = execution.durations or Durations()
-                execution.durations.add_told(stage.durations, steps)
+                execution.durations.add_told(leg.durations, steps)
             if job is not None and job.overridden is None:
-                job.overridden = stage.overridden
+                job.overridden = leg.overridden
         finally:
-            context.running.discard(stage)
-            stage.cancel()
+            context.running.discard(leg)
+            leg.cancel()
 
     def _order(self, execution: Execution, context: Context, steps: Plan, source: Source) -> bytes | None:
         """None where the functions cannot be sent."""
@@ -174,27 +174,27 @@ class Processes:
 
     # The loop's thread
 
-    def _give(self, stage: _Stage) -> None:
-        if stage.ended:
+    def _give(self, leg: _Leg) -> None:
+        if leg.ended:
             return
-        free = min(self._processes, key=lambda process: len(process.stages), default=None)
-        if free is None or (free.stages and len(self._processes) < self.wanted):
+        free = min(self._processes, key=lambda process: len(process.legs), default=None)
+        if free is None or (free.legs and len(self._processes) < self.wanted):
             try:
                 free = _Process(self)
             except OSError as error:
-                stage.end([f"a functions process could not be started: {error}"])
+                leg.end([f"a functions process could not be started: {error}"])
                 return
             self._processes.append(free)
-        free.run(stage)
+        free.run(leg)
 
-    def _tell_read(self, stage: _Stage) -> None:
-        if not stage.ended and stage.process is not None:
-            stage.process.send(b"READ", stage.number)
+    def _tell_read(self, leg: _Leg) -> None:
+        if not leg.ended and leg.process is not None:
+            leg.process.send(b"READ", leg.number)
 
-    def _stop(self, stage: _Stage) -> None:
-        if not stage.ended and stage.process is not None:
-            stage.process.stop(stage)
-        stage.end([])
+    def _stop(self, leg: _Leg) -> None:
+        if not leg.ended and leg.process is not None:
+            leg.process.stop(leg)
+        leg.end([])
 
     def changed(self, setting: Frame) -> None:
         """SETTING."""
@@ -204,7 +204,7 @@ class Processes:
 
     def end_spare(self) -> None:
         """End those that have nothing to do and are more than there are to be."""
-        for process in [process for process in self._processes if not process.stages]:
+        for process in [process for process in self._processes if not process.legs]:
             if len(self._processes) > self.wanted:
                 process.end()
 
@@ -217,7 +217,7 @@ class _Process:
     """One process, from its start to its end."""
 
     def __init__(self, processes: Processes) -> None:
-        self.stages: dict[int, _Stage] = {}
+        self.legs: dict[int, _Leg] = {}
         self._processes = processes
         self._shard = shard = processes.gears.shard
         self._numbers = count(1)
@@ -254,59 +254,59 @@ class _Process:
         return self._process.pid
 
     def send(self, *parts: bytes | str | int) -> None:
-        """Every thread. Nothing happens where it has ended: its stages are told."""
+        """Every thread. Nothing happens where it has ended: its legs are told."""
         if not self._channel.closed:
             try:
                 self._channel.send(*parts)
             except ChannelError:
                 self._shard.call_soon(self._end, "it reads nothing")
 
-    # Stages
+    # Legs
 
-    def run(self, stage: _Stage) -> None:
-        stage.process, stage.number = self, next(self._numbers)
-        self.stages[stage.number] = stage
-        job = stage.context.job
+    def run(self, leg: _Leg) -> None:
+        leg.process, leg.number = self, next(self._numbers)
+        self.legs[leg.number] = leg
+        job = leg.context.job
         request = b"%d" % (0 if job is None else job.request)
-        self.send(b"JOB", stage.number, b"COMMAND", 0, 0, request, b"STAGE", stage.order)
+        self.send(b"JOB", leg.number, b"COMMAND", 0, 0, request, b"LEG", leg.order)
 
-    def stop(self, stage: _Stage) -> None:
-        self.send(b"CANCEL", stage.number)
-        self._remove(stage)
+    def stop(self, leg: _Leg) -> None:
+        self.send(b"CANCEL", leg.number)
+        self._remove(leg)
 
     def end(self) -> None:
         """It is not needed any more."""
         self._end("it was not needed any more")
 
-    def _remove(self, stage: _Stage) -> None:
-        self.stages.pop(stage.number, None)
-        if stage.context.atomic:
-            self._end_section(stage)
+    def _remove(self, leg: _Leg) -> None:
+        self.legs.pop(leg.number, None)
+        if leg.context.atomic:
+            self._end_section(leg)
         self._processes.end_spare()
 
     def _on_records(self, frame: Frame) -> None:
-        stage = self.stages.get(number(frame[1]))
-        if stage is not None:
-            stage.take(pickle.loads(frame[2]))
+        leg = self.legs.get(number(frame[1]))
+        if leg is not None:
+            leg.take(pickle.loads(frame[2]))
 
     def _on_done(self, frame: Frame) -> None:
         """DONE <id> +OK <errors> <overridden> <durations>, or an error in the place of +OK."""
-        stage = self.stages.get(number(frame[1]))
-        if stage is None:
+        leg = self.legs.get(number(frame[1]))
+        if leg is None:
             return
-        self._remove(stage)
+        self._remove(leg)
         if len(frame) < 6:
-            stage.end([frame[2][1:].decode("utf-8", "replace").strip()])
+            leg.end([frame[2][1:].decode("utf-8", "replace").strip()])
             return
-        stage.overridden = frame[4] or None
-        stage.durations = pickle.loads(frame[5])
-        stage.end(pickle.loads(frame[3]))
+        leg.overridden = frame[4] or None
+        leg.durations = pickle.loads(frame[5])
+        leg.end(pickle.loads(frame[3]))
 
     # What functions ask of the server
 
     def _context(self, job: bytes) -> Context:
-        stage = self.stages.get(number(job))
-        return NOBODY if stage is None else stage.context
+        leg = self.legs.get(number(job))
+        return NOBODY if leg is None else leg.context
 
     def _on_question(self, frame: Frame) -> None:
         """CALL and RUN: <verb> <seq> <job> ..."""
@@ -343,12 +343,12 @@ class _Process:
 
     def _on_section_end(self, frame: Frame) -> None:
         """END <job>"""
-        stage = self.stages.get(number(frame[1]))
-        if stage is not None and stage.context.atomic:
-            self._end_section(stage)
+        leg = self.legs.get(number(frame[1]))
+        if leg is not None and leg.context.atomic:
+            self._end_section(leg)
 
-    def _end_section(self, stage: _Stage) -> None:
-        token = current.set(stage.context)
+    def _end_section(self, leg: _Leg) -> None:
+        token = current.set(leg.context)
         try:
             self._shard.end()
         except KeymissError as error:
@@ -402,24 +402,24 @@ class _Process:
         if not self._ready and monotonic() - self._started > START_S:
             self._end("it did not start in time")
             return
-        if self._ready and self.stages and self._asked_at is None:
+        if self._ready and self.legs and self._asked_at is None:
             self._asked_at = monotonic()
             self.send(b"PING")
         self._shard.loop.call_later(min(WATCH_S, hang_ms / 4000), self._watch)
 
     def _end(self, why: str) -> None:
-        self._processes.left(self)  # the next stage goes to another one
+        self._processes.left(self)  # the next leg goes to another one
         self._why = why
         self._channel.end(None)
 
     def _on_end(self, reason: Exception | None) -> None:
         self._processes.left(self)
         self._process.kill()
-        if self.stages:
+        if self.legs:
             self._shard.log(f"a functions process: {self._why}", "warning")
-        for stage in list(self.stages.values()):
-            self._remove(stage)
-            stage.end([f"a functions process died while it ran this ({self._why})"])
+        for leg in list(self.legs.values()):
+            self._remove(leg)
+            leg.end([f"a functions process died while it ran this ({self._why})"])
         self._reap()
 
     def _reap(self) -> None:

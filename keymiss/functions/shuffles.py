@@ -1,10 +1,10 @@
 """Records on their way between shards: in chunks, a few at a time, so that no shard ever holds them all.
 
-An `Outbox` takes what comes out of a stage and sends it to the shards where it belongs. An `Inbox` keeps the
-chunks that came for a stage until its pipeline reads them.
+An `Outbox` takes what comes out of a leg and sends it to the shards where it belongs. An `Inbox` keeps the
+chunks that came for a leg until its pipeline reads them.
 
-1. At most WINDOW chunks of one stage are on their way from a shard to another, or to itself. A pipeline that
-   would send more pauses until one was read; it holds no thread meanwhile. A stage waits for later ones
+1. At most WINDOW chunks of one leg are on their way from a shard to another, or to itself. A pipeline that
+   would send more pauses until one was read; it holds no thread meanwhile. A leg waits for later ones
    only, and the last for none.
 2. The bus keeps the order of messages but may lose some with a connection. Chunks are numbered, and every
    sign of life repeats how many were sent and how many were read: a lost chunk is an error of the execution,
@@ -54,7 +54,7 @@ class _Pause:
 
 
 class Inbox:
-    """The chunks for one stage. `read` is for the pipeline's thread, all else for every thread."""
+    """The chunks for one leg. `read` is for the pipeline's thread, all else for every thread."""
 
     def __init__(self, shard: Shard, nodes: Sequence[str], errors: list[str], on_read: OnRead) -> None:
         self._errors = errors
@@ -164,7 +164,7 @@ class Inbox:
 
 
 class Outbox:
-    """What one stage sends. `put` and `close` are for the pipeline's thread, all else for every thread."""
+    """What one leg sends. `put` and `close` are for the pipeline's thread, all else for every thread."""
 
     def __init__(self, shard: Shard, nodes: Sequence[str], errors: list[str], send: Send, keep: Keep) -> None:
         """`send` takes a chunk for another shard, `keep` one for this shard."""

@@ -33,9 +33,9 @@ def start(descriptor: int = CHANNEL_FD, beside: bool = False) -> None:
     runtime.install_modules()
     gearsclient.install()
     if beside:
-        from keymiss.functions.stages import Stages
+        from keymiss.functions.legs import Legs
 
-        serving.main(sock, Stages, output)
+        serving.main(sock, Legs, output)
     else:
         from keymiss.functions.gears import Gears
         from keymiss.functions.worker import Worker

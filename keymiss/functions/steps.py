@@ -1,7 +1,7 @@
 """Steps, and how records go through them.
 
-A *plan* is a tuple of steps. It is cut into *stages* where records change shards (`collect`, `repartition`);
-inside a stage a record goes through every step before the next one is read.
+A *plan* is a tuple of steps. It is cut into *legs* where records change shards (`collect`, `repartition`);
+inside a leg a record goes through every step before the next one is read.
 
 A pipeline never waits and knows no threads: its methods are generators that yield what a step returned to be
 awaited (a coroutine or a gears future) and take the value, or the exception, back. So the same code runs
@@ -61,7 +61,7 @@ Plan = tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Leg:
     """The steps between two shuffles, and the shuffle that ends them (None for the last)."""
 
     steps: Plan
@@ -73,18 +73,18 @@ def local_steps(plan: Plan) -> Plan:
     return tuple([step for step in plan if step.kind not in SHUFFLES])
 
 
-def stages_of(plan: Plan) -> list[Stage]:
-    """Cut a plan where its records change shards. There is at least one stage."""
-    stages: list[Stage] = []
+def legs_of(plan: Plan) -> list[Leg]:
+    """Cut a plan where its records change shards. There is at least one leg."""
+    legs: list[Leg] = []
     steps: list[Step] = []
     for step in plan:
         if step.kind in SHUFFLES:
-            stages.append(Stage(tuple(steps), step.kind))
+            legs.append(Leg(tuple(steps), step.kind))
             steps = []
         else:
             steps.append(step)
-    stages.append(Stage(tuple(steps), None))
-    return stages
+    legs.append(Leg(tuple(steps), None))
+    return legs
 
 
 class NotAwaitable(GearsError):
@@ -108,7 +108,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None), list, dict, tuple, bytes,
 
 
 class Pipeline:
-    """The steps of one stage with their state: what a limit has passed, what an accumulator holds.
+    """The steps of one leg with their state: what a limit has passed, what an accumulator holds.
 
     `emit` takes each record that comes out, and may return what is to be awaited before the next; `errors`
     collects texts. `done` is true when no further record is wanted.

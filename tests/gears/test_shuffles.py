@@ -6,7 +6,7 @@ import ast
 
 from support.cluster import Cluster
 
-UNDER_WAY = 8 * 500  # records of one stage that a shard may have sent, and nobody has read yet
+UNDER_WAY = 8 * 500  # records of one leg that a shard may have sent, and nobody has read yet
 TO_THE_WORKER = 5 * 500  # the same of a process that reads beside the worker
 RECORDS = 20_000
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keymiss.functions.drive import run_inline
 from keymiss.functions.errors import Aborted
-from keymiss.functions.steps import Kind, Pipeline, Plan, Step, Waiting, stages_of
+from keymiss.functions.steps import Kind, Pipeline, Plan, Step, Waiting, legs_of
 
 
 def run(steps: Iterable[Step], records: Iterable[Any]) -> tuple[list[Any], list[str]]:
@@ -155,7 +155,7 @@ def test_an_abort_is_not_swallowed() -> None:
 
 def test_a_plan_is_cut_where_records_change_shards() -> None:
     plan: Plan = (Step(Kind.MAP, str), Step(Kind.COLLECT), Step(Kind.LIMIT, length=1), Step(Kind.COLLECT))
-    assert [(len(stage.steps), stage.shuffle) for stage in stages_of(plan)] == [
+    assert [(len(leg.steps), leg.shuffle) for leg in legs_of(plan)] == [
         (1, Kind.COLLECT),
         (1, Kind.COLLECT),
         (0, None),

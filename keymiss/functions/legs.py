@@ -1,6 +1,6 @@
-"""Stages: what a process beside the worker runs (processes.py is the worker's side).
+"""Legs: what a process beside the worker runs (processes.py is the worker's side).
 
-    JOB <id> COMMAND 0 0 "" STAGE <order>     run these steps on what this source reads
+    JOB <id> COMMAND 0 0 "" LEG <order>       run these steps on what this source reads
     RECORDS <id> <records>                    what has come out so far
     READ <id>                                 the worker has read one of these messages
     DONE <id> +OK <errors> <overridden> <durations>   that was all
@@ -52,7 +52,7 @@ _MAX_KEPT = 64  # registrations whose functions stay loaded
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a process needs to know to run a stage."""
+    """What a process needs to know to run a leg."""
 
     session: str
     functions: bytes  # blobs.dump of the steps
@@ -114,8 +114,8 @@ class Away:
         return blobs.dump(value, script_globals(), self.globals)
 
 
-class Stages(Serving):
-    """A process beside the worker, on a channel whose other end is the worker. Stages are its jobs."""
+class Legs(Serving):
+    """A process beside the worker, on a channel whose other end is the worker. Legs are its jobs."""
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(sock, loop, os.getppid(), {b"READ": self._on_read})
@@ -127,7 +127,7 @@ class Stages(Serving):
             self.channel.send(b"STARTED")
 
     def serve(self, job: FunctionJob) -> None:
-        """Run a stage in the pool."""
+        """Run a leg in the pool."""
         order = pickle.loads(job.argv[1])
         self.shard.config = order.config
         self.shard.in_pool(lambda: self._start(job, order), Context(job))
@@ -178,8 +178,8 @@ class Stages(Serving):
 
 
 class _Outbox:
-    """The records that come out of a stage, on their way. `read` is for the loop's thread, all else for the
-    stage's.
+    """The records that come out of a leg, on their way. `read` is for the loop's thread, all else for the
+    leg's.
     """
 
     def __init__(self, shard: Shard, job: FunctionJob) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from keymiss.errors import GearsError, KeymissError
 from keymiss.functions import replies
+from keymiss.functions.commands.arguments import as_str
 from keymiss.functions.commands.nested import nested
 from keymiss.functions.context import Context
 from keymiss.functions.executions import Execution
@@ -41,7 +42,7 @@ def dump(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 
 def get(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
     """RG.GETEXECUTION id [SHARD | CLUSTER]: how far an execution is, on this shard or on all."""
-    name = arguments[0].decode("utf-8", "replace")
+    name = as_str(arguments[0])
     execution = gears.executions.get(name) or gears.spread.execution(name)
     if execution is None:
         raise GearsError(NO_PLAN)
@@ -62,7 +63,7 @@ def results(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | N
 
 def results_when_done(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | None:
     """RG.GETRESULTSBLOCKING id: as RG.GETRESULTS, once the execution has ended."""
-    execution = gears.executions.get(arguments[0].decode("utf-8", "replace"))
+    execution = gears.executions.get(as_str(arguments[0]))
     if execution is None or not execution.running or job.in_multi or job.sync:
         return _do(gears, job, "results if done", arguments[0])
     execution.when_done(lambda ended: job.done(ended.reply()))
@@ -111,7 +112,7 @@ _ACTS: dict[str, tuple[Act, str]] = {  # and how it is refused where there is no
 
 def _do(gears: Gears, job: FunctionJob, act: str, argument: bytes) -> bytes | None:
     """Do it here, or have it done by the shard that holds the execution."""
-    name = argument.decode("utf-8", "replace")
+    name = as_str(argument)
     holder = name.rpartition("-")[0]
     elsewhere = gears.shard.is_cluster and holder != gears.shard.node and gears.executions.get(name) is None
     if not elsewhere or job.in_multi or job.sync:  # while the server waits, no other shard can be asked

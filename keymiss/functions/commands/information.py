@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError
 from keymiss.functions import replies
+from keymiss.functions.commands.arguments import as_str
 from keymiss.functions.commands.nested import nested
 from keymiss.functions.job import FunctionJob
 from keymiss.functions.profiles import DEFAULT_ORDER
@@ -37,12 +38,12 @@ def profile(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
         raise GearsError("Wrong subcommand given to RG.PYPROFILE")
     if len(arguments) < 2:
         raise GearsError("ERR wrong number of arguments for 'rg.pyprofile' command")
-    name = arguments[1].decode("utf-8", "replace")
+    name = as_str(arguments[1])
     session = gears.sessions.get(name)
     if session is None:
         raise GearsError(f"Session {name} does not exists")
     if word == b"STATS":
-        order = arguments[2].decode("utf-8", "replace") if len(arguments) > 2 else DEFAULT_ORDER
+        order = as_str(arguments[2]) if len(arguments) > 2 else DEFAULT_ORDER
         return replies.bulk(session.profile.told(order).encode("utf-8", "replace"))
     session.profile.reset()
     return replies.OK

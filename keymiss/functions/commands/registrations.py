@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from keymiss.errors import GearsError
 from keymiss.functions import replies
+from keymiss.functions.commands.arguments import as_str
 from keymiss.functions.commands.nested import nested
 from keymiss.functions.job import FunctionJob
 from keymiss.functions.registrations import Numbers, Registration
@@ -21,7 +22,7 @@ def trigger(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes | N
     """RG.TRIGGER name [argument ...] and RG.TRIGGERONKEY name key [argument ...]: the results of the
     function.
     """
-    name = arguments[0].decode("utf-8", "replace")
+    name = as_str(arguments[0])
     registration = gears.registrations.with_trigger(name)
     if registration is None:
         raise GearsError("ERR subcommand not found")
@@ -36,7 +37,7 @@ def dump(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 
 def unregister(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
     """RG.UNREGISTER id [abortpending]: take it away, and stop what runs of it, on all shards."""
-    registration = gears.registrations.get(arguments[0].decode("utf-8", "replace"))
+    registration = gears.registrations.get(as_str(arguments[0]))
     if registration is None:
         raise GearsError(NOT_REGISTERED)
     gears.deployer.remove(registration, arguments[1:] != [] and arguments[1].lower().startswith(b"abort"))
@@ -54,7 +55,7 @@ def unpause(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
 
 
 def _pause(gears: Gears, argument: bytes, paused: bool) -> bytes:
-    name = argument.decode("utf-8", "replace")
+    name = as_str(argument)
     registration = gears.registrations.get(name)
     if registration is None:
         raise GearsError(f"Execution {name} does not exists on shard {gears.shard.node}")
@@ -74,7 +75,7 @@ def clear_numbers(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> byt
 def dump_sessions(gears: Gears, job: FunctionJob, arguments: list[bytes]) -> bytes:
     """RG.PYDUMPSESSIONS [VERBOSE] [DEAD] [SESSIONS name ...]; DEAD: those that are gone but still run."""
     verbose, dead, names = False, False, None
-    rest = [argument.decode("utf-8", "replace") for argument in arguments]
+    rest = list(map(as_str, arguments))
     while rest:
         word = rest.pop(0)
         if word.upper() == "VERBOSE":

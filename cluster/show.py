@@ -2,89 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+Part: TypeAlias = dict[str, Any]  # what read_status found of one thing
+Row: TypeAlias = tuple[object, ...]
+
 
 def show_status(found: dict[str, Any], console: Console) -> None:
     """Print what read_status found: shards, workers, models, functions, the monitor, and a key to try."""
-    _print(
-        console,
-        ("port", "role", "hash tag", "slots", "keys", "server"),
-        (
-            (
-                server["port"],
-                server["role"] or "?",
-                server["hash_tag"] or "",
-                " ".join(f"{first}-{last}" for first, last in server["slots"]),
-                "" if server["keys"] is None else server["keys"],
-                server["version"] if server["answers"] else "does not answer",
-            )
-            for server in found["shards"]
-        ),
+    tables = (
+        (("port", "role", "hash tag", "slots", "keys", "server"), map(_shard, found["shards"])),
+        (("worker", "of", "state", "pid", "restarts"), map(_worker, found["workers"])),
+        (("model", "shard", "backend", "device", "runs", "errors"), map(_model, found["models"])),
+        (("function", "on", "mode", "shards", "runs", "failures"), map(_function, found["functions"])),
+        (("monitor", "at", "state", "pid"), map(_monitor, found["monitor"])),
     )
-    _print(
-        console,
-        ("worker", "of", "state", "pid", "restarts"),
-        (
-            (
-                worker["role"],
-                worker["port"] or "this host",
-                worker.get("state", ""),
-                worker.get("pid") or "",
-                worker.get("restarts", ""),
-            )
-            for worker in found["workers"]
-        ),
-    )
-    _print(
-        console,
-        ("model", "shard", "backend", "device", "runs", "errors"),
-        (
-            (
-                model["key"],
-                model["port"],
-                model.get("backend", ""),
-                model.get("device", ""),
-                model.get("calls", ""),
-                model.get("errors", ""),
-            )
-            for model in found["models"]
-        ),
-    )
-    _print(
-        console,
-        ("function", "on", "mode", "shards", "runs", "failures"),
-        (
-            (
-                function["session"],
-                function["prefix"],
-                function["mode"],
-                len(function["ports"]),
-                function["triggered"],
-                function["failures"],
-            )
-            for function in found["functions"]
-        ),
-    )
-    _print(
-        console,
-        ("monitor", "at", "state", "pid"),
-        (
-            (part["name"], part["url"], "running" if part["pid"] else "missing", part["pid"] or "")
-            for part in found["monitor"]
-        ),
-    )
+    for titles, rows in tables:
+        _print(console, titles, rows)
     if found["sample_key"]:
         console.print(
             f'Try: redis-cli -c -p {found["port"]} GET "{escape(found["sample_key"])}"', soft_wrap=True
         )
 
 
-def _print(console: Console, titles: tuple[str, ...], rows: Any) -> None:
+def _shard(server: Part) -> Row:
+    slots = " ".join(f"{first}-{last}" for first, last in server["slots"])
+    keys = "" if server["keys"] is None else server["keys"]
+    version = server["version"] if server["answers"] else "does not answer"
+    return server["port"], server["role"] or "?", server["hash_tag"] or "", slots, keys, version
+
+
+def _worker(worker: Part) -> Row:
+    whose = worker["role"], worker["port"] or "this host"
+    return *whose, worker.get("state", ""), worker.get("pid") or "", worker.get("restarts", "")
+
+
+def _model(model: Part) -> Row:
+    told = (model.get(name, "") for name in ("backend", "device", "calls", "errors"))
+    return model["key"], model["port"], *told
+
+
+def _function(function: Part) -> Row:
+    where = function["session"], function["prefix"], function["mode"], len(function["ports"])
+    return *where, function["triggered"], function["failures"]
+
+
+def _monitor(part: Part) -> Row:
+    return part["name"], part["url"], "running" if part["pid"] else "missing", part["pid"] or ""
+
+
+def _print(console: Console, titles: Iterable[str], rows: Iterable[Row]) -> None:
     """One table; nothing where it has no rows."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 
 from keymiss_deploy.models.export import export
 
@@ -21,7 +22,7 @@ from keymiss.qa.metric import score
 
 from . import workload
 from .answered import Answered, Asking
-from .answering import ORIGINAL, Called, answering
+from .answering import ORIGINAL, Called, Direct, answering
 from .beside import KEYMISS, MANY, THE_ORIGINAL, Beside, Samples, measure_beside, measurements
 from .deployment import deployed
 from .effort import Effort
@@ -45,6 +46,8 @@ OVER_DIRECT_BELOW_MS = 0.3
 
 DIRECT = "called directly"  # the same questions in a Python process: tokenised, put to the model, answered
 ALONE = "its model alone"  # of that the forward pass
+Ask: TypeAlias = Callable[[Asking], Answered]
+
 COLUMNS = ["who answers", "clients", "questions/s", "of original", "p50 ms", "p95 ms", "p99 ms", "F1"]
 
 
@@ -83,18 +86,12 @@ def measure(
         multiply = stack.enter_context(multiplying(threads))
         peaks = [multiply({"seconds": effort.seconds / 4})]
         direct.forward(Asking(effort.seconds))  # warm, as the others are
-        variants: dict[Key, Callable[[], Answered]] = {}
-        for clients in CLIENTS:
-            variants[Key(KEYMISS, clients)] = partial(generator.ask, target, Asking(effort.seconds, clients))
-        variants[Key(DIRECT, 1)] = partial(direct.ask, Asking(effort.seconds))
-        variants[Key(ALONE, 1)] = partial(direct.forward, Asking(effort.seconds))
-        for clients in (1, MANY):
-            variants[Key(THE_ORIGINAL, clients)] = partial(original.ask, Asking(effort.seconds, clients))
+        asks = partial(generator.ask, target), original.ask
+        variants = _variants(*asks, direct, effort.seconds)
         progress.expect(len(variants) * effort.rounds + len(peers) * measurements(effort.rounds))
         samples = interleave(variants, effort.rounds, progress)
         peaks.append(multiply({"seconds": effort.seconds / 4}))
         conditions = conditions_of(deployment.client, MANY, effort.rounds)
-        asks = partial(generator.ask, target), original.ask
         beside: list[Beside] = []
         for peer in peers:
             try:
@@ -102,11 +99,15 @@ def measure(
             except PeerUnavailable as error:
                 progress.say(f"{peer.what} is left out: {error}")
                 conditions[f"without {peer.what}"] = str(error)
-    conditions |= {"clients": "as shown, each asks as soon as it is answered", "answers": "never cached"}
-    conditions |= {"questions": f"{len(items)} different ones", "model": f"{stored.tag} by {stored.backend}"}
-    conditions |= {"threads of a forward pass": str(threads)}
-    conditions |= {"allocator of models": "jemalloc" if find_jemalloc() else "the system's"}
-    conditions["load generator"] = f"{100 * _generator_share(samples):.1f} % of the processors"
+    conditions |= {
+        "clients": "as shown, each asks as soon as it is answered",
+        "answers": "never cached",
+        "questions": f"{len(items)} different ones",
+        "model": f"{stored.tag} by {stored.backend}",
+        "threads of a forward pass": str(threads),
+        "allocator of models": "jemalloc" if find_jemalloc() else "the system's",
+        "load generator": f"{100 * _generator_share(samples):.1f} % of the processors",
+    }
     report = _report(items, samples, answers, conditions)
     config = huggingface_folder() / "config.json"
     _add_roofline(report, samples, peaks, operations(items, exported.tokenizer, config))
@@ -115,6 +116,21 @@ def measure(
     if beside:
         _add_half(report, f"{KEYMISS}, half load", [one.half[KEYMISS] for one in beside])
     return report
+
+
+def _variants(
+    ask: Ask, ask_original: Ask, direct: Direct, seconds: float
+) -> dict[Key, Callable[[], Answered]]:
+    """What is measured in turn, by who answers and how many ask."""
+    return {
+        **{Key(KEYMISS, clients): partial(ask, Asking(seconds, clients)) for clients in CLIENTS},
+        Key(DIRECT, 1): partial(direct.ask, Asking(seconds)),
+        Key(ALONE, 1): partial(direct.forward, Asking(seconds)),
+        **{
+            Key(THE_ORIGINAL, clients): partial(ask_original, Asking(seconds, clients))
+            for clients in (1, MANY)
+        },
+    }
 
 
 def _report(

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import click
 from rich.console import Console
 
-from keymiss.cli.options import folder_option, port_option, where
+from keymiss.cli.options import folder_option, port_option, servers_of
 
 from . import (
     ai,
@@ -111,7 +111,7 @@ def miss_command(
 ) -> None:
     """What a GET costs that misses and is answered by a function: a trivial one, and the deployed one where a
     cluster is up."""
-    address = where(folder, port)
+    address = servers_of(folder, port)[0]
     with deployed_question(address.host, address.port) as question, progress() as shown:
         report = miss.measure(server, effort(quick), shown, question)
     _finish(report, out, as_json)

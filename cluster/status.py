@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from keymiss.client import Address, Shard, connect, read_registrations, read_shards, text_of
+from keymiss.client import Address, Shard, connect, find_shards, read_registrations, text_of
 from keymiss.keys import TOKENS_PREFIX, Paragraph, processed_key, samples_key
 
 from . import monitor, processes
@@ -29,7 +29,7 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
     answers."""
     candidates = [port] if port is not None else [node.port for node in layout.nodes] if layout else []
     host = "127.0.0.1" if layout else Address().host
-    known = _slot_map(host, candidates)
+    known = _shards([Address(host, one) for one in candidates])
     if known is None and layout is None:
         raise redis.ConnectionError(f"no server answers on {host}:{port}")
     servers = [server for shard in known or [] for server in _servers(shard)]
@@ -50,15 +50,11 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
     }
 
 
-def _slot_map(host: str, ports: Sequence[int]) -> list[Shard] | None:
-    """The shards as the first server that answers sees them."""
-    for port in ports:
-        with closing(connect(host, port, TIMEOUT_S)) as client:
-            try:
-                return read_shards(client)
-            except redis.ConnectionError:
-                continue
-    return None
+def _shards(servers: Sequence[Address]) -> list[Shard] | None:
+    try:
+        return find_shards(servers, TIMEOUT_S)
+    except (redis.ConnectionError, redis.TimeoutError):
+        return None
 
 
 def _servers(shard: Shard) -> list[Value]:

@@ -10,10 +10,10 @@ import click
 import redis
 from rich.console import Console
 
-from keymiss.cli.options import folder_option, port_option, where
+from keymiss.cli.options import folder_option, port_option, shards_of
 from keymiss.cli.progress import show_tokens
 from keymiss.cli.words import count
-from keymiss.client import connect, read_shards, text_of
+from keymiss.client import text_of
 from keymiss.client.tracebacks import readable
 
 HERE = Path(__file__).parent
@@ -34,9 +34,8 @@ def deploy(files: tuple[Path, ...], folder: Path, port: int | None) -> None:
 
     A file is deployed under its name, so that deploying it again replaces it.
     """
-    address = where(folder, port)
-    with closing(connect(address.host, address.port, DEADLINE_S)) as client:
-        shards = read_shards(client)
+    shards = shards_of(folder, port)
+    with closing(shards[0].connect(DEADLINE_S)) as client:
         for file in files or DEFAULT_FILES:
             session = f"keymiss-{file.stem}"
             script = file.read_text(encoding="utf-8")

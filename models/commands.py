@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from keymiss.backends import Device
-from keymiss.cli.options import folder_option, port_option, where
+from keymiss.cli.options import folder_option, port_option, shards_of
 from keymiss.cli.words import count
-from keymiss.client import connect, read_shards
 from keymiss.corpus.derived import forget_answers, forget_tokens
 from keymiss.errors import BackendError
 
@@ -106,9 +105,7 @@ def store_command(
     Where another one was stored, the tokens and answers that were made with it go: `keymiss deploy` makes
     the tokens.
     """
-    address = where(folder, port)
-    with closing(connect(address.host, address.port)) as client:
-        shards = read_shards(client)
+    shards = shards_of(folder, port)
     form, exported = _exported(name, backend, precision, files, device)
     size = exported.model(form).stat().st_size / 1e6
     with console.status(f"storing {size:.0f} MB on {count(len(shards), 'shard')}"):

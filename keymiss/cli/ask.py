@@ -17,8 +17,8 @@ from ..client import Shard, shard_of, text_of
 from ..client.asking import Answers, ParagraphAnswer, grouped, joined, names_of, read_rows, words_of
 from ..hashtags import slot_of
 from ..keys import parse_sentences_key, sentences_key
-from .options import folder_option, port_option
-from .questions import find_question, shards_of
+from .options import folder_option, port_option, shards_of
+from .questions import find_question
 from .words import count
 
 TIMEOUT_S = 120.0

@@ -10,10 +10,10 @@ import click
 import redis
 from rich.console import Console
 
-from ..client import connect, read_registrations, read_shards
+from ..client import read_registrations
 from ..corpus import UNITS, Article, CorpusError, Loaded, find_files, load_articles, read_articles
 from ..keys import SENTENCES_PREFIX
-from .options import folder_option, port_option, where
+from .options import folder_option, port_option, shards_of
 from .progress import bar, show_tokens
 from .words import count
 
@@ -39,9 +39,8 @@ def load(files: tuple[Path, ...], folder: Path, port: int | None, unit: str, lan
 
     Loading the same again changes nothing; articles that changed are replaced.
     """
-    address = where(folder, port)
-    with closing(connect(address.host, address.port)) as client:
-        shards = read_shards(client)
+    shards = shards_of(folder, port)
+    with closing(shards[0].connect()) as client:
         tokenises = _tokenises(client)
     try:
         paths = find_files(files)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..client import STATE_FILE, Address, find_server, find_servers
+from ..client import STATE_FILE, Address, Shard, find_servers, find_shards
 from ..client.where import DEFAULT_FOLDER
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,16 +38,18 @@ port_option = port_option_for(
 )
 
 
-def where(folder: Path, port: int | None) -> Address:
-    """The server that `--dir` and `--port` mean."""
-    with _readable(folder):
-        return find_server(folder, port=port)
-
-
-def all_of(folder: Path, port: int | None) -> list[Address]:
-    """The servers that they mean, where any may have to do for the others."""
+def servers_of(folder: Path, port: int | None) -> list[Address]:
+    """The servers that `--dir` and `--port` mean, any of which may have to do for the others."""
     with _readable(folder):
         return find_servers(folder, port)
+
+
+def shards_of(folder: Path, port: int | None) -> list[Shard]:
+    """The shards of their cluster: one at least. ClickException where none serves a slot."""
+    shards = find_shards(servers_of(folder, port))
+    if not shards:
+        raise click.ClickException("no server of the cluster serves a slot: `keymiss doctor` says more")
+    return shards
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import click
 
-from ..client import Shard, connect, read_shards, shard_of
+from ..client import Shard, shard_of
 from ..hashtags import slot_of
 from ..keys import Paragraph, parse_question_key
-from .options import where
+from .options import shards_of
 
 
 def find_question(paragraph: str, question: str | None, folder: Path, port: int | None) -> tuple[str, Shard]:
@@ -19,12 +18,6 @@ def find_question(paragraph: str, question: str | None, folder: Path, port: int 
     shards = shards_of(folder, port)
     key = paragraph if question is None else _key(paragraph, question, shards)
     return key, shard_of(_slot_of(key), shards)
-
-
-def shards_of(folder: Path, port: int | None) -> list[Shard]:
-    address = where(folder, port)
-    with closing(connect(address.host, address.port)) as client:
-        return read_shards(client)
 
 
 def _slot_of(key: str) -> int:

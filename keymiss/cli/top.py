@@ -14,7 +14,7 @@ from ..client import Address
 from ..top.figures import Figures, compare
 from ..top.plain import as_json, as_text
 from ..top.reading import Reader
-from .options import all_of, folder_option, port_option
+from .options import folder_option, port_option, servers_of
 
 DEADLINE_S = 5.0
 LIVE_DEADLINE_S = 2.0  # a view that stands still says less than one that tells who does not answer
@@ -43,7 +43,7 @@ def top(folder: Path, port: int | None, interval: float, once: bool, as_json_: b
         raise click.UsageError("--json goes with --once")
     if not once and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("this is no terminal: --once prints the figures")
-    servers = all_of(folder, port)
+    servers = servers_of(folder, port)
     if once:
         figures = asyncio.run(_twice(servers, interval))
         click.echo(as_json(figures) if as_json_ else as_text(figures))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from .asking import Answers, ParagraphAnswer
 from .registrations import Registration, read_registrations
-from .shards import Shard, connect, read_shards, shard_of, text_of
-from .where import STATE_FILE, Address, find_server, find_servers
+from .shards import Shard, connect, find_shards, read_shards, shard_of, text_of
+from .where import STATE_FILE, Address, find_servers
 
 if TYPE_CHECKING:
     from .ai import AI, AsyncAI
@@ -50,8 +50,8 @@ __all__ = [
     "Session",
     "Shard",
     "connect",
-    "find_server",
     "find_servers",
+    "find_shards",
     "read_registrations",
     "read_shards",
     "shard_of",

@@ -3,7 +3,8 @@ slot."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..hashtags import SLOTS, hash_tag_of
+from .where import Address
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -72,6 +74,19 @@ def read_shards(client: redis.Redis) -> list[Shard]:
         for node_id, (master, replicas) in nodes.items()
     ]
     return sorted(shards, key=lambda shard: shard.slots)
+
+
+def find_shards(servers: Iterable[Address], timeout_s: float = 30.0) -> list[Shard]:
+    """The shards, as the first of these servers that answers sees them. The exception of the last one
+    where none does."""
+    error: redis.RedisError = redis.ConnectionError("there is no server to ask")
+    for server in servers:
+        with closing(connect(server.host, server.port, timeout_s)) as client:
+            try:
+                return read_shards(client)
+            except (redis.ConnectionError, redis.TimeoutError) as raised:
+                error = raised
+    raise error
 
 
 def shard_of(slot: int, shards: Sequence[Shard]) -> Shard:

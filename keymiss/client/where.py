@@ -21,21 +21,12 @@ class Address:
     port: int = DEFAULT_PORT
 
 
-def find_server(folder: Path, host: str | None = None, port: int | None = None) -> Address:
-    """The server to talk to: `host` and `port` where given, else the first shard of the cluster in
-    `folder`, else port 30001."""
-    if port is None:
-        state = read_state(folder)
-        port = int(state["port"]) if state is not None else DEFAULT_PORT
-    return Address(host or Address.host, port)
-
-
 def find_servers(folder: Path, port: int | None = None) -> list[Address]:
-    """The same, and where no port is given the other servers of the cluster in `folder`, too: for who asks
-    although the first is down."""
+    """The server on `port` where one is given; else those of the cluster in `folder`, all of them, for who
+    asks although the first is down; else port 30001."""
     state = read_state(folder) if port is None else None
     if state is None:
-        return [find_server(folder, port=port)]
+        return [Address(port=port or DEFAULT_PORT)]
     servers = int(state.get("shards", 1)) * (1 + int(state.get("replicas", 0)))
     return [Address(port=int(state["port"]) + n) for n in range(servers)]
 

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import redis
 from support.command_line import CommandLine
-from support.processes import runs
+from support.processes import runs, stopped
 from support.server import new_client
 from support.waiting import wait_until
 
@@ -76,6 +76,31 @@ def test_a_replica_takes_over_and_up_brings_the_old_master_back_as_replica(keymi
     keymiss("up")
     roles = {shard["port"]: shard["role"] for shard in keymiss.status()["shards"]}
     assert (roles[shards[0]["port"]], roles[shards[1]["port"]]) == ("replica", "master")
+
+
+def test_commands_find_a_cluster_whose_first_server_is_down_or_a_replica(keymiss: CommandLine) -> None:
+    (keymiss.folder / "short.txt").write_text("It is short.")
+    (keymiss.folder / "empty.py").write_text("")
+    keymiss.up("--shards", "1", "--replicas", "1")
+    first, second = keymiss.status()["shards"]
+    os.kill(first["pid"], signal.SIGKILL)
+    with closing(new_client(second["port"])) as replica:
+        wait_until(
+            lambda: replica.info("replication")["master_link_status"] == "down", 15.0, "its master is lost"
+        )
+        replica.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+    for _ in ("down", "a replica"):
+        assert "on 1 shard" in keymiss("load", "short.txt")
+        assert "Deployed empty" in keymiss("deploy", "empty.py")
+        keymiss("up")
+
+
+def test_status_shows_the_others_while_the_first_server_hangs(keymiss: CommandLine) -> None:
+    keymiss.up("--plain")
+    first = keymiss.status()["shards"][0]
+    with stopped(first["pid"]):
+        found = keymiss.status(exit_status=1)
+    assert [shard["answers"] for shard in found["shards"]] == [False, True, True]
 
 
 def test_down_leaves_nothing_running_and_up_brings_the_data_back(keymiss: CommandLine) -> None:

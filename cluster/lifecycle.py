@@ -56,8 +56,8 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
         topology.form(layout, FORM_DEADLINE_S)
     except (topology.NotFormed, redis.RedisError) as error:
         raise UpError(
-            f"the servers run but do not make a cluster: {error}. Their logs are "
-            f"{layout.folder}/shard-*/server.log; `keymiss down --delete` removes this cluster with its data"
+            f"the servers run but do not make a cluster: {error}. `keymiss doctor` says more, and their logs: "
+            f"{layout.folder}/shard-*/server.log"
         ) from error
     started += [node.name for node in missing]
     if layout.monitor is not None:

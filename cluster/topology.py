@@ -138,7 +138,7 @@ def _wait(deadline: float, condition: Callable[[], bool], complaint: str) -> Non
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
-    except (redis.ConnectionError, redis.BusyLoadingError):
+    except (redis.ConnectionError, redis.TimeoutError):  # the first also while it loads its data
         return False
 
 

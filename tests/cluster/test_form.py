@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from support.processes import stopped
 from support.server import Server
 from support.waiting import wait_until
 
@@ -83,6 +84,13 @@ def test_a_replica_that_begins_to_load_what_its_master_has_is_waited_for(
             last.start()
             assert forming.wait(180) == 0
         assert looking.dbsize() == 1000
+
+
+def test_a_server_that_hangs_is_named(make_server: Callable[..., Server]) -> None:
+    servers = [make_server(settings=SETTINGS, module=None) for _ in range(2)]
+    with stopped(servers[1].pid):
+        said = form("--wait", "1", *(f"127.0.0.1:{server.port}" for server in servers), status=1)
+    assert f"127.0.0.1:{servers[1].port} does not answer" in said
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,14 @@ class Layout:
         return Path(tempfile.gettempdir()) / f"keymiss-{os.getuid()}-{name}" / "models.sock"
 
     @property
+    def models_pid_file(self) -> Path:
+        return self.models_folder / "worker.pid"
+
+    @property
+    def models_keeper_pid_file(self) -> Path:
+        return self.models_folder / "keeper.pid"
+
+    @property
     def models_log(self) -> Path:
         return self.models_folder / "worker.log"
 

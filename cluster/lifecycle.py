@@ -56,8 +56,8 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
         topology.form(layout, FORM_DEADLINE_S)
     except (topology.NotFormed, redis.RedisError) as error:
         raise UpError(
-            f"the servers run but do not make a cluster: {error}. `keymiss doctor` says more, and their logs: "
-            f"{layout.folder}/shard-*/server.log"
+            f"the servers run but do not make a cluster: {error}. `keymiss doctor` says more, and so do "
+            f"their logs, {layout.folder}/shard-*/server.log"
         ) from error
     started += [node.name for node in missing]
     if layout.monitor is not None:
@@ -71,7 +71,7 @@ def take_down(layout: Layout, delete: bool) -> list[str]:
     """Stop every process of the cluster, and with `delete` remove all that is its own; returns the names of
     what ran."""
     servers = {node.pid_file: node.name for node in layout.nodes}
-    worker = {_keeper_pid(layout): "models worker", _worker_pid(layout): "models worker"}
+    worker = {layout.models_keeper_pid_file: "models worker", layout.models_pid_file: "models worker"}
     stopped = monitor.stop(layout)
     stopped += [servers[pid_file] for pid_file in processes.stop(list(servers), STOP_DEADLINE_S)]
     # The keeper first: it ends its worker itself, and would otherwise start it again.
@@ -100,7 +100,7 @@ def _remove(layout: Layout) -> None:
 
 def models_worker_pids(layout: Layout) -> tuple[int | None, int | None]:
     """The pids of the shared models worker's keeper and of the worker; None for what does not run."""
-    return processes.running_pid(_keeper_pid(layout)), processes.running_pid(_worker_pid(layout))
+    return processes.running_pid(layout.models_keeper_pid_file), processes.running_pid(layout.models_pid_file)
 
 
 def _start_server(layout: Layout, node: Node) -> None:
@@ -166,28 +166,20 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
-def _keeper_pid(layout: Layout) -> Path:
-    return layout.models_folder / "keeper.pid"
-
-
-def _worker_pid(layout: Layout) -> Path:
-    return layout.models_folder / "worker.pid"
-
-
 def _start_models_worker(layout: Layout, say: Say) -> list[str]:
     if (
         layout.module is None
         or not layout.shared_models
-        or processes.running_pid(_keeper_pid(layout)) is not None
+        or processes.running_pid(layout.models_keeper_pid_file) is not None
     ):
         return []
-    processes.stop([_worker_pid(layout)], STOP_DEADLINE_S)  # left behind where its keeper was killed
+    processes.stop([layout.models_pid_file], STOP_DEADLINE_S)  # left behind where its keeper was killed
     layout.models_folder.mkdir(parents=True, exist_ok=True)
     layout.models_socket.parent.mkdir(mode=0o700, exist_ok=True)
-    program: list[str | Path] = [sys.executable, "-m", "keymiss.inference", "--listen", layout.models_socket]
-    keeper: list[str | Path] = [sys.executable, "-m", f"{__package__}.keeper", _worker_pid(layout), *program]
-    processes.start_detached(keeper, layout.models_log, _keeper_pid(layout))
     path = layout.models_socket
+    program: list[str | Path] = [sys.executable, "-m", "keymiss.inference", "--listen", path]
+    keeper = [sys.executable, "-m", f"{__package__}.keeper", layout.models_pid_file, *program]
+    processes.start_detached(keeper, layout.models_log, layout.models_keeper_pid_file)
     wait_for_answer("the models worker", partial(_listens, path), str(path), layout.models_log)
     say("started the models worker of this host")
     return ["models worker"]

@@ -16,7 +16,7 @@ import redis
 
 from keymiss.client import connect, text_of
 
-from . import processes
+from . import processes, worker_ports
 from .errors import UpError
 from .layout import Layout
 from .monitor_files import HOST, metrics_settings, write_configuration
@@ -78,6 +78,8 @@ def check(layout: Layout, monitor: Monitor) -> None:
     for part in _parts(layout, monitor):
         if part.pid is None:
             check_free(part.port, f"port {part.port} of {part.name}", "--monitor-port")
+    for complaint in worker_ports.taken(layout, monitor):
+        raise complaint
 
 
 def start(layout: Layout, monitor: Monitor) -> list[str]:

@@ -93,12 +93,24 @@ def _send(pid_file: Path, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def parent_of(pid: int) -> int | None:
+    """The process that has started it, while both run."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
 def _start_time(pid: int) -> str | None:
     """The kernel's start time of a process, in clock ticks since boot; None where there is none, or only
     its corpse."""
+    fields = _stat(pid)
+    return fields[19] if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on; empty where there is none, or only its corpse."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return []
     fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold spaces
-    return None if fields[0] == "Z" else fields[19]
+    return [] if fields[0] == "Z" else fields

@@ -9,8 +9,8 @@ from keymiss.doctor.check import Finding, fail, ok, warn
 
 from ..errors import UpError
 from ..layout import Layout, Node
+from ..listener import listener
 from ..ready import check_free
-from .listener import listener
 from .reading import Reading
 
 

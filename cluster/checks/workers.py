@@ -7,6 +7,7 @@ from typing import Any
 
 from keymiss.doctor.check import Finding, fail, ok, warn
 
+from .. import worker_ports
 from ..lifecycle import models_worker_pids
 from ..monitor import state
 from ..processes import last_lines
@@ -14,6 +15,7 @@ from .reading import Reading, Server
 
 YOUNG_S = 600  # a worker that was started again within this time is told of
 QUEUE_SHARE = 0.5  # of keymiss.max-jobs
+ELSEWHERE = 100  # ports from those of a monitor that somebody else has
 
 
 def functions(reading: Reading) -> Iterator[Finding]:
@@ -60,12 +62,18 @@ def _worker(server: Server, role: str, worker: dict[str, Any]) -> Iterator[Findi
 
 
 def monitor(reading: Reading) -> Iterator[Finding]:
-    """What watches the cluster runs, where that was asked for."""
-    parts = state(reading.layout) if reading.layout is not None else []
+    """What watches the cluster runs, where that was asked for, and reads this cluster's workers."""
+    layout, again = reading.layout, reading.again
+    if layout is None or layout.monitor is None:
+        return
+    parts = state(layout)
     for part in parts:
         if part["pid"] is None:
-            yield fail(f"{part['name']} does not run; its log: {part['log']}", reading.again)
-    if parts and all(part["pid"] for part in parts):
+            yield fail(f"{part['name']} does not run; its log: {part['log']}", again)
+    for complaint in worker_ports.taken(layout, layout.monitor, patience_s=0):
+        others = f"--monitor-port {layout.monitor.port + ELSEWHERE}"
+        yield fail(str(complaint), f"{again} --no-monitor; {again} {others}")
+    if all(part["pid"] for part in parts):
         yield ok(", ".join(f"{part['name']} at {part['url']}" for part in parts))
 
 

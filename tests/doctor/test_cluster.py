@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from keymiss_deploy.cluster.checks import GROUP, deployed, health, reading, workers
-from keymiss_deploy.cluster.checks.listener import listener
 from keymiss_deploy.cluster.checks.reading import Reading, read_cluster
+from keymiss_deploy.cluster.listener import listener
 from keymiss_deploy.cluster.monitor_layout import Monitor
 from support.command_line import CommandLine, command_line
 from support.processes import runs, stopped
@@ -228,6 +228,18 @@ def test_versions_and_clocks_that_differ_are_told(keymiss: CommandLine) -> None:
     assert "has version 42" in finding.found
     (finding,) = health.clocks(changed(skew_s=-3.0))
     assert "is -3.0 s from this one" in finding.found
+
+
+def test_somebody_else_on_a_port_of_metrics_is_told(keymiss: CommandLine) -> None:
+    found = read_cluster(place(keymiss))
+    assert found.layout is not None
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        watched = replace(found, layout=replace(found.layout, monitor=Monitor(port - 3)))
+        said = [one.found for one in workers.monitor(watched)]
+    assert any(
+        f"port {port} of the metrics of the functions worker of shard-1 is taken" in one for one in said
+    )
 
 
 def test_a_cluster_json_that_is_damaged_is_told_and_does_not_stop_the_rest(tmp_path: Path) -> None:

@@ -84,4 +84,7 @@ def test_what_a_monitor_cannot_have_is_said_before_something_starts(keymiss: Com
     with monitor_ports() as port, closing(socket.create_server(("127.0.0.1", port + 1))):
         said = keymiss(*up, "--monitor-port", str(port), status=1)
     assert f"port {port + 1} of exporter is taken by another program" in said
+    with monitor_ports() as port, closing(socket.create_server(("127.0.0.1", port + 2))):
+        said = keymiss(*(one for one in up if one != "--plain"), "--monitor-port", str(port), status=1)
+    assert f"port {port + 2} of the metrics of the models worker is taken by another program" in said
     assert "no cluster" in keymiss("status", status=1)

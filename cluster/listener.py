@@ -10,11 +10,17 @@ _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 def listener(port: int) -> str:
     """The program that listens there and its pid; empty where that is none, or not for us to see."""
+    pid = listener_pid(port)
+    return f"{_name(pid)} (pid {pid})" if pid is not None else ""
+
+
+def listener_pid(port: int) -> int | None:
+    """The process that listens there; None where that is none, or not for us to see."""
     sockets = {f"socket:[{inode}]" for table in _TABLES for inode in _inodes(Path(table), port)}
     for process in Path("/proc").iterdir() if sockets else ():
         if process.name.isdecimal() and _holds(process, sockets):
-            return f"{_name(process)} (pid {process.name})"
-    return ""
+            return int(process.name)
+    return None
 
 
 def _inodes(table: Path, port: int) -> list[str]:
@@ -39,8 +45,8 @@ def _target(link: Path) -> str:
         return ""
 
 
-def _name(process: Path) -> str:
+def _name(pid: int) -> str:
     try:
-        return (process / "comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return "a program"

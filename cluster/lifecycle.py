@@ -20,7 +20,6 @@ from .errors import UpError
 from .layout import Layout, Node
 from .monitor_files import metrics_settings
 from .ready import check_free, wait_for_answer
-from .turns import LOCK_FILE
 
 FORM_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 15.0
@@ -88,14 +87,11 @@ def take_down(layout: Layout, delete: bool) -> list[str]:
 
 
 def _remove(layout: Layout) -> None:
-    """What the cluster has made, and its folder where that holds nothing else."""
-    for path in (*layout.contents, layout.folder / LOCK_FILE):
+    for path in layout.contents:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty
-        layout.folder.rmdir()
 
 
 def models_worker_pids(layout: Layout) -> tuple[int | None, int | None]:

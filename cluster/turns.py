@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+from keymiss.client import STATE_FILE
 
 LOCK_FILE = "cluster.lock"
 
@@ -26,8 +28,19 @@ def turn(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
                 say("waiting for another `keymiss up` or `keymiss down` of this cluster")
                 fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(path, file):  # else it was removed meanwhile, by `down --delete`
-                yield
+                try:
+                    yield
+                finally:
+                    _tidy(path)
                 return
+
+
+def _tidy(path: Path) -> None:
+    """Where no cluster was made, or none is any more, nothing is left of the turn."""
+    if not (path.parent / STATE_FILE).exists():
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # something else is in it
+            path.parent.rmdir()
 
 
 def _is_at(path: Path, file: TextIO) -> bool:

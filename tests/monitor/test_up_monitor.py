@@ -88,3 +88,4 @@ def test_what_a_monitor_cannot_have_is_said_before_something_starts(keymiss: Com
         said = keymiss(*(one for one in up if one != "--plain"), "--monitor-port", str(port), status=1)
     assert f"port {port + 2} of the metrics of the models worker is taken by another program" in said
     assert "no cluster" in keymiss("status", status=1)
+    assert list(keymiss.folder.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import NoReturn
 
 import click
 
@@ -46,5 +47,11 @@ def main() -> None:
     try:
         _keymiss.main(prog_name="keymiss")
     except RedisError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:  # a folder that is not ours, a full disk
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(why: str) -> NoReturn:
+    click.echo(f"Error: {why}", err=True)
+    sys.exit(1)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.ports import ports
 from support.server import Server
 
 import keymiss
@@ -78,6 +79,30 @@ def test_a_wrong_call_is_told_in_words(
     done = run(*arguments, folder=tmp_path)
     assert done.returncode == status
     assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("up", "--plain"), ("status",), ("down",), ("dashboards", "--provision", "file/there")]
+)
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / ".keymiss").mkdir()
+    (tmp_path / ".keymiss" / "cluster.json").write_text('{"server": "redis-server"}')
+    folder = ".keymiss" if arguments[0] == "dashboards" else "file/there"
+    done = run(*arguments, "--dir", folder, folder=tmp_path)
+    assert done.returncode == 1
+    assert "file/there" in done.stderr
+    assert "Not a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / ".keymiss").mkdir()
+    (tmp_path / ".keymiss" / "cluster.json.new").symlink_to("/dev/full")
+    done = run("up", "--plain", "--port", str(ports.take_run(6)), folder=tmp_path)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -17,11 +17,19 @@ from keymiss.cli.words import count
 from . import monitor as monitoring
 from .errors import UpError
 from .layout import LAST_PORT, Layout, read_layout
-from .lifecycle import bring_up, take_down
+from .lifecycle import bring_up, change_settings, take_down
 from .monitor_layout import Monitor
 from .show import show_status
 from .status import read_status
 from .turns import turn
+
+# Of --set, and why.
+REFUSED = {
+    **dict.fromkeys(("port", "cluster-port"), "--port chooses those of all servers"),
+    **dict.fromkeys(("dir", "cluster-config-file", "keymiss.shard-name"), "each server has its own"),
+    **dict.fromkeys(("daemonize", "cluster-enabled"), "`keymiss up` relies on what it sets itself"),
+    "requirepass": "Keymiss's commands give no password; the servers listen on 127.0.0.1 only",
+}
 
 console = Console(highlight=False)
 
@@ -34,6 +42,8 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
             raise click.BadParameter(
                 f"{value!r}: write it as NAME=VALUE, for example keymiss.job-timeout-ms=20000"
             )
+        if why := REFUSED.get(name):
+            raise click.BadParameter(f"{name}: {why}")
         settings[name] = setting
     return settings
 
@@ -89,18 +99,20 @@ def up(
     chosen = {name: value for name, value in asked.items() if value is not None}
     if "server" in chosen:
         chosen["server"] = _program(chosen["server"])
-    if settings:
-        chosen["settings"] = settings
     with turn(folder.resolve(), _say):
-        layout = _layout(folder.resolve(), chosen, plain)
+        existing = _existing(folder)
+        layout = _layout(existing, folder.resolve(), chosen, plain)
         if layout.last_port > LAST_PORT:
             raise click.ClickException(
                 f"{layout.servers} servers need two ports each: {layout.port} is too high for that"
             )
         try:
+            layout = change_settings(layout, settings)
             layout = _with_monitor(layout, monitor, monitor_port, monitor_interval)
             started = bring_up(layout, _say)
         except UpError as error:
+            if settings and existing is not None:  # the next `up` is not to fail by them, too
+                layout.changed(settings=existing.settings).save()
             raise click.ClickException(str(error)) from error
     ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"
     state = "is up" if started else "was up already"
@@ -208,9 +220,8 @@ def _existing(folder: Path) -> Layout | None:
         raise click.ClickException(str(error)) from error
 
 
-def _layout(folder: Path, chosen: dict[str, Any], plain: bool) -> Layout:
+def _layout(existing: Layout | None, folder: Path, chosen: dict[str, Any], plain: bool) -> Layout:
     """The cluster in `folder`, which what was asked for must not contradict, or a new one."""
-    existing = _existing(folder)
     if existing is None:
         chosen.setdefault("server", _default_server())
         layout = Layout(folder=folder, module=None if plain else _module(), **chosen)

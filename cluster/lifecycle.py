@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import redis
 from keymiss.client import connect
 
 from . import monitor, processes, topology
+from .configure import configure
 from .errors import UpError
 from .layout import Layout, Node
 from .monitor_files import metrics_settings
@@ -64,6 +65,21 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
             say(f"started {part}")
             started.append(part)
     return started
+
+
+def change_settings(layout: Layout, settings: Mapping[str, str]) -> Layout:
+    """The cluster with these settings: its servers that run have now those that are new, others start with
+    them. UpError where one does not take them."""
+    new = {name: value for name, value in settings.items() if layout.settings.get(name) != value}
+    for node in layout.nodes:
+        try:
+            configure(node, new)
+        except redis.RedisError as error:
+            raise UpError(
+                f"{node.name} does not take that while it runs: {error}. What servers take only when they "
+                "start, they get from `keymiss down`, then `keymiss up` with the same --set"
+            ) from error
+    return layout.changed(settings={**layout.settings, **new})
 
 
 def take_down(layout: Layout, delete: bool) -> list[str]:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import redis
 
-from keymiss.client import connect, text_of
-
 from . import processes, worker_ports
+from .configure import configure
 from .errors import UpError
 from .layout import Layout
 from .monitor_files import HOST, metrics_settings, write_configuration
@@ -26,7 +25,6 @@ from .ready import check_free, wait_for_answer
 KEPT_FOR = "7d"
 KEPT_AT_MOST = "512MB"
 HTTP_TIMEOUT_S = 5.0
-SETTING_TIMEOUT_S = 5.0
 STOP_DEADLINE_S = 15.0
 
 PROMETHEUS = ("prometheus",)
@@ -160,15 +158,10 @@ def _serves(part: _Part) -> bool:
 def _tell(layout: Layout, number: int, settings: dict[str, str]) -> None:
     """Change those settings of the server that differ, where it runs."""
     node = layout.nodes[number]
-    if processes.running_pid(node.pid_file) is None:
-        return
-    with closing(connect(HOST, node.port, SETTING_TIMEOUT_S)) as client:
-        try:
-            for name, value in settings.items():
-                if [text_of(have) for have in client.config_get(name).values()] != [value]:
-                    client.config_set(name, value)
-        except redis.RedisError as error:
-            raise UpError(
-                f"{node.name} cannot serve metrics: {error}. `keymiss down`, then `keymiss up`, "
-                "loads the module anew"
-            ) from error
+    try:
+        configure(node, settings)
+    except redis.RedisError as error:
+        raise UpError(
+            f"{node.name} cannot serve metrics: {error}. `keymiss down`, then `keymiss up`, "
+            "loads the module anew"
+        ) from error

@@ -63,6 +63,8 @@ def test_module_prints_a_file_that_may_be_executed(tmp_path: Path) -> None:
     [
         (("nonsense",), 2, "No such command"),
         (("up", "--set", "maxmemory"), 2, "write it as NAME=VALUE"),
+        (("up", "--set", "requirepass=secret"), 2, "requirepass: Keymiss's commands give no password"),
+        (("up", "--set", "dir=/tmp"), 2, "each server has its own"),
         (("up", "--server", "no-such-server"), 1, "no program no-such-server"),
         (("up", "--port", "65533", "--plain"), 1, "65533 is too high for that"),
         (("status",), 1, "no cluster in"),

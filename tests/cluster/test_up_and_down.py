@@ -161,6 +161,20 @@ def test_settings_reach_the_servers(keymiss: CommandLine) -> None:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
 
 
+def test_a_later_up_changes_settings_for_good(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1", "--set", "maxmemory-policy=allkeys-lru")
+    keymiss("up", "--set", "maxmemory=1gb")
+    wanted = {"maxmemory": str(1 << 30), "maxmemory-policy": "allkeys-lru", "tcp-backlog": "511"}
+    with closing(new_client(keymiss.port, decode_responses=True)) as client:
+        assert client.config_get(*wanted) == wanted
+    assert "does not take that while it runs" in keymiss("up", "--set", "tcp-backlog=99", status=1)
+    keymiss("down")
+    assert "shard-1 ended at once" in keymiss("up", "--set", "maxmemroy=1gb", status=1)
+    keymiss("up", "--set", "tcp-backlog=99")
+    with closing(new_client(keymiss.port, decode_responses=True)) as client:
+        assert client.config_get(*wanted) == {**wanted, "tcp-backlog": "99"}
+
+
 def test_status_without_a_cluster_says_so(keymiss: CommandLine) -> None:
     assert "no cluster in" in keymiss("status", status=1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from keymiss_deploy.cluster.layout import Layout, read_layout
+from keymiss_deploy.cluster.monitor_layout import Monitor
 
 from keymiss.cli.options import folder_option
 
@@ -57,8 +58,10 @@ def _cluster(folder: Path) -> Layout:
 
 def _local(layout: Layout) -> Sources:
     """Of a cluster on this host; one without a monitor has no Prometheus."""
+    monitor = layout.monitor
     return Sources(
-        prometheus=f"http://127.0.0.1:{layout.monitor.port}" if layout.monitor else None,
+        prometheus=f"http://127.0.0.1:{monitor.port}" if monitor else None,
         shards={node.name: f"redis://127.0.0.1:{node.port}" for node in layout.nodes},
         dashboards=str(HERE / "dashboards"),
+        interval_s=(monitor or Monitor()).interval_s,
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRAPE_INTERVAL = "5s"  # of grafana/prometheus/prometheus.yml: rates are taken over four of them
+SCRAPE_INTERVAL_S = 5  # of grafana/prometheus/prometheus.yml
 REDIS_TIMEOUT_S = 10
 REDIS_CONNECTIONS = 5
 
@@ -27,6 +27,7 @@ class Sources:
     prometheus: str | None
     shards: Mapping[str, str]
     dashboards: str
+    interval_s: int = SCRAPE_INTERVAL_S  # of Prometheus: rates are taken over four of them
 
 
 COMPOSE = Sources(
@@ -38,7 +39,7 @@ COMPOSE = Sources(
 
 def provisioning(sources: Sources) -> dict[str, str]:
     """The files of a provisioning folder, by their names."""
-    entries = [_prometheus(sources.prometheus)] if sources.prometheus else []
+    entries = [_prometheus(sources.prometheus, sources.interval_s)] if sources.prometheus else []
     entries += [_shard(name, url) for name, url in sources.shards.items()]
     providers = [_provider(title, f"{sources.dashboards}/{part}") for title, part in FOLDERS.items()]
     return {DATA_SOURCES: _file("datasources", entries), PROVIDERS: _file("providers", providers)}
@@ -56,7 +57,7 @@ def write(folder: Path, sources: Sources) -> list[Path]:
     return changed
 
 
-def _prometheus(url: str) -> str:
+def _prometheus(url: str, interval_s: int) -> str:
     return f"""\
   - name: Keymiss Prometheus
     uid: keymiss-prometheus
@@ -67,7 +68,7 @@ def _prometheus(url: str) -> str:
     editable: false
     jsonData:
       httpMethod: POST
-      timeInterval: {SCRAPE_INTERVAL}
+      timeInterval: {interval_s}s
 """
 
 

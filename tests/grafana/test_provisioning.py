@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from keymiss_deploy.cluster.layout import Layout
 from keymiss_deploy.cluster.monitor_layout import Monitor
 from keymiss_deploy.grafana.commands import dashboards as command
-from keymiss_deploy.grafana.provisioning import COMPOSE, SCRAPE_INTERVAL, provisioning
+from keymiss_deploy.grafana.provisioning import COMPOSE, SCRAPE_INTERVAL_S, provisioning
 from support.paths import REPOSITORY
 
 FOLDER = REPOSITORY / "grafana" / "provisioning"
@@ -65,12 +65,12 @@ def _is_shard(name: str) -> bool:
 def test_rates_span_several_reads_of_prometheus() -> None:
     scraped = yaml.safe_load((REPOSITORY / "grafana" / "prometheus" / "prometheus.yml").read_text())
 
-    assert scraped["global"]["scrape_interval"] == SCRAPE_INTERVAL
+    assert scraped["global"]["scrape_interval"] == f"{SCRAPE_INTERVAL_S}s"
 
 
 def test_a_local_grafana_is_told_of_the_cluster_and_its_prometheus(tmp_path: Path) -> None:
     cluster, target = tmp_path / "cluster", tmp_path / "provisioning"
-    Layout(cluster, "redis-server", port=31001, shards=2, replicas=1, monitor=Monitor(port=9190)).save()
+    Layout(cluster, "redis-server", port=31001, shards=2, replicas=1, monitor=Monitor(9190, 30)).save()
 
     done = CliRunner().invoke(command, ["--provision", str(target), "--dir", str(cluster)])
 
@@ -83,6 +83,7 @@ def test_a_local_grafana_is_told_of_the_cluster_and_its_prometheus(tmp_path: Pat
         "shard-1-replica-1": "redis://127.0.0.1:31003",
         "shard-2-replica-1": "redis://127.0.0.1:31004",
     }
+    assert sources[0]["jsonData"]["timeInterval"] == "30s"
     for provider in providers:
         assert list(Path(provider["options"]["path"]).glob("*.json"))
 

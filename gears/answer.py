@@ -13,6 +13,7 @@ one by one, and are cached under the same keys.
 
 import asyncio
 from array import array
+from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from keymiss.qa import NO_ANSWER, Answer, Pieces, Seal, Window, answer_of
 from keymiss.qa.deployed import Known, NoTokenizer, Paragraphs, deployed, text_of
 
 MAX_ASKED = 512  # paragraphs in one `ask`
+AT_ONCE = 32  # windows of a paragraph that run or wait at a time: others' questions come between
 
 # Nobody would forget an answer of the old text, or of the old model, that is cached after `keymiss load`, or
 # `keymiss model store`, has forgotten them.
@@ -212,20 +214,30 @@ async def ask_model(tag: str, question: Sequence[int], known: Known) -> Answer:
     """Ask once, or where the paragraph is too long for that, about each window of it."""
     if not known.pieces:
         return NO_ANSWER
-    windows = list(known.encoder.windows(question, known.pieces))
     outputs = []
+    started: deque[tuple[Window, Awaitable[Any]]] = deque()
     with stage("forward"):
-        runs = [start_model(tag, window) for window in windows]
-        for window, run in zip(windows, runs, strict=True):
-            try:
-                starts, ends = await run
-            except Exception as error:
-                if "model key is empty" in str(error):  # it was deleted a moment ago
-                    raise NoModel(tag) from None
-                raise
-            outputs.append((window, logits(starts), logits(ends)))
+        for window in known.encoder.windows(question, known.pieces):
+            if len(started) == AT_ONCE:
+                outputs.append(await logits_of(tag, *started.popleft()))
+            started.append((window, start_model(tag, window)))
+        while started:
+            outputs.append(await logits_of(tag, *started.popleft()))
     with stage("span"):
         return answer_of(known.text, known.pieces, outputs)
+
+
+async def logits_of(
+    tag: str, window: Window, run: Awaitable[Any]
+) -> tuple[Window, array[float], array[float]]:
+    """The window with the start and end logits of its tokens."""
+    try:
+        starts, ends = await run
+    except Exception as error:
+        if "model key is empty" in str(error):  # it was deleted a moment ago
+            raise NoModel(tag) from None
+        raise
+    return window, logits(starts), logits(ends)
 
 
 def start_model(tag: str, window: Window) -> Awaitable[Any]:

@@ -41,6 +41,7 @@ from keymiss.qa.metric import f1
 CORPUS = REPOSITORY / "corpus"
 STORE = ("model", "store", "--backend", "openvino", "--precision", "bf16")
 RECOVERY_DEADLINE_S = 60.0
+AT_ONCE = 32  # as in gears/answer.py
 LEAST_F1 = 0.8  # on the sample corpus's own questions; 0.9 when this was written
 
 
@@ -371,6 +372,19 @@ def test_a_paragraph_that_is_too_long_for_the_model_is_answered_from_its_end(dep
     before = deployment.model_calls("long")
     assert deployment.ask("long", 1, "Who discovered the virus?") == "Mary Smith"
     assert deployment.model_calls("long") > before
+
+
+def test_a_paragraph_of_many_windows_leaves_room_for_other_questions(deployment: Deployment) -> None:
+    text = "Nothing of interest happened on that day in the small town. " * 1000
+    with closing(deployment.client("longest")) as client, ThreadPoolExecutor(1) as pool:
+        client.hset(deployment.paragraph("longest", 1).hash_key, "1", text)
+        deployment.ask("zika", 1, "Is the model loaded?")
+        with stopped(deployment.models_worker()["pid"]) as go_on:
+            asking = pool.submit(deployment.ask, "longest", 1, "What happened?")
+            jobs = 1 + AT_ONCE  # the question, and its runs of the model
+            wait_until(lambda: client.info("keymiss")["keymiss_jobs_now"] == jobs, 10.0, "no more run")
+            go_on()
+            asking.result()
 
 
 def test_a_replica_in_the_cluster_refers_to_its_master(deployment: Deployment) -> None:

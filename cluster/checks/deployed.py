@@ -91,7 +91,7 @@ def tokens(reading: Reading) -> Iterator[Finding]:
     for server in reading.masters:
         shard = next(one for one in server.shards if (one.host, one.port) == (server.host, server.port))
         with closing(connect(server.host, server.port, TIMEOUT_S)) as client:
-            total += count_paragraphs(client)
+            total += count_paragraphs(client, shard.hash_tag)
             done += count_tokens(client, shard.hash_tag)
     if done < total:
         yield warn(f"{done} of {total} paragraphs have their tokens", f"{DEPLOY}{_where(reading)}")

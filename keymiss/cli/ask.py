@@ -111,7 +111,7 @@ def _articles(shards: Sequence[Shard]) -> list[str]:
     found: set[str] = set()
     for shard in shards:
         with closing(shard.connect(TIMEOUT_S)) as client:
-            for key in client.scan_iter(match=sentences_key("*", shard.hash_tag), count=SCANNED):
+            for key in client.scan_iter(match=sentences_key("?*", shard.hash_tag), count=SCANNED):
                 found.add(parse_sentences_key(text_of(key))[0])
     return sorted(found)
 

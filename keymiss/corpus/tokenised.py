@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 import redis
 
 from ..client import Shard
-from ..keys import SENTENCES_PREFIX, processed_key
+from ..keys import processed_key, sentences_key
 
 SCAN_KEYS = 1000
 POLL_S = 0.1
@@ -24,7 +24,7 @@ def wait_for_tokens(shards: list[Shard], progress: Callable[[int, int], None]) -
     shard fails."""
     with ExitStack() as stack:
         clients = [(shard, stack.enter_context(closing(shard.connect()))) for shard in shards]
-        total = sum(count_paragraphs(client) for _, client in clients)
+        total = sum(count_paragraphs(client, shard.hash_tag) for shard, client in clients)
         done, changed = -1, time.monotonic()
         while True:
             now = sum(count_tokens(client, shard.hash_tag) for shard, client in clients)
@@ -36,9 +36,9 @@ def wait_for_tokens(shards: list[Shard], progress: Callable[[int, int], None]) -
             time.sleep(POLL_S)
 
 
-def count_paragraphs(client: redis.Redis) -> int:
-    """How many one shard has. Redis's exceptions."""
-    articles = client.scan_iter(match=f"{SENTENCES_PREFIX}*", count=SCAN_KEYS, _type="hash")
+def count_paragraphs(client: redis.Redis, hash_tag: str) -> int:
+    """How many the shard of that tag has. Redis's exceptions."""
+    articles = client.scan_iter(match=sentences_key("?*", hash_tag), count=SCAN_KEYS, _type="hash")
     return sum(int(client.hlen(article)) for article in articles)
 
 

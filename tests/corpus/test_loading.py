@@ -11,6 +11,7 @@ from support.server import Server
 
 from keymiss.client import Shard, connect, read_shards
 from keymiss.corpus import Article, Loaded, Question, load_articles
+from keymiss.corpus.tokenised import count_paragraphs
 from keymiss.hashtags import slot_of
 from keymiss.keys import Paragraph, changed_key, processed_key, samples_key, sentences_key
 
@@ -89,6 +90,15 @@ def test_questions_that_come_apart_from_their_article_find_it(
     assert client.hgetall(samples_key("06S")) == {
         b"a": Paragraph("a", "06S", "2").question_key("What?").encode()
     }
+
+
+def test_keys_that_are_no_articles_of_the_shard_have_no_paragraphs(
+    shards: list[Shard], client: redis.Redis
+) -> None:
+    load_articles(shards, [Article("a", ("One. Two.",))])
+    for key in ("sentence:42", "sentence::{06S}", "sentence:b:{8YG}"):
+        client.hset(key, "1", "One.")
+    assert count_paragraphs(client, "06S") == 2
 
 
 def test_progress_is_told(shards: list[Shard]) -> None:

@@ -28,6 +28,7 @@ QUESTION_FORM = "bertqa{tag}_<article>:{tag}:<number>_<question>"
 
 _QUESTION = re.compile(r"bertqa\{([^{}]+)\}_([^{}]+):\{\1\}:([0-9]+)_(.*)", re.DOTALL)
 _UNFIT = re.compile(r"[\s{}]+")
+_NUMBERED = re.compile(r":(?=[0-9]+$)")
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def changed_key(tag: str) -> str:
 
 def article_name(text: str) -> str:
     """`text` as a name that keys can hold: runs of white space and braces become one underscore,
-    and none at the ends."""
-    return _UNFIT.sub("_", text.strip()).strip("_")
+    and none at the ends; so does the colon of what would be taken for a paragraph, <article>:<number>."""
+    return _NUMBERED.sub("_", _UNFIT.sub("_", text.strip()).strip("_"))
 
 
 def parse_sentences_key(key: str) -> tuple[str, str]:

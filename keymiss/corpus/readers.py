@@ -12,7 +12,9 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from ..keys import article_name
@@ -32,6 +34,7 @@ TEXT_FIELDS = (
     "abstract",
 )
 _QUESTION_FIELDS = ("article", "question", "sentence")
+_NOT_JSON = (ValueError, RecursionError)  # as json.loads says it: numbers of too many digits are ValueErrors
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _SENTENCE_END = re.compile(r"[.!?:;]['\")\]]*$")
 
@@ -45,18 +48,22 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     CorpusError where a path is not there or a folder holds none."""
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
-            files = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-            )
-            if not files:
-                raise CorpusError(f"{path}: no file in this folder ends in {', '.join(SUFFIXES)}")
-        elif path.is_file():
-            files = [path]
-        else:
-            raise CorpusError(f"{path}: no such file or folder")
-        found |= dict.fromkeys(files)
+        try:
+            found |= dict.fromkeys(_files_of(path))
+        except OSError as error:
+            raise CorpusError(f"{path}: {error.strerror}") from error
     return list(found)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not files:
+            raise CorpusError(f"{path}: no file in this folder ends in {', '.join(SUFFIXES)}")
+        return files
+    if not path.exists():  # it may be a pipe
+        raise CorpusError(f"{path}: no such file or folder")
+    return [path]
 
 
 def read_articles(path: Path) -> Iterator[Article]:
@@ -69,11 +76,29 @@ def read_articles(path: Path) -> Iterator[Article]:
             articles = _read_lines(path)
         else:
             articles = _read_whole(path)
-        yield from articles
+        count = 0
+        for article in articles:
+            _check_article(path, article)
+            count += 1
+            yield article
+        if not count:
+            raise CorpusError(f"{path}: holds no articles")
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise CorpusError(f"{path}: {error.strerror}") from error
+
+
+def _check_article(path: Path, article: Article) -> None:
+    """CorpusError where keys cannot hold its name, or no server its text."""
+    if not article.name:
+        raise CorpusError(f"{path}: an article in it has a name of which nothing is left in keys")
+    try:
+        for text in (article.name, *article.blocks, *(question.text for question in article.questions)):
+            text.encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise CorpusError(f"{path}: {article.name!r} has half a character: {half!r}") from error
 
 
 def _read_whole(path: Path) -> Iterator[Article]:
@@ -82,8 +107,11 @@ def _read_whole(path: Path) -> Iterator[Article]:
         return _read_text(path, text)
     try:
         return _read_json(path, json.loads(text))
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
+    except _NOT_JSON as error:
+        if path.suffix.lower() == ".txt":
+            return _read_text(path, text)
+        why = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else error
+        raise CorpusError(f"{path}: not JSON ({why})") from error
 
 
 def _read_text(path: Path, text: str) -> Iterator[Article]:
@@ -117,15 +145,17 @@ def _squad_article(path: Path, number: int, entry: Any) -> Article:
         raise CorpusError(f"{where}: not SQuAD: expected `paragraphs`, each with a `context`")
     questions = []
     for block, paragraph in enumerate(paragraphs):
-        for qa in paragraph.get("qas", ()):
-            with suppress(KeyError, IndexError, TypeError):  # has no answer, or none that can be used
+        for qa in paragraph.get("qas") or ():
+            with suppress(LookupError, TypeError, ValueError):  # has no answer, or none that can be used
                 questions.append(Question(str(qa["question"]), block, int(qa["answers"][0]["answer_start"])))
     name = article_name(str(entry.get("title") or "")) or article_name(f"{path.stem}-{number}")
     return Article(name, tuple(paragraph["context"] for paragraph in paragraphs), tuple(questions))
 
 
 def _is_squad_paragraph(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("context"), str)
+    if not isinstance(value, dict) or not isinstance(value.get("qas"), (list, NoneType)):
+        return False
+    return isinstance(value.get("context"), str)
 
 
 def _read_lines(path: Path) -> Iterator[Article]:
@@ -135,8 +165,10 @@ def _read_lines(path: Path) -> Iterator[Article]:
                 if line.strip():
                     try:
                         yield f"line {number}", json.loads(line)
-                    except json.JSONDecodeError as error:
-                        raise CorpusError(f"{path}: line {number} is not JSON ({error.msg})") from error
+                    except _NOT_JSON as error:
+                        raise CorpusError(
+                            f"{path}: line {number} is not JSON ({getattr(error, 'msg', error)})"
+                        ) from error
 
     yield from _read_records(path, records())
 
@@ -177,29 +209,25 @@ def _read_records(path: Path, records: Iterable[tuple[str, Any]]) -> Iterator[Ar
         elif waiting is not None:
             yield waiting
         waiting = article
-    if waiting is None:
-        raise CorpusError(f"{path}: holds no articles")
-    yield waiting
+    if waiting is not None:
+        yield waiting
 
 
 def _record(path: Path, where: str, default_name: str, value: Any) -> Article:
     """An object with a name and a text, a CORD-19 paper, or a question about an article."""
     if not isinstance(value, dict):
         raise CorpusError(f"{path}: {where} is not an object")
-    name = next(
-        (str(value[field]) for field in NAME_FIELDS if value.get(field) not in (None, "")), default_name
-    )
+    names = (article_name(str(value[field])) for field in NAME_FIELDS if value.get(field) is not None)
+    name = next(filter(None, names), article_name(default_name))
     if value.keys() >= set(_QUESTION_FIELDS):
         _check_question(path, where, value)
-        return Article(
-            article_name(name), (), (Question(str(value["question"]), sentence=str(value["sentence"])),)
-        )
+        return Article(name, (), (Question(str(value["question"]), sentence=str(value["sentence"])),))
     if "paper_id" in value and "body_text" in value:
-        return _cord19_paper(default_name, value)
+        return _cord19_paper(path, where, default_name, value)
     text = next((value[field] for field in TEXT_FIELDS if value.get(field)), None)
     if text is None:
         raise CorpusError(f"{path}: {where} has no text: expected one of {', '.join(TEXT_FIELDS)}")
-    return Article(article_name(name), tuple(_blocks(path, where, text)))
+    return Article(name, tuple(_blocks(path, where, text)))
 
 
 def _check_question(path: Path, where: str, value: dict[str, Any]) -> None:
@@ -209,12 +237,11 @@ def _check_question(path: Path, where: str, value: dict[str, Any]) -> None:
             raise CorpusError(f"{path}: {where} has a question and {field}: these are two objects")
 
 
-def _cord19_paper(file_name: str, value: dict[str, Any]) -> Article:
+def _cord19_paper(path: Path, where: str, file_name: str, value: dict[str, Any]) -> Article:
     """Abstract and body of a paper. A parse of a PMC file is named after it, as in PMC302072.xml.json."""
     name = file_name if file_name.endswith(".xml") else str(value["paper_id"])
-    sections = [*(value.get("abstract") or ()), *value["body_text"]]
-    texts = [section.get("text", "") for section in sections if isinstance(section, dict)]
-    return Article(article_name(name), tuple(text for text in texts if text))
+    texts = [_blocks(path, where, value.get(field) or []) for field in ("abstract", "body_text")]
+    return Article(article_name(name), tuple(chain.from_iterable(texts)))
 
 
 def _blocks(path: Path, where: str, text: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,14 @@ def test_a_file_with_an_unknown_suffix_is_recognised_by_its_content(tmp_path: Pa
         ("a.csv", "", "found none"),
         ("a.csv", "name,text\nx,\n", "line 2 has no text"),
         ("a.txt", " \n", "holds no text"),
+        ("_.txt", "One.", "an article in it has a name of which nothing is left in keys"),
+        ("a.json", '{"data": []}', "a.json: holds no articles"),
+        ("a.json", '{"data": [{"paragraphs": [{"context": "One.", "qas": 3}]}]}', "data[0]: not SQuAD"),
+        ("a.json", '{"paper_id": "a", "body_text": [{"text": 3}]}', "the text of the object is neither"),
+        ("a.json", '{"paper_id": "a", "abstract": 3, "body_text": []}', "the text of the object is neither"),
+        ("a.json", '{"id": "a", "text": "Half \\ud800."}', "'a' has half a character: '\\ud800'"),
+        ("a.json", "[" * 100_000, "a.json: not JSON (maximum recursion depth exceeded"),
+        ("a.jsonl", '{"id": ' + "1" * 5000 + "}", "line 1 is not JSON (Exceeds the limit"),
         ("a.txt", b"\xff\xfe\x00", "a.txt: not UTF-8 text (byte 0)"),
     ],
 )
@@ -141,6 +150,36 @@ def test_what_cannot_be_read_is_refused_with_its_place(
     with pytest.raises(CorpusError) as refusal:
         read(tmp_path, name, content)
     assert complaint in str(refusal.value)
+
+
+def test_a_name_of_which_nothing_is_left_gives_way_to_the_next(tmp_path: Path) -> None:
+    lines = '{"id": "{}", "title": "polio", "text": "One."}\n{"id": " ", "text": "Two."}'
+    assert [article.name for article in read(tmp_path, "a.jsonl", lines)] == ["polio", "a-2"]
+
+
+def test_a_name_is_never_that_of_a_paragraph(tmp_path: Path) -> None:
+    assert [article.name for article in read(tmp_path, "a.json", '[{"id": "pmid:123", "text": "One."}]')] == [
+        "pmid_123"
+    ]
+
+
+def test_plain_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    (article,) = read(tmp_path, "a.txt", "[1] is a reference.")
+    assert article.blocks == ("[1] is a reference.",)
+
+
+def test_questions_that_cannot_be_used_are_left_out(tmp_path: Path) -> None:
+    qas = [{"question": "Where?", "answers": [{"answer_start": "here"}]}, 3]
+    paragraphs = [{"context": "One.", "qas": qas}, {"context": "Two.", "qas": None}]
+    (article,) = read(tmp_path, "a.json", json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    assert article == Article("a-1", ("One.", "Two."))
+
+
+def test_a_path_that_cannot_be_one_is_refused_and_a_pipe_is_read(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="File name too long"):
+        find_files([Path("a" * 300)])
+    os.mkfifo(tmp_path / "pipe")
+    assert find_files([tmp_path / "pipe"]) == [tmp_path / "pipe"]
 
 
 def test_folders_are_searched_for_files_of_known_suffixes(tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ def load_eager(name: str, cache: Path, attention: str = "eager") -> tuple[Any, A
     logging.disable_progress_bar()
     place = str(default_model(cache / slug_of(DEFAULT) / "huggingface")) if name == DEFAULT else name
     try:
-        model = AutoModelForQuestionAnswering.from_pretrained(
-            place, attn_implementation=attention, dtype="float32"
+        model, loading = AutoModelForQuestionAnswering.from_pretrained(
+            place, attn_implementation=attention, dtype="float32", output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
@@ -117,6 +117,10 @@ def load_eager(name: str, cache: Path, attention: str = "eager") -> tuple[Any, A
             "extractive question-answering model, or the id of one on the Hugging Face hub where this "
             "machine reaches it (HF_HUB_OFFLINE not set), or no model: the default one needs no hub"
         ) from None
+    if missing := sorted(loading["missing_keys"]):  # they are random now
+        raise ModelUnavailable(
+            f"the model {name!r} was not trained for extractive question answering: it has no {missing[0]}"
+        )
     tokenizer.enable_truncation(
         min(getattr(model.config, "qa_max_tokens", MAX_TOKENS), model.config.max_position_embeddings)
     )

@@ -19,7 +19,7 @@ from keymiss_deploy.models.logits import INPUTS, OUTPUTS, load_logits, pad
 from keymiss_deploy.models.source import DEFAULT, ExportError, ModelUnavailable, cache_folder, load_eager
 from keymiss_deploy.models.tracing import LogitsModule, eager_logits, make
 from support.tiny_models import BERT, DISTILBERT, tiny, word_pieces
-from transformers import BertForQuestionAnswering, DistilBertForQuestionAnswering
+from transformers import BertForQuestionAnswering, BertModel, DistilBertForQuestionAnswering
 
 from keymiss.backends import Backends, Device
 from keymiss.qa import Encoder
@@ -117,6 +117,12 @@ def test_a_model_that_is_not_there_says_what_to_do(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelUnavailable, match="the default one needs no hub"):
         export("nobody/such-a-model", "torchscript", tmp_path)
+
+
+def test_a_model_without_an_answer_head_is_refused_and_not_given_a_random_one(tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "bert", BertModel(BERT))
+    with pytest.raises(ModelUnavailable, match="it has no qa_outputs"):
+        load_eager(folder, tmp_path)
 
 
 def test_logits_that_differ_are_noticed() -> None:

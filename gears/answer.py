@@ -73,7 +73,7 @@ async def answer(record: dict[str, Any]) -> None:
         found = await find_once(key, paragraph, question)
         shown = found.answer.shown.encode()
         with stage("cache"):
-            cache(paragraph, found, {key: shown})
+            cache(paragraph, found, (record["key"], shown))
         override_reply(shown)  # bytes: a str that begins with a minus sign would be an error
     except Exception as error:
         override_reply(error_reply(error))
@@ -124,7 +124,7 @@ async def row(paragraph: Paragraph, key: str, question: str, text: Any, score: A
         return [name, error_reply(error)]
     best = found.answer
     shown, scores = best.shown.encode(), f"{best.score!r} {best.margin!r}".encode()
-    cache(paragraph, found, {key: shown, score_key(key): scores})
+    cache(paragraph, found, (key, shown), (score_key(key), scores))
     return [name, shown, best.score, best.margin]
 
 
@@ -259,16 +259,17 @@ def logits(tensor: Any) -> array[float]:
     return array("f", redisAI.tensorGetDataAsBlob(tensor))
 
 
-def cache(paragraph: Paragraph, found: Found, values: dict[str, bytes]) -> None:
-    """Keep these values of what was found, by key, while the paragraph and the model are as they were: before
-    it is given, but without waiting. Where that cannot be, on a replica or where memory is full, it is still
-    given."""
+def cache(paragraph: Paragraph, found: Found, *entries: tuple[str | bytearray, bytes]) -> None:
+    """Keep these keys and values of what was found, while the paragraph and the model are as they were:
+    before it is given, but without waiting. Where that cannot be, on a replica or where memory is full, it is
+    still given."""
     ttl_ms = int(configGet("keymiss.answer-ttl-ms"))
     if ttl_ms:
-        keys = paragraph.hash_key, tokenizer_key(paragraph.tag), *values
+        names, values = zip(*entries, strict=True)
+        keys = paragraph.hash_key, tokenizer_key(paragraph.tag), *names
         of = paragraph.number, found.text, found.stored
-        kept = executeAsync("EVAL", CACHE, len(keys), *keys, *of, ttl_ms, *values.values())
-        kept.if_failed(lambda error: log(f"{keys[2]!r} is not cached: {error}", level="verbose"))
+        kept = executeAsync("EVAL", CACHE, len(keys), *keys, *of, ttl_ms, *values)
+        kept.if_failed(lambda error: log(f"{names[0]!r} is not cached: {error}", level="verbose"))
 
 
 GB(desc="answer questions").foreach(answer).register(

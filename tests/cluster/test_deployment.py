@@ -343,6 +343,13 @@ def test_an_answer_is_cached_for_as_long_as_the_setting_says(deployment: Deploym
     assert kept == 0
 
 
+def test_an_answer_to_a_question_that_is_no_utf_8_is_cached_under_its_own_key(deployment: Deployment) -> None:
+    key = deployment.paragraph("rabies", 2).question_key("In which caf").encode() + b"\xe9?"
+    with closing(deployment.client("rabies")) as client:
+        assert client.get(key) is not None
+        assert client.exists(key)
+
+
 def test_a_script_that_fails_is_shown_as_python_shows_it(deployment: Deployment) -> None:
     file = deployment.keymiss.folder / "failing.py"
     for script, name in ("import nosuch", "<module>"), ("GB().map(lambda x: 1 / 0).run()", "<lambda>"):

@@ -24,6 +24,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 MAX_TOKENS = 512  # positions of a BERT model, where its tokenizer says nothing else
 MAX_QUESTION_TOKENS = 64
+MAX_QUESTION_CHARACTERS = 8192  # millions take seconds until they are counted in word pieces
 OVERLAP_TOKENS = 64  # of two windows of a paragraph that is too long for one
 
 _SEAL = Struct("<3i")
@@ -36,7 +37,7 @@ Seal = tuple[int, int, int]  # of a text and the tokenizer of its word pieces
 
 
 class QuestionTooLong(ValueError):
-    """A question of more word pieces than the encoder allows."""
+    """A question of more word pieces than the encoder allows, or of more characters."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,15 @@ class Encoder:
         return cast(Seal, _SEAL.unpack(digest))
 
     def question(self, text: str) -> Sequence[int]:
-        """The ids of a question. QuestionTooLong over `max_question_tokens` word pieces.
+        """The ids of a question. QuestionTooLong over `max_question_tokens` word pieces, or
+        MAX_QUESTION_CHARACTERS.
 
         Questions are made of the same words over and over. Where the tokenizer sees to each word by itself,
         what stands between two spaces is tokenised once: 12 words then take 3 us instead of 85."""
+        if len(text) > MAX_QUESTION_CHARACTERS:
+            raise QuestionTooLong(
+                f"the question has {len(text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed"
+            )
         ids: list[int] = []
         for chunk in text.split(" ") if self._by_chunk else (text,):
             known = self._chunks.get(chunk)

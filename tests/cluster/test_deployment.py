@@ -301,6 +301,7 @@ def test_a_question_may_hold_underscores_colons_and_braces(deployment: Deploymen
         ("adenovirus", 999, "Why?", "no paragraph 999 in sentence:adenovirus:"),
         ("nothing", 1, "Why?", "load it with `keymiss load`"),
         ("adenovirus", 2, "why " * 65, "the question has 65 word pieces, at most 64 are allowed"),
+        ("adenovirus", 2, "w" * 8193, "the question has 8193 characters, at most 8192 are allowed"),
     ],
 )
 def test_what_cannot_be_answered_gets_its_own_error(

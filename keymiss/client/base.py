@@ -50,6 +50,6 @@ class AsyncClient:
     async def run(self, command: Command[T]) -> T:
         """Send one of `commands` and wait for its result."""
         if not self._in_cluster:
-            return command.parse(await self.redis.execute_command(*command.args, **delivery.UNDECODED))
+            return command.parse(await delivery.execute_async(self.redis, command))
         replies = await delivery.execute_in_async_cluster(self.redis, command)
         return command.join([command.parse(reply) for reply in replies])

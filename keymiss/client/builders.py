@@ -160,7 +160,7 @@ class Steps:
         self, parse: Callable[[Any], T], options: dict[str, Any], *words: str, node: Any = None
     ) -> Command[T]:
         args = ("RG.PYEXECUTE", self._script(options), *words, *self._session.arguments())
-        return Command(args, parse, Where.SHARD, node=node)
+        return Command(args, parse, Where.SHARD, node=node, once=True)
 
     def _run(self, options: dict[str, Any]) -> Command[Results]:
         return self._command(read_results, options)

@@ -50,6 +50,7 @@ class Command(Generic[T]):
     routing: Key | None = None  # where the command's first argument is not the key whose shard it goes to
     join: Callable[[list[T]], T] = lambda results: results[0]
     node: Any = None  # of redis-py's cluster client
+    once: bool = False  # not to be sent again because it takes long: what it runs may write
 
     @property
     def name(self) -> str:
@@ -247,14 +248,14 @@ def scriptexecute(
         None if args is None else [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in listed(args)]
     )
     told = counted(KEYS=keys, INPUTS=inputs, ARGS=texts, OUTPUTS=outputs) + options(TIMEOUT=timeout)
-    return Command(("AI.SCRIPTEXECUTE", key, function, *told), replies.ok, Where.TOLD_KEY)
+    return Command(("AI.SCRIPTEXECUTE", key, function, *told), replies.ok, Where.TOLD_KEY, once=True)
 
 
 def scriptrun(key: Key, function: str, inputs: Keys, outputs: Keys) -> Command[str]:
     """Deprecated: as `scriptexecute`. A "$" among the inputs begins a list of tensors."""
     deprecated("scriptrun", "scriptexecute")
     args = ("AI.SCRIPTRUN", key, function, "INPUTS", *listed(inputs), "OUTPUTS", *listed(outputs))
-    return Command(args, replies.ok, Where.TOLD_KEY)
+    return Command(args, replies.ok, Where.TOLD_KEY, once=True)
 
 
 def scriptscan() -> Command[list[list[str]]]:

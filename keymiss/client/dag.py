@@ -116,7 +116,7 @@ class Dag(Generic[R]):
         keys = [key for key in (routing, *self._load, *self._persist) if key is not None]
         if not keys:
             return Command(args, parse, Where.ANY)  # for the server to refuse
-        return Command(args, parse, Where.TOLD_KEY, keys[0])
+        return Command(args, parse, Where.TOLD_KEY, keys[0], once=True)
 
     def _any_key(self) -> Key | None:
         """The first key of the keyspace that an operation names; else any tensor's name."""

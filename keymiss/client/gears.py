@@ -36,7 +36,7 @@ def trigger(name: str, *arguments: Any) -> Command[list[Any]]:
 
     redis.ResponseError where there is none, or where it failed.
     """
-    return Command(("RG.TRIGGER", name, *arguments), replies.plain, Where.SHARD)
+    return Command(("RG.TRIGGER", name, *arguments), replies.plain, Where.SHARD, once=True)
 
 
 class Builder(Steps):

@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from time import sleep
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,8 @@ import cloudpickle
 import pytest
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from support.cluster import Cluster
 from support.server import Server
 from support.waiting import wait_until
@@ -273,6 +276,38 @@ def test_events_fire_what_was_registered_on_every_shard(cluster_gears: Gears) ->
 def test_what_a_reader_reads_is_the_prefix_of_a_registration_without_one(gears: Gears) -> None:
     gears.builder("KeysReader", "e:*").foreach(lambda record: None).register()
     assert [one.prefix for one in read_registrations(gears.redis)] == ["e:*"]
+
+
+def _tell_and_wait(shard: str) -> None:
+    execute("INCR", "runs")
+    while not execute("EXISTS", "done"):
+        sleep(0.01)
+
+
+def test_what_is_not_answered_in_time_is_not_run_again(gears: Gears, server: Server) -> None:
+    """redis-py itself would send it again, and version 8 waits for five seconds only."""
+    gears.builder("ShardsIDReader").run()  # the worker has started
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "socket_timeout": 0.3}
+    retry, retry_async = Retry(NoBackoff(), 1), redis.asyncio.retry.Retry(NoBackoff(), 1)
+
+    async def run_async() -> None:
+        async with redis.asyncio.Redis(**options, retry=retry_async) as client:
+            await AsyncGears(client).builder("ShardsIDReader").foreach(_tell_and_wait).run()
+
+    try:
+        with (
+            contextlib.closing(redis.Redis(**options, retry=retry)) as client,
+            pytest.raises(redis.TimeoutError),
+        ):
+            Gears(client).builder("ShardsIDReader").foreach(_tell_and_wait).run()
+        wait_until(lambda: gears.redis.exists("runs"), 10.0, "it runs")
+        assert gears.redis.get("runs") == b"1"
+        with pytest.raises(redis.TimeoutError):
+            asyncio.run(run_async())
+        wait_until(lambda: gears.redis.get("runs") != b"1", 10.0, "it runs again")
+        assert gears.redis.get("runs") == b"2"
+    finally:
+        gears.redis.set("done", 1)
 
 
 def test_asyncio_gives_the_same(server: Server) -> None:

@@ -40,7 +40,8 @@ def environment(name: str, requirements: Sequence[str], over_ours: bool = False,
     folder = KEPT / name
     python = folder / "bin" / "python"
     complete = folder / "complete"
-    wanted = "\n".join([sys.version, *requirements])
+    ours = site.getsitepackages() if over_ours else []
+    wanted = "\n".join([sys.version, *requirements, *ours])
     KEPT.mkdir(parents=True, exist_ok=True)
     with (KEPT / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several test processes, one makes it
@@ -48,10 +49,10 @@ def environment(name: str, requirements: Sequence[str], over_ours: bool = False,
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=False, symlinks=True)
             _install(python, [*requirements, *(["--no-deps"] if whole else [])])
-            if over_ours:
+            if ours:
                 (packages,) = folder.glob("lib/python*/site-packages")
-                ours = "".join(f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages())
-                (packages / "zz_ours.pth").write_text(ours)  # behind its own
+                lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in ours)
+                (packages / "zz_ours.pth").write_text(lines)  # behind its own
             complete.write_text(wanted)
     return python
 

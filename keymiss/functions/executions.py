@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -258,39 +259,40 @@ class Executions:
         if execution.running:
             shard.call_soon(start)
 
-    def run_here(self, execution: Execution, source: Source, inline: bool = False) -> None:
-        """Run the whole plan on this shard: in the pool, or in this thread where `inline`."""
+    def run_here(self, execution: Execution, source: Source) -> None:
+        """Run the whole plan on this shard, in the pool."""
         context = execution.context
         assert context is not None
         steps = local_steps(execution.plan)
-        put = execution.results.append
-        if inline:
-            own = execution.pipeline(steps, put, self._gears.config)
-            work = own.read(source.records(self._gears.shard.execute))
-        else:
-            work = self._gears.processes.read(execution, steps, source, put)
+        work = self._gears.processes.read(execution, steps, source, execution.results.append)
+        self._limit(execution)
+        Drive(self._gears.shard, work, context, partial(self._end, execution, context)).start()
 
-        def ended(error: BaseException | None) -> None:
-            if isinstance(error, Aborted):
-                execution.cancel(str(error) or ABORTED_TEXT)
-            elif error is not None:
-                execution.errors.append(error_text(error))
-            self._gears.shard.end_alone(context)
-            execution.end(DONE)
-
-        if not inline:
-            self._limit(execution)
-            Drive(self._gears.shard, work, context, ended).start()
-            return
+    def run_at_once(self, execution: Execution, source: Source) -> None:
+        """As `run_here`, in this thread: whole or, where it may go on in the background, up to an await."""
+        context, shard = execution.context, self._gears.shard
+        assert context is not None
+        steps = local_steps(execution.plan)
+        own = execution.pipeline(steps, execution.results.append, self._gears.config)
+        work = own.read(source.records(shard.execute))
+        ended = partial(self._end, execution, context)
         token = current.set(context)
         try:
             if context.async_allowed and (context.job is None or context.job.may_await):
-                Drive(self._gears.shard, work, context, ended).start_here()
+                Drive(shard, work, context, ended).start_here()
             else:
                 run_inline(work)
                 ended(None)
         except Aborted as aborted:
             ended(aborted)
         finally:
-            self._gears.shard.end_alone(context)
+            shard.end_alone(context)
             current.reset(token)
+
+    def _end(self, execution: Execution, context: Context, error: BaseException | None) -> None:
+        if isinstance(error, Aborted):
+            execution.cancel(str(error) or ABORTED_TEXT)
+        elif error is not None:
+            execution.errors.append(error_text(error))
+        self._gears.shard.end_alone(context)
+        execution.end(DONE)

@@ -67,7 +67,7 @@ class CallNext:
         )
         record = [self._command, *(replies.text(replies.argument(argument)) for argument in arguments)]
         execution = Execution(self._gears.executions.next_id(), below.plan, registered=True, context=context)
-        self._gears.executions.run_here(execution, RecordsSource((record,)), inline=True)
+        self._gears.executions.run_at_once(execution, RecordsSource((record,)))
         return replies.from_resp(hook_reply(execution))
 
     def _next(self, arguments: tuple[Any, ...]) -> int | None:

@@ -266,8 +266,10 @@ class Registration:
         try:
             if self.mode == "async" and self._gears.spread.needed(self):
                 self._gears.spread.start(execution, source, everywhere=self.reader == "CommandReader")
+            elif self.mode == "sync":
+                executions.run_at_once(execution, source)
             else:
-                executions.run_here(execution, source, inline=self.mode == "sync")
+                executions.run_here(execution, source)
         except KeymissError as error:  # too much waits for a thread already
             execution.errors.append(str(error))
             execution.end(DONE)

@@ -93,37 +93,45 @@ static void poll_channels(wait *w, int timeout_ms) {
     }
 }
 
+/* What each worker has sent for this wait, and what that has led to. */
+static void serve_workers(RedisModuleCtx *ctx, wait *w) {
+    for (int r = 0; r < WORKER_ROLES && !finished(w); r++) {
+        worker_role role = (worker_role)r;
+        channel *c = present_channel(w, role);
+        if (!c) continue;
+        channel_serve_some(ctx, c, &w->aside[role], accept, finished, w);
+        c = present_channel(w, role);
+        if (c) channel_flush(c);
+        if (c && channel_ended(c) && role != w->role) jobs_fail_waited(ctx, role, w->number);
+    }
+}
+
+/* `generation`: of the worker when the wait began. */
+static bool is_lost(const wait *w, unsigned generation) {
+    const channel *c = worker_open_channel(w->role);
+    return !c || channel_ended(c) || worker_generation(w->role) != generation;
+}
+
+static nested_end serve_until(RedisModuleCtx *ctx, wait *w, uint64_t until_us) {
+    unsigned generation = worker_generation(w->role);
+    for (;;) {
+        serve_workers(ctx, w);
+        if (finished(w)) return NESTED_FINISHED;
+        if (is_lost(w, generation)) return NESTED_LOST;
+        uint64_t now = RedisModule_MonotonicMicroseconds();
+        if (now >= until_us) return NESTED_TIMED_OUT;
+        uint64_t left_ms = (until_us - now) / 1000 + 1;
+        poll_channels(w, left_ms > 1000 ? 1000 : (int)left_ms);
+    }
+}
+
 nested_end nested_serve(RedisModuleCtx *ctx, worker_role role, job_id job, bool section, uint64_t until_us) {
     wait w = {.outer = innermost, .number = ++last_number, .role = role, .job = job, .section = section};
     w.depth = innermost ? innermost->depth + 1 : 1;
     if (w.depth > NESTED_MAX_DEPTH) return NESTED_TOO_DEEP;
     innermost = &w;
     worker_need_now(role);
-    unsigned generation = worker_generation(role);
-    nested_end end = NESTED_FINISHED;
-    while (!finished(&w)) {
-        for (int r = 0; r < WORKER_ROLES && !finished(&w); r++) {
-            channel *c = present_channel(&w, (worker_role)r);
-            if (!c) continue;
-            channel_serve_some(ctx, c, &w.aside[r], accept, finished, &w);
-            c = present_channel(&w, (worker_role)r);
-            if (c) channel_flush(c);
-            if (c && channel_ended(c) && r != (int)role) jobs_fail_waited(ctx, (worker_role)r, w.number);
-        }
-        if (finished(&w)) break;
-        channel *c = worker_open_channel(role);
-        if (!c || channel_ended(c) || worker_generation(role) != generation) {
-            end = NESTED_LOST;
-            break;
-        }
-        uint64_t now = RedisModule_MonotonicMicroseconds();
-        if (now >= until_us) {
-            end = NESTED_TIMED_OUT;
-            break;
-        }
-        uint64_t left_ms = (until_us - now) / 1000 + 1;
-        poll_channels(&w, left_ms > 1000 ? 1000 : (int)left_ms);
-    }
+    nested_end end = serve_until(ctx, &w, until_us);
     for (int r = 0; r < WORKER_ROLES; r++) release_aside(&w, (worker_role)r);
     innermost = w.outer;
     return end;

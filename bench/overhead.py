@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
 
 from .effort import Effort
-from .load import CLIENTS, Key, loads_of
+from .load import CLIENTS, Key, Load, loads_of
 from .progress import Progress
 from .report import COLUMNS, Promise, Report, conditions_of
 from .rounds import median_ratio
@@ -56,8 +57,15 @@ def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
             COLUMNS,
             conditions_of(plain, CLIENTS, effort.rounds),
         )
+    ratios = _add_rows(report, loads, variants)
+    report.promises += _promises(ratios)
+    return report
+
+
+def _add_rows(report: Report, loads: Mapping[Key, Sequence[Load]], names: Iterable[str]) -> dict[str, float]:
+    """The rates beside those of a plain server, by row."""
     ratios: dict[str, float] = {}
-    for name in variants:
+    for name in names:
         many, one = loads[Key(name, CLIENTS)], loads[Key(name, 1)]
         baseline = loads[Key("SET, plain server" if name.startswith("SET") else "GET, plain server", CLIENTS)]
         ratios[name] = median_ratio([load.rate for load in many], [load.rate for load in baseline])
@@ -68,9 +76,13 @@ def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
             median(load.p50_ms for load in one),
             median(load.p99_ms for load in one),
         )
+    return ratios
+
+
+def _promises(ratios: Mapping[str, float]) -> list[Promise]:
     hit_ratio = ratios["hooked GET that hits"]
     worst = min(ratio for name, ratio in ratios.items() if name.endswith(("module", "hooks")))
-    report.promises += [
+    return [
         Promise(
             f"commands that are not hooked reach {NOT_HOOKED_AT_LEAST} of a plain server",
             worst,
@@ -82,4 +94,3 @@ def measure(server: str | None, effort: Effort, progress: Progress) -> Report:
             hit_ratio >= HOOKED_HIT_AT_LEAST,
         ),
     ]
-    return report

@@ -24,7 +24,7 @@ from . import workload
 from .answered import Answered, Asking
 from .answering import ORIGINAL, Called, Direct, answering
 from .beside import KEYMISS, MANY, THE_ORIGINAL, Beside, Samples, measure_beside, measurements
-from .deployment import deployed
+from .deployment import StoredModel, deployed
 from .effort import Effort
 from .generator import generating
 from .load import Key
@@ -70,8 +70,7 @@ def measure(
         stored = deployment.stored_model(folder)
         workload.save(items, folder / "items.json")
         exported = export()
-        tokenizer, asked = str(exported.tokenizer), str(folder / "items.json")
-        common = tokenizer, asked, threads
+        common = str(exported.tokenizer), str(folder / "items.json"), threads
         calls = [
             Called(str(exported.model("torchscript")), ORIGINAL, [], [], *common),
             Called(str(stored.file), stored.backend, stored.inputs, stored.outputs, *common),
@@ -99,15 +98,7 @@ def measure(
             except PeerUnavailable as error:
                 progress.say(f"{peer.what} is left out: {error}")
                 conditions[f"without {peer.what}"] = str(error)
-    conditions |= {
-        "clients": "as shown, each asks as soon as it is answered",
-        "answers": "never cached",
-        "questions": f"{len(items)} different ones",
-        "model": f"{stored.tag} by {stored.backend}",
-        "threads of a forward pass": str(threads),
-        "allocator of models": "jemalloc" if find_jemalloc() else "the system's",
-        "load generator": f"{100 * _generator_share(samples):.1f} % of the processors",
-    }
+    conditions |= _conditions(len(items), stored, threads, samples)
     report = _report(items, samples, answers, conditions)
     config = huggingface_folder() / "config.json"
     _add_roofline(report, samples, peaks, operations(items, exported.tokenizer, config))
@@ -130,6 +121,18 @@ def _variants(
             Key(THE_ORIGINAL, clients): partial(ask_original, Asking(seconds, clients))
             for clients in (1, MANY)
         },
+    }
+
+
+def _conditions(questions: int, stored: StoredModel, threads: int, samples: Samples) -> dict[str, str]:
+    return {
+        "clients": "as shown, each asks as soon as it is answered",
+        "answers": "never cached",
+        "questions": f"{questions} different ones",
+        "model": f"{stored.tag} by {stored.backend}",
+        "threads of a forward pass": str(threads),
+        "allocator of models": "jemalloc" if find_jemalloc() else "the system's",
+        "load generator": f"{100 * _generator_share(samples):.1f} % of the processors",
     }
 
 

@@ -18,6 +18,7 @@ from .lifecycle import models_worker_pids
 
 TIMEOUT_S = 5.0
 SAMPLE_QUESTION = "What is this about?"
+COUNTS = ("triggered", "succeeded", "failures")  # of a registration, on each shard
 
 Value = dict[str, Any]
 
@@ -146,10 +147,10 @@ def _functions(servers: Iterable[Value]) -> list[Value]:
             for function in _ask(server, read_registrations, []):
                 entry = found.setdefault(
                     (function.session, function.reader, function.prefix, function.description),
-                    asdict(function) | {"triggered": 0, "failures": 0, "ports": []},
+                    asdict(function) | dict.fromkeys(COUNTS, 0) | {"ports": []},
                 )
-                entry["triggered"] += function.triggered
-                entry["failures"] += function.failures
+                for count in COUNTS:
+                    entry[count] += getattr(function, count)
                 entry["ports"].append(server["port"])
     return list(found.values())
 

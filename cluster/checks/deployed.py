@@ -72,15 +72,11 @@ def functions(reading: Reading) -> Iterator[Finding]:
         if missing:
             what = f"{session} ({reader} {prefix})"
             yield fail(f"{what} is not on {', '.join(missing)}", f"{DEPLOY}{_where(reading)}")
-    failing = {
-        f"{one.session} on {one.prefix or one.description}": one.failures
-        for functions in told.values()
-        for one in functions or ()
-        if one.failures
-    }
-    for what, failures in failing.items():
-        port = masters[0].port
-        yield warn(f"{what} has failed {failures} times", f"redis-cli -p {port} RG.DUMPREGISTRATIONS")
+    failing = [(server, one) for server in masters for one in server.registrations or () if one.failures]
+    for server, one in failing:
+        what = f"{one.session} on {one.prefix or one.description or one.reader}"
+        said = f"{what} has failed {one.failures} times on {server.name}"
+        yield warn(said, f"{server.cli} RG.DUMPREGISTRATIONS")
     if on and not failing:
         yield ok(f"{count(len(on), 'registration')} on {count(len(masters), 'shard')}")
 

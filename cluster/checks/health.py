@@ -51,16 +51,16 @@ def _silent(reading: Reading, server: Server) -> tuple[str, str]:
 
 def module(reading: Reading) -> Iterator[Finding]:
     """Every server has the module, and all the same, which is that of the package."""
-    if reading.layout is not None and reading.layout.module is None:
+    layout = reading.layout
+    if layout is not None and layout.module is None:
         yield ok("left out (`keymiss up --plain`)")
         return
-    restart = f"keymiss down --dir {reading.place.folder}; {reading.again}"
+    restart = f"keymiss down --dir {layout.folder}; {reading.again}" if layout is not None else "restart it"
     wanted = number_of(keymiss.__version__)
     for server in reading.here:
         version = server.modules.get("keymiss")
         if version is None:
-            load = f"{server.cli} MODULE LOAD $(keymiss module)"
-            yield fail(f"{server.name} does not have it", restart if reading.layout else load)
+            yield fail(f"{server.name} does not have it", _load(server) if layout is None else restart)
         elif version != wanted:
             yield warn(f"{server.name} has version {version}, the package is {wanted}", restart)
         elif _is_older(reading, server):
@@ -70,6 +70,13 @@ def module(reading: Reading) -> Iterator[Finding]:
         return  # the others are like it: one restart mends all
     if reading.here:
         yield ok(f"all of version {keymiss.__version__}")
+
+
+def _load(server: Server) -> str:
+    """What gives the module to a server that `up` did not start."""
+    if server.settings.get("enable-module-command") == "no":  # the default of servers
+        return f"loadmodule {keymiss.module_path()} in the configuration of {server.name}, then restart it"
+    return f"{server.cli} MODULE LOAD $(keymiss module)"
 
 
 def _is_older(reading: Reading, server: Server) -> bool:

@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 from keymiss_deploy.cluster.checks import GROUP, deployed, health, reading, workers
 from keymiss_deploy.cluster.checks.reading import Reading, read_cluster
 from keymiss_deploy.cluster.listener import listener
@@ -22,6 +23,7 @@ from support.processes import runs, stopped
 from support.server import Server, new_client
 from support.waiting import wait_until
 
+from keymiss.client import read_registrations
 from keymiss.doctor.check import Finding, Outcome, Place, examine
 
 DEADLINE_S = 30.0
@@ -258,6 +260,27 @@ def test_a_server_without_the_module_is_told_and_loads_it_by_the_command_it_give
     where = Place(keymiss.folder, port=server.port)
     mend(keymiss, wrong(where, "module", "does not have it"))
     wait_until_well(where, "module")
+
+
+def test_a_server_that_takes_no_modules_while_it_runs_is_told_where_to_name_it(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    finding = wrong(Place(tmp_path, port=make_server(module=None).port), "module", "does not have it")
+    assert finding.mend.startswith("loadmodule /")
+
+
+def test_a_function_that_fails_is_told_with_the_shard_where_it_does(keymiss: CommandLine) -> None:
+    script = "GB('CommandReader').map(lambda record: 1 / 0).register(trigger='fails')"
+    with closing(new_client(keymiss.port)) as first, closing(new_client(keymiss.port + 1)) as second:
+        first.execute_command("RG.PYEXECUTE", script, "ID", "failing")
+        wait_until(lambda: read_registrations(second), DEADLINE_S, "the other shard has it")
+        with suppress(redis.ResponseError):
+            second.execute_command("RG.TRIGGER", "fails")
+        (finding,) = findings(place(keymiss), "functions")
+        assert "failing on CommandReader has failed 1 times on shard-2" in finding.found
+        assert f"-p {keymiss.port + 1} " in finding.mend
+        (row,) = first.execute_command("RG.DUMPREGISTRATIONS")
+        first.execute_command("RG.UNREGISTER", row[1])
 
 
 def test_a_replica_without_its_master_and_a_save_that_failed_are_told(

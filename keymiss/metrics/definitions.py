@@ -195,7 +195,7 @@ _ENGINE: Sequence[Metric] = (
     Metric(
         "keymiss_worker_up",
         "gauge",
-        "1 while the shard's worker is ready.",
+        "1 while the shard's worker is ready; missing while nothing needs it, and it is off.",
         "engine",
         ("shard", "worker"),
         fields=_each("worker", WORKERS, "{}_worker", "state"),

@@ -105,7 +105,7 @@ def _read_number(field: Field, fields: Mapping[str, str]) -> float | None:
     if said is None:
         return None
     if field.part == "state":
-        return float(said == "ready")
+        return None if said == "off" else float(said == "ready")  # one that nobody needs is not down
     try:
         return float(said) / (1e6 if field.name.endswith("_us") else 1)
     except ValueError:

@@ -59,6 +59,13 @@ def test_a_field_that_is_malformed_is_no_sample() -> None:
     assert list(read("models", {"models_loaded": "many", "batch_wait_buckets": "le_50us=x"}, "")) == []
 
 
+def test_a_worker_that_nobody_needs_is_not_down() -> None:
+    states = {"off": [], "starting": [0.0], "ready": [1.0], "paused": [0.0]}
+    for state, told in states.items():
+        found = read("engine", {"models_worker": f"state={state},pid=0"}, "shard-1")
+        assert [one.value for one in found if one.metric.name == "keymiss_worker_up"] == told
+
+
 def test_fields_are_found_among_the_lines_of_info() -> None:
     assert fields_of("# keymiss_x\r\nkeymiss_hits:3\r\nused_memory:4\r\nkeymiss_a:b:c\r\n") == {
         "hits": "3",

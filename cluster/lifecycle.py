@@ -20,7 +20,7 @@ from .configure import configure
 from .errors import UpError
 from .layout import Layout, Node
 from .monitor_files import metrics_settings
-from .ready import check_free, wait_for_answer
+from .ready import StillLoading, check_free, wait_for_answer
 
 FORM_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 15.0
@@ -50,7 +50,7 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
     for node in missing:
         _start_server(layout, node)
     for node in missing:
-        _wait_for_answer(node)
+        _wait_for_answer(node, say)
         say(f"started {node.name} on port {node.port}")
     try:
         topology.form(layout, FORM_DEADLINE_S)
@@ -166,14 +166,17 @@ def _is_older(pid_file: Path, module: str | None) -> bool:
     return module is not None and pid_file.stat().st_mtime < Path(module).stat().st_mtime
 
 
-def _wait_for_answer(node: Node) -> None:
+def _wait_for_answer(node: Node, say: Say) -> None:
     with closing(connect("127.0.0.1", node.port, timeout_s=PING_TIMEOUT_S)) as client:
-        wait_for_answer(node.name, partial(_answers, client), f"port {node.port}", node.log, node.pid_file)
+        answers, where = partial(_answers, client), f"port {node.port}"
+        wait_for_answer(node.name, answers, where, node.log, node.pid_file, say)
 
 
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
+    except redis.BusyLoadingError as error:
+        raise StillLoading from error
     except (redis.ConnectionError, redis.TimeoutError):
         return False
 

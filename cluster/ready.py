@@ -11,8 +11,12 @@ from pathlib import Path
 from . import processes
 from .errors import UpError
 
-ANSWER_DEADLINE_S = 60.0  # a server that loads a large data set answers late
+ANSWER_DEADLINE_S = 60.0
 POLL_S = 0.05
+
+
+class StillLoading(Exception):
+    """It loads its data, which may be any amount."""
 
 
 def check_free(port: int, what: str, option: str) -> None:
@@ -29,17 +33,27 @@ def check_free(port: int, what: str, option: str) -> None:
 
 
 def wait_for_answer(
-    name: str, answers: Callable[[], bool], where: str, log: Path, pid_file: Path | None = None
+    name: str,
+    answers: Callable[[], bool],
+    where: str,
+    log: Path,
+    pid_file: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Until `answers`, which gives False or raises OSError before.
+    """Until `answers`, which gives False, or raises OSError or StillLoading, before.
 
-    UpError after ANSWER_DEADLINE_S, and at once where the process of `pid_file` has ended; both with what its
-    log says."""
+    UpError after ANSWER_DEADLINE_S, which begin anew while it loads, and at once where the process of
+    `pid_file` has ended; both with what its log says."""
     deadline = time.monotonic() + ANSWER_DEADLINE_S
+    loads = False
     while True:
         try:
             if answers():
                 return
+        except StillLoading:
+            if not loads:
+                say(f"{name} is loading its data")
+            loads, deadline = True, time.monotonic() + ANSWER_DEADLINE_S
         except OSError:
             pass
         if pid_file is not None and processes.running_pid(pid_file) is None:

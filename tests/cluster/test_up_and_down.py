@@ -8,7 +8,11 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import pytest
 import redis
+from keymiss_deploy.cluster import ready
+from keymiss_deploy.cluster.layout import read_layout
+from keymiss_deploy.cluster.lifecycle import bring_up
 from support.command_line import CommandLine
 from support.processes import runs, stopped
 from support.server import new_client
@@ -114,6 +118,26 @@ def test_down_leaves_nothing_running_and_up_brings_the_data_back(keymiss: Comman
     keymiss("up")
     with closing(new_client(keymiss.port)) as client:
         assert client.get("key") == b"kept"
+
+
+def test_a_server_that_loads_for_long_is_waited_for(
+    keymiss: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowly = ("--set", "key-load-delay=10000", "--set", "loading-process-events-interval-bytes=1024")
+    keymiss.up("--plain", "--shards", "1", *slowly)
+    with closing(new_client(keymiss.port)) as client, client.pipeline(transaction=False) as pipeline:
+        for n in range(300):
+            pipeline.set(f"key-{n}", "x" * 100)
+        pipeline.execute()
+        client.bgrewriteaof()
+        wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 15.0, "it is one file")
+    keymiss("down")
+    monkeypatch.setattr(ready, "ANSWER_DEADLINE_S", 1.0)
+    layout = read_layout(keymiss.folder / ".keymiss")
+    assert layout is not None
+    said: list[str] = []
+    bring_up(layout, said.append)
+    assert said == ["shard-1 is loading its data", f"started shard-1 on port {keymiss.port}"]
 
 
 def test_down_delete_removes_the_folder(keymiss: CommandLine) -> None:

@@ -84,11 +84,12 @@ def _join(members: Sequence[Member], deadline: float) -> None:
 
 
 def _give_slots(members: Sequence[Member], clients: Clients) -> None:
+    """Those that have a server stay where they are: they may have been moved since."""
     given: set[int] = set()
     for client in clients.values():
-        given |= _first_slots(client)
+        given |= _served_slots(client)
     for number, member in enumerate(members):
-        if member.slots is None or member.slots[0] in given:
+        if member.slots is None or not given.isdisjoint(range(member.slots[0], member.slots[1] + 1)):
             continue
         client = clients[member.name]
         if _cluster_info(client)["cluster_current_epoch"] == "0":
@@ -164,9 +165,10 @@ def _knows(client: redis.Redis, ids: set[str]) -> bool:
     return ids <= _known_ids(client)
 
 
-def _first_slots(client: redis.Redis) -> set[int]:
-    """The slots that start a range which some node serves."""
-    return {int(entry[0]) for entry in client.execute_command("CLUSTER", "SLOTS")}
+def _served_slots(client: redis.Redis) -> set[int]:
+    """The slots that some node serves, as this one sees it."""
+    ranges = [(int(first), int(last)) for first, last, *_ in client.execute_command("CLUSTER", "SLOTS")]
+    return {slot for first, last in ranges for slot in range(first, last + 1)}
 
 
 def _owner(client: redis.Redis, slot: int) -> str:

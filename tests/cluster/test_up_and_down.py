@@ -107,6 +107,20 @@ def test_status_shows_the_others_while_the_first_server_hangs(keymiss: CommandLi
     assert [shard["answers"] for shard in found["shards"]] == [False, True, True]
 
 
+def test_up_leaves_slots_where_they_were_moved(keymiss: CommandLine) -> None:
+    keymiss.up("--plain")
+    first, second, _ = keymiss.status()["shards"]
+    with closing(new_client(first["port"])) as target, closing(new_client(second["port"])) as source:
+        ids = [client.execute_command("CLUSTER", "MYID") for client in (target, source)]
+        slot = second["slots"][0][0]
+        target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[1])
+        source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[0])
+        for client in (target, source):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[0])
+    assert "was up already" in keymiss("up")
+    assert [shard["slots"] for shard in keymiss.status()["shards"][:2]] == [[[0, slot]], [[slot + 1, 10922]]]
+
+
 def test_down_leaves_nothing_running_and_up_brings_the_data_back(keymiss: CommandLine) -> None:
     keymiss.up("--plain", "--shards", "1")
     with closing(new_client(keymiss.port)) as client:

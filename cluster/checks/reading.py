@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -127,7 +127,13 @@ def read_cluster(place: Place) -> Reading:
     others = {address for server in servers for address in server.members} - set(known)
     if others:
         servers += _ask_all(dict.fromkeys(sorted(others)))
-    return Reading(place, layout, "", tuple(servers))
+    return Reading(place, layout, "", tuple(_once(servers)))
+
+
+def _once(servers: Sequence[Server]) -> Iterable[Server]:
+    """Each server by the address that the cluster knows: the one that was asked first may have been asked by
+    another."""
+    return {server.info.get("run_id", server.name): server for server in servers}.values()
 
 
 def _ask_all(known: Mapping[tuple[str, int], Node | None]) -> list[Server]:

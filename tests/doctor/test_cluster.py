@@ -23,7 +23,7 @@ from support.processes import runs, stopped
 from support.server import Server, new_client
 from support.waiting import wait_until
 
-from keymiss.client import read_registrations
+from keymiss.client import Address, read_registrations
 from keymiss.doctor.check import Finding, Outcome, Place, examine
 
 DEADLINE_S = 30.0
@@ -260,6 +260,16 @@ def test_a_server_without_the_module_is_told_and_loads_it_by_the_command_it_give
     where = Place(keymiss.folder, port=server.port)
     mend(keymiss, wrong(where, "module", "does not have it"))
     wait_until_well(where, "module")
+
+
+def test_a_server_is_looked_at_once_though_its_host_has_several_names(
+    keymiss: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Address, "host", "localhost")
+    found = read_cluster(Place(keymiss.folder, port=keymiss.port))
+    assert sorted((server.host, server.port) for server in found.servers) == [
+        ("127.0.0.1", keymiss.port + n) for n in range(4)
+    ]
 
 
 def test_a_server_that_takes_no_modules_while_it_runs_is_told_where_to_name_it(

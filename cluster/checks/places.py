@@ -57,6 +57,7 @@ def folder(reading: Reading) -> Iterator[Finding]:
     wanted = {"keymiss.models-dir": str(layout.blobs_folder)}
     if layout.shared_models:
         wanted["keymiss.models"] = f"unix:{layout.models_socket}"
+    wanted |= {name: value for name, value in layout.settings.items() if name in wanted}
     for server in reading.here:
         for name, place in wanted.items():
             told = server.settings.get(name, place)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from keymiss_deploy.cluster.checks import GROUP, deployed, health, reading, workers
+from keymiss_deploy.cluster.checks import GROUP, deployed, health, places, reading, workers
 from keymiss_deploy.cluster.checks.reading import Reading, read_cluster
 from keymiss_deploy.cluster.listener import listener
 from keymiss_deploy.cluster.monitor_layout import Monitor
@@ -270,6 +270,16 @@ def test_a_server_is_looked_at_once_though_its_host_has_several_names(
     assert sorted((server.host, server.port) for server in found.servers) == [
         ("127.0.0.1", keymiss.port + n) for n in range(4)
     ]
+
+
+def test_models_in_a_folder_that_was_asked_for_are_no_sign_of_a_move(keymiss: CommandLine) -> None:
+    found = read_cluster(place(keymiss))
+    assert found.layout is not None
+    elsewhere = {"keymiss.models-dir": "/elsewhere"}
+    servers = tuple(replace(one, settings={**one.settings, **elsewhere}) for one in found.servers)
+    assert [one.outcome for one in places.folder(replace(found, servers=servers))] == [Outcome.FAIL]
+    layout = replace(found.layout, settings=elsewhere)
+    assert list(places.folder(replace(found, servers=servers, layout=layout))) == []
 
 
 def test_a_server_that_takes_no_modules_while_it_runs_is_told_where_to_name_it(

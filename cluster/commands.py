@@ -28,7 +28,7 @@ REFUSED = {
     **dict.fromkeys(("port", "cluster-port"), "--port chooses those of all servers"),
     **dict.fromkeys(("dir", "cluster-config-file", "keymiss.shard-name"), "each server has its own"),
     **dict.fromkeys(("daemonize", "cluster-enabled"), "`keymiss up` relies on what it sets itself"),
-    "requirepass": "Keymiss's commands give no password; the servers listen on 127.0.0.1 only",
+    "requirepass": "servers of `keymiss up` have no password, and listen on 127.0.0.1 only",
 }
 
 console = Console(highlight=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 import redis
 
 from keymiss.client import connect
+from keymiss.client.where import PASSWORD
 
 from . import monitor, processes, topology
 from .configure import configure
@@ -177,6 +178,8 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.BusyLoadingError as error:
         raise StillLoading from error
+    except redis.AuthenticationError as error:
+        raise UpError(f"{error} These servers have no password: unset {PASSWORD}") from error
     except (redis.ConnectionError, redis.TimeoutError):
         return False
 

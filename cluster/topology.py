@@ -16,6 +16,7 @@ from functools import partial
 import redis
 
 from keymiss.client import connect
+from keymiss.client.where import PASSWORD
 from keymiss.hashtags import SLOTS
 
 from .layout import Layout
@@ -75,12 +76,22 @@ def _join(members: Sequence[Member], deadline: float) -> None:
             for member in members
         }
         for name, client in clients.items():
-            _wait(deadline, partial(_answers, client), f"{name} does not answer")
+            _check(name, client, deadline)
         _give_slots(members, clients)
         ids = _introduce(members, clients, deadline)
         _attach_replicas(members, clients, ids, deadline)
         for name, client in clients.items():
             _wait(deadline, partial(_is_whole, ids, client), f"{name} does not see a whole cluster")
+
+
+def _check(name: str, client: redis.Redis, deadline: float) -> None:
+    """NotFormed where it does not answer in time, or cannot be in a cluster."""
+    try:
+        _wait(deadline, partial(_answers, client), f"{name} does not answer")
+    except redis.AuthenticationError as error:
+        raise NotFormed(f"{name}: {error} ({PASSWORD} names the password)") from error
+    if not client.info("cluster")["cluster_enabled"]:
+        raise NotFormed(f"{name} has no `cluster-enabled yes` in its configuration")
 
 
 def _give_slots(members: Sequence[Member], clients: Clients) -> None:
@@ -139,6 +150,8 @@ def _wait(deadline: float, condition: Callable[[], bool], complaint: str) -> Non
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
+    except redis.AuthenticationError:
+        raise
     except (redis.ConnectionError, redis.TimeoutError):  # the first also while it loads its data
         return False
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keymiss
 from keymiss.cli.words import count
+from keymiss.client.where import PASSWORD
 from keymiss.doctor.check import Finding, fail, ok, warn
 from keymiss.doctor.machine import disk_of, size_text
 from keymiss.doctor.servers import number_of
@@ -35,10 +36,7 @@ def _silent(reading: Reading, server: Server) -> tuple[str, str]:
     if "loading" in server.error.lower():
         return f"{server.name} is loading its data", f"{server.cli} INFO persistence"
     if "NOAUTH" in server.error or "Authentication" in server.error:
-        return (
-            f"{server.name} wants a password",
-            "redis-cli --askpass",
-        )
+        return f"{server.name} wants a password", f"export {PASSWORD}=..."
     if server.node is None:
         return f"{server.name} does not answer: {server.error}", reading.again
     if server.pid is None:

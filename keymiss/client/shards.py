@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..hashtags import SLOTS, hash_tag_of
-from .where import Address
+from .where import Address, credentials
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -40,7 +40,8 @@ class Shard:
 
 
 def connect(host: str, port: int, timeout_s: float = 30.0) -> redis.Redis:
-    """A RESP2 connection with deadlines and no retries of its own; replies are bytes."""
+    """A RESP2 connection with deadlines and no retries of its own, of the user that the environment names;
+    replies are bytes."""
     return redis.Redis(
         host=host,
         port=port,
@@ -48,6 +49,7 @@ def connect(host: str, port: int, timeout_s: float = 30.0) -> redis.Redis:
         socket_timeout=timeout_s,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
+        **credentials(),
     )
 
 

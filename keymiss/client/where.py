@@ -10,6 +10,7 @@ from typing import Any
 
 DEFAULT_FOLDER = ".keymiss"
 DEFAULT_PORT = 30001
+PASSWORD = "KEYMISS_PASSWORD"
 STATE_FILE = "cluster.json"  # in the folder of `keymiss up`: its options, as cluster/layout.py has them
 
 
@@ -19,6 +20,11 @@ class Address:
 
     host: str = os.environ.get("KEYMISS_HOST", "127.0.0.1")
     port: int = DEFAULT_PORT
+
+
+def credentials() -> dict[str, Any]:
+    """Who asks: the user and the password that the environment names, where it does."""
+    return {"username": os.environ.get("KEYMISS_USER"), "password": os.environ.get(PASSWORD)}
 
 
 def find_servers(folder: Path, port: int | None = None) -> list[Address]:

@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ..client import Address, text_of
+from ..client.where import credentials
 from .info import Info, parse_info
 from .nodes import Node, Role, parse_nodes
 
@@ -160,6 +161,7 @@ class Reader:
                 socket_timeout=self._deadline_s,
                 socket_connect_timeout=self._deadline_s,
                 retry=Retry(NoBackoff(), 0),
+                **credentials(),
             )
             client.response_callbacks.clear()  # replies as they are: redis-py reads texts of INFO as lists
             self._clients[address] = client

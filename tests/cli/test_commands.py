@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,7 +65,7 @@ def test_module_prints_a_file_that_may_be_executed(tmp_path: Path) -> None:
     [
         (("nonsense",), 2, "No such command"),
         (("up", "--set", "maxmemory"), 2, "write it as NAME=VALUE"),
-        (("up", "--set", "requirepass=secret"), 2, "requirepass: Keymiss's commands give no password"),
+        (("up", "--set", "requirepass=secret"), 2, "requirepass: servers of `keymiss up` have no password"),
         (("up", "--set", "dir=/tmp"), 2, "each server has its own"),
         (("up", "--server", "no-such-server"), 1, "no program no-such-server"),
         (("up", "--port", "65533", "--plain"), 1, "65533 is too high for that"),
@@ -116,6 +118,25 @@ def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, server: Server) -
         (("deploy", "empty.py"), "Deployed empty to 1 shard."),
     ):
         assert told in run(*arguments, "--port", str(server.port), folder=tmp_path).stdout
+
+
+def test_a_password_is_that_of_the_environment(
+    tmp_path: Path, make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "short.txt").write_text("It is short.")
+    server = make_server()
+    commands = (("load", "short.txt"), ("status",), ("top", "--once"), ("doctor", "cluster"))
+    with closing(server.client()) as client:
+        client.execute_command("ACL", "SETUSER", "operator", "on", ">secret", "~*", "&*", "+@all")
+        client.config_set("requirepass", "other")
+        for command in commands:
+            assert run(*command, "--port", str(server.port), folder=tmp_path).returncode == 1
+        monkeypatch.setenv("KEYMISS_USER", "operator")
+        monkeypatch.setenv("KEYMISS_PASSWORD", "secret")
+        for command in commands:
+            done = run(*command, "--port", str(server.port), folder=tmp_path)
+            assert done.returncode == 0, done.stdout + done.stderr
+        client.config_set("requirepass", "")
 
 
 def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:

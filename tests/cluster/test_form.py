@@ -86,6 +86,20 @@ def test_a_replica_that_begins_to_load_what_its_master_has_is_waited_for(
         assert looking.dbsize() == 1000
 
 
+def test_a_server_that_wants_a_password_or_no_cluster_is_named(
+    make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, alone = make_server(settings=SETTINGS, module=None), make_server(module=None)
+    addresses = [f"127.0.0.1:{one.port}" for one in (server, alone)]
+    assert f"{addresses[1]} has no `cluster-enabled yes`" in form(*addresses, status=1)
+    with closing(server.client()) as client:
+        client.config_set("requirepass", "secret")
+        assert f"{addresses[0]}: Authentication required" in form(addresses[0], status=1)
+        monkeypatch.setenv("KEYMISS_PASSWORD", "secret")
+        assert "A cluster of 1 servers" in form(addresses[0])
+        client.config_set("requirepass", "")
+
+
 def test_a_server_that_hangs_is_named(make_server: Callable[..., Server]) -> None:
     servers = [make_server(settings=SETTINGS, module=None) for _ in range(2)]
     with stopped(servers[1].pid):

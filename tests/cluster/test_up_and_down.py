@@ -181,6 +181,14 @@ def test_a_port_that_is_taken_is_named(keymiss: CommandLine) -> None:
     assert f"port {keymiss.port + 1} of shard-2 is taken by another program" in said
 
 
+def test_a_password_of_other_servers_is_told(keymiss: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--plain", "--shards", "1", "--port", str(keymiss.port), "--server", keymiss.server)
+    monkeypatch.setenv("KEYMISS_PASSWORD", "theirs")
+    assert "unset KEYMISS_PASSWORD" in keymiss("up", *options, status=1)
+    monkeypatch.delenv("KEYMISS_PASSWORD")
+    keymiss("up")
+
+
 def test_a_server_that_does_not_start_shows_its_log(keymiss: CommandLine) -> None:
     options = ("--plain", "--port", str(keymiss.port), "--server", keymiss.server, "--set", "maxmemory=lots")
     said = keymiss("up", *options, status=1)

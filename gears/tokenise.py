@@ -10,24 +10,38 @@ from typing import Any
 from redisgears import GB, execute, hashtag
 
 from keymiss.keys import Paragraph, parse_sentences_key, processed_key
+from keymiss.qa import Seal
 from keymiss.qa.deployed import deployed_encoder, text_of
+
+MAX_SEALED = 1 << 14
+
+sealed: dict[str, Seal] = {}  # of the texts that were tokenised last, by the key of their tokens
 
 
 def tokenise(record: dict[str, Any]) -> None:
-    """Tokenise the article of `record`: all of it where its hash was written, else what has no tokens yet."""
+    """Tokenise what has no tokens yet of the article of `record` and, where its hash was written, what may
+    have changed: whoever writes one sentence after the other has it written as often."""
     if not record["value"]:
         return  # gone since the event
     article, tag = parse_sentences_key(record["key"])
-    paragraphs = [(Paragraph(article, tag, number), text) for number, text in record["value"].items()]
-    if record["event"] is None:
-        keys = [paragraph.tokens_key for paragraph, _ in paragraphs]
-        done = execute("SMISMEMBER", processed_key(tag), *keys)
-        paragraphs = [paragraph for paragraph, is_done in zip(paragraphs, done, strict=True) if not is_done]
+    texts = {Paragraph(article, tag, number).tokens_key: text for number, text in record["value"].items()}
+    done = execute("SMISMEMBER", processed_key(tag), *texts)
     encoder = deployed_encoder(execute, tag)
-    for paragraph, text in paragraphs:
-        pieces, seal = encoder.pieces(text_of(text)), encoder.seal(text_of(text))
-        execute("AI.TENSORSET", paragraph.tokens_key, "INT32", *pieces.shape, "BLOB", pieces.to_blob(seal))
-        execute("SADD", processed_key(tag), paragraph.tokens_key)
+    for (key, value), is_done in zip(texts.items(), done, strict=True):
+        text = text_of(value)
+        seal = encoder.seal(text)
+        if is_done and (record["event"] is None or sealed.get(key) == seal):
+            continue
+        pieces = encoder.pieces(text)
+        execute("AI.TENSORSET", key, "INT32", *pieces.shape, "BLOB", pieces.to_blob(seal))
+        execute("SADD", processed_key(tag), key)
+        remember(key, seal)
+
+
+def remember(key: str, seal: Seal) -> None:
+    if len(sealed) >= MAX_SEALED:
+        sealed.clear()
+    sealed[key] = seal
 
 
 def warm() -> None:

@@ -371,6 +371,25 @@ def test_an_article_that_arrives_is_tokenised_and_answers(deployment: Deployment
     assert "Genoa" in deployment.ask("arrival", 1, "Where did the ship arrive?")
 
 
+def test_of_an_article_that_grows_only_what_is_new_is_tokenised(deployment: Deployment) -> None:
+    with closing(deployment.client("growing")) as client:
+
+        def tokenised() -> int:
+            return int(client.info("commandstats")["cmdstat_ai.tensorset"]["calls"])
+
+        client.execute_command(
+            "AI.TENSORSET", f"other{{{deployment.paragraph('growing', 1).tag}}}", "INT8", 1
+        )
+        expected = tokenised()
+        for number, text in (("1", "It came."), ("2", "It saw."), ("3", "It went."), ("2", "It was seen.")):
+            client.hset(deployment.paragraph("growing", number).hash_key, number, text)
+            expected += 1
+            wait_until(lambda enough=expected: tokenised() >= enough, 10.0, "what is new has its tokens")
+        meta = client.execute_command("AI.TENSORGET", deployment.paragraph("growing", 2).tokens_key, "META")
+        assert meta[3] == [3, 4 + 1]
+        assert tokenised() == expected
+
+
 def test_a_paragraph_that_is_too_long_for_the_model_is_answered_from_its_end(deployment: Deployment) -> None:
     filler = "Nothing of interest happened on that day in the small town. " * 80
     with closing(deployment.client("long")) as client:

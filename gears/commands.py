@@ -38,7 +38,7 @@ def deploy(files: tuple[Path, ...], folder: Path, port: int | None) -> None:
     with closing(shards[0].connect(DEADLINE_S)) as client:
         for file in files or DEFAULT_FILES:
             session = f"keymiss-{file.stem}"
-            script = file.read_text(encoding="utf-8")
+            script = _read(file)
             try:
                 with console.status(f"deploying {file.stem}"):
                     reply = client.execute_command("RG.PYEXECUTE", script, "ID", session, "UPGRADE")
@@ -47,6 +47,14 @@ def deploy(files: tuple[Path, ...], folder: Path, port: int | None) -> None:
             console.print(f"Deployed {file.stem} to {count(len(shards), 'shard')}{_results(reply)}.")
     if not files and show_tokens(shards, console):
         raise click.ClickException("no more tokens are being added: the logs of the shards say why")
+
+
+def _read(file: Path) -> str:
+    """ClickException where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file}: {error}") from error
 
 
 def _results(reply: Any) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from ..client import Shard, shard_of, text_of
 from ..client.asking import Answers, ParagraphAnswer, grouped, joined, names_of, read_rows, words_of
 from ..hashtags import slot_of
-from ..keys import parse_sentences_key, sentences_key
+from ..keys import parse_paragraph_name, parse_sentences_key, sentences_key
 from .options import folder_option, port_option, shards_of
 from .questions import find_question
 from .words import count
@@ -98,7 +98,7 @@ def _expanded(articles: Sequence[str], shards: Sequence[Shard]) -> Iterator[str]
     patterns = {name for name in articles if any(letter in name for letter in "*?[")}
     there = _articles(shards) if patterns else []
     for name in articles:
-        if name not in patterns:
+        if name not in patterns or parse_paragraph_name(name)[0] in there:
             yield name
         elif matching := [article for article in there if fnmatchcase(article, name)]:
             yield from matching

@@ -282,6 +282,10 @@ def test_the_command_line_asks_many_articles_and_shows_the_best_answer(deploymen
     shown = deployment.keymiss("ask", "Who invented PCR?", "--of", "p*", "--of", "hiv:999").splitlines()
     assert shown[0] == "Kary Mullis"
     assert any(line.startswith("hiv:999: no paragraph 999") for line in shown)
+    with closing(deployment.client("pcr_[1]")) as client:
+        client.hset(deployment.paragraph("pcr_[1]", 1).hash_key, "1", "Kary Mullis invented PCR.")
+    for name in ("pcr_[1]", "pcr_[1]:1"):
+        assert deployment.keymiss("ask", "Who invented PCR?", "--of", name).startswith("Kary Mullis")
     assert "no article is named q*" in deployment.keymiss("ask", "Who?", "--of", "q*", status=1)
     assert "no paragraph could be asked" in deployment.keymiss("ask", "Who?", "--of", "hiv:999", status=1)
 
@@ -357,6 +361,11 @@ def test_a_script_that_fails_is_shown_as_python_shows_it(deployment: Deployment)
         file.write_text(script)
         said = deployment.keymiss("deploy", file.name, status=1)
         assert f'Traceback (most recent call last):\n  File "<string>", line 1, in {name}\n' in said
+
+
+def test_a_script_that_is_no_utf_8_is_refused_with_its_name(deployment: Deployment) -> None:
+    (deployment.keymiss.folder / "latin.py").write_bytes(b"'caf\xe9'")
+    assert "Error: latin.py: 'utf-8' codec" in deployment.keymiss("deploy", "latin.py", status=1)
 
 
 def test_an_article_that_arrives_is_tokenised_and_answers(deployment: Deployment) -> None:

@@ -6,8 +6,9 @@
     bertqa{tag}_<article>:{tag}:<number>_<question>     answered when missing; then the cached answer
     score:bertqa{tag}_...                          "<score> <margin>" of that answer, where many were asked
     bert-qa{tag}                                   the model
-    tokenizer:bert-qa{tag}                         hash: json, the model's tokenizer, digest, of that, and
-                                                   stored, how many times a model was stored beside it
+    tokenizer:bert-qa{tag}                         hash: json, the model's tokenizer; digest, of that; stored,
+                                                   how many times it or the model was; stale, while answers
+                                                   of another one are to be forgotten
     samples:qa:{tag}                               hash, <article> -> a question key that has an answer
     changed:qa:{tag}                               set of articles whose cached answers are to be forgotten
 

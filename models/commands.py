@@ -19,7 +19,7 @@ from keymiss.errors import BackendError
 from .choosing import Choice, Tried, choose
 from .export import Exported, export
 from .forms import AUTO, PRECISIONS, RUNTIMES, matching
-from .load import store
+from .load import renewed, store
 from .source import DEFAULT, ExportError, ModelUnavailable
 from .trying import FormFailed
 
@@ -110,10 +110,12 @@ def store_command(
     size = exported.model(form).stat().st_size / 1e6
     with console.status(f"storing {size:.0f} MB on {count(len(shards), 'shard')}"):
         for stored in store(shards, exported, form, _label(name), device):
-            if stored.changed:
+            if stored.stale:
+                tag = stored.shard.hash_tag
                 with closing(stored.shard.connect()) as client:
-                    forget_tokens(client, stored.shard.hash_tag)
-                    forget_answers(client, stored.shard.hash_tag)
+                    forget_tokens(client, tag)
+                    forget_answers(client, tag)
+                    renewed(client, tag)
             done = "stored" if stored.changed else "is there already"
             console.print(f"{stored.key} {done} ({size:.0f} MB, {form}).", markup=False)
 

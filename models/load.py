@@ -33,6 +33,7 @@ class Stored:
     shard: Shard
     key: str
     changed: bool  # False: it held the same model and tokenizer already
+    stale: bool  # it may have tokens and answers that were made with another one: see `renewed`
 
 
 def store(
@@ -51,15 +52,23 @@ def store(
     for shard in shards:
         with closing(shard.connect(DEADLINE_S)) as client:
             key = model_key(shard.hash_tag)
-            new_tokenizer = _store_tokenizer(client, tokenizer_key(shard.hash_tag), exported.tokenizer)
+            beside = tokenizer_key(shard.hash_tag)
+            new_tokenizer = _store_tokenizer(client, beside, exported.tokenizer)
             new_model = not _holds(client, key, (backend, device, tag, BATCHSIZE))
             if new_model:
+                client.hset(beside, "stale", 1)  # first: what comes after it may be interrupted
                 _store_model(
                     client, (key, backend, device, "TAG", tag, "BATCHSIZE", str(BATCHSIZE)), file, digest
                 )
-            if new_model or new_tokenizer:  # answers that are on their way are of another one
-                client.hincrby(tokenizer_key(shard.hash_tag), "stored", 1)
-            yield Stored(shard, key, new_model or new_tokenizer)
+            stale = bool(client.hexists(beside, "stale"))
+            if stale:
+                client.hincrby(beside, "stored", 1)  # answers that are on their way are of another one
+            yield Stored(shard, key, new_model or new_tokenizer, stale)
+
+
+def renewed(client: redis.Redis, tag: str) -> None:
+    """Note that the shard of `tag` has no tokens and answers any more that were made with another model."""
+    client.hdel(tokenizer_key(tag), "stale")
 
 
 def _holds(client: redis.Redis, key: str, wanted: tuple[str, str, str, int]) -> bool:
@@ -85,7 +94,7 @@ def _store_tokenizer(client: redis.Redis, key: str, file: Path) -> bool:
     digest = _sha256(file)
     if client.hget(key, "digest") == digest.encode():
         return False
-    client.hset(key, mapping={"json": file.read_bytes(), "digest": digest})
+    client.hset(key, mapping={"json": file.read_bytes(), "digest": digest, "stale": 1})
     return True
 
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 from inference import small_models
 from keymiss_deploy.models.export import Exported
-from keymiss_deploy.models.load import store
+from keymiss_deploy.models.load import renewed, store
 from support.server import Server
 
 from keymiss.client import read_shards
@@ -55,10 +55,23 @@ def test_what_is_stored_is_counted_for_answers_that_are_on_their_way(
     (shard,) = read_shards(client)
     for _ in range(2):
         changed(client, files)
+        renewed(client, shard.hash_tag)
     assert client.hget(tokenizer_key(shard.hash_tag), "stored") == b"1"
     small_models.write(small_models.Sum(), files.model("torchscript"))
     changed(client, files)
     assert client.hget(tokenizer_key(shard.hash_tag), "stored") == b"2"
+
+
+def test_what_an_interrupted_command_did_not_forget_is_forgotten_by_the_next(
+    server: Server, client: redis.Redis, files: Exported
+) -> None:
+    (shard,) = read_shards(client)
+    changed(client, files)
+    (again,) = store([shard], files, name="small")
+    assert (again.changed, again.stale) == (False, True)
+    renewed(client, shard.hash_tag)
+    (again,) = store([shard], files, name="small")
+    assert (again.changed, again.stale) == (False, False)
 
 
 def test_a_model_that_the_server_refuses_is_an_error(

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from keymiss.cli.words import count
-from keymiss.client import connect
+from keymiss.client import Shard, connect
 from keymiss.corpus.tokenised import count_paragraphs, count_tokens
 from keymiss.doctor.check import Finding, fail, ok, warn
 
@@ -23,8 +23,12 @@ def models(reading: Reading) -> Iterator[Finding]:
     """Each model is on every shard."""
     masters = reading.masters
     on: defaultdict[str, list[Server]] = defaultdict(list)
+    tags = {server.name: f"{{{_shard_of(server, reading).hash_tag}}}" for server in masters}
+    # Functions look for a model of each shard under its tag, which changes with the shard's first slot.
+    each = {_TAG.sub("", key) for one in masters for key in one.models if key.endswith(tuple(tags.values()))}
     for server in masters:
-        for name in {_TAG.sub("", key) for key in server.models}:
+        own, names = tags[server.name], {key: _TAG.sub("", key) for key in server.models}
+        for name in {name for key, name in names.items() if name not in each or key.endswith(own)}:
             on[name].append(server)
     if masters and not on:
         yield warn("none is stored", f"{STORE}{_where(reading)}")
@@ -34,6 +38,12 @@ def models(reading: Reading) -> Iterator[Finding]:
             yield fail(f"{name} is not on {', '.join(without)}", f"{STORE}{_where(reading)}")
         else:
             yield ok(f"{name} is on {count(len(servers), 'shard')}")
+
+
+def _shard_of(server: Server, reading: Reading) -> Shard:
+    """The shard of a master, as any of the servers sees it."""
+    seen = (shard for one in reading.here for shard in one.shards)
+    return next(shard for shard in seen if (shard.host, shard.port) == (server.host, server.port))
 
 
 def one_copy(reading: Reading) -> Iterator[Finding]:
@@ -85,10 +95,10 @@ def tokens(reading: Reading) -> Iterator[Finding]:
     """Every paragraph has its tokens."""
     done = total = 0
     for server in reading.masters:
-        shard = next(one for one in server.shards if (one.host, one.port) == (server.host, server.port))
+        tag = _shard_of(server, reading).hash_tag
         with closing(connect(server.host, server.port, TIMEOUT_S)) as client:
-            total += count_paragraphs(client, shard.hash_tag)
-            done += count_tokens(client, shard.hash_tag)
+            total += count_paragraphs(client, tag)
+            done += count_tokens(client, tag)
     if done < total:
         yield warn(f"{done} of {total} paragraphs have their tokens", f"{DEPLOY}{_where(reading)}")
     elif total:

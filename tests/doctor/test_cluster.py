@@ -207,6 +207,14 @@ def test_a_model_that_is_not_on_every_shard_is_named(keymiss: CommandLine) -> No
     assert finding.found == f"m is not on shard-2 (port {keymiss.port + 1})"
 
 
+def test_a_model_under_a_hash_tag_that_the_shard_had_before_is_missing(keymiss: CommandLine) -> None:
+    found = read_cluster(place(keymiss))
+    first, *others = found.servers
+    moved = [replace(first, models=("m{06S}",)), *(replace(one, models=("m{zz}",)) for one in others)]
+    (finding,) = deployed.models(replace(found, servers=tuple(moved)))
+    assert finding.found == f"m is not on shard-2 (port {keymiss.port + 1})"
+
+
 def test_a_monitor_that_was_asked_for_and_does_not_run_is_told(keymiss: CommandLine) -> None:
     found = read_cluster(place(keymiss))
     assert found.layout is not None

@@ -63,7 +63,7 @@ def read_shards(client: redis.Redis) -> list[Shard]:
     ranges: dict[str, list[tuple[int, int]]] = {}
     nodes: dict[str, tuple[Any, list[Any]]] = {}
     for first, last, master, *replicas in client.execute_command("CLUSTER", "SLOTS"):
-        node_id = master[2].decode()
+        node_id = text_of(master[2])
         ranges.setdefault(node_id, []).append((int(first), int(last)))
         nodes[node_id] = (master, replicas)
     shards = [
@@ -106,4 +106,4 @@ def text_of(reply: Any) -> str:
 
 def _address(node: Any, asked: str) -> tuple[str, int]:
     """A node's address; a node that does not know its own yet is at the address that was asked."""
-    return (node[0].decode() if node[0] else asked, int(node[1]))
+    return (text_of(node[0]) if node[0] else asked, int(node[1]))

@@ -15,7 +15,7 @@ from support import torch_models
 from support.cluster import Cluster
 from support.waiting import wait_until
 
-from keymiss.client import AI, AsyncAI
+from keymiss.client import AI, AsyncAI, read_shards
 
 SCRIPT = """
 def times(tensors: List[Tensor], keys: List[str], args: List[str]):
@@ -27,6 +27,13 @@ def times(tensors: List[Tensor], keys: List[str], args: List[str]):
 def ai(cluster: Cluster) -> Iterator[AI]:
     with contextlib.closing(cluster.client()) as client:
         yield AI(client)
+
+
+def test_every_kind_of_client_tells_the_shards(cluster: Cluster) -> None:
+    ports = [shard.master.port for shard in cluster.shards]
+    for options in ({}, {"protocol": 3}, {"decode_responses": True}):
+        with contextlib.closing(cluster.masters[0].client(**options)) as client:
+            assert [shard.port for shard in read_shards(client)] == ports
 
 
 def _tags(cluster: Cluster) -> list[str]:

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -151,13 +152,15 @@ class Executions:
     def __init__(self, gears: Gears) -> None:
         self.ended = Ended()
         self._gears = gears
-        self._last_number = 0
+        # From the clock, which runs faster than numbers are given: what an earlier worker began may still run
+        # on other shards, and be asked for here.
+        self._last_number = time.time_ns() // 1000
         self._numbering = threading.Lock()
         self._running: dict[str, Execution] = {}
         self._ended: OrderedDict[str, Execution] = OrderedDict()
 
     def next_id(self) -> str:
-        """An id no other execution or registration has: the shard's, and a number."""
+        """An id no other execution or registration has, or had: the shard's, and a number."""
         return f"{self._gears.shard.node}-{self.next_number()}"
 
     def next_number(self) -> int:

@@ -87,6 +87,22 @@ def test_an_id_is_not_given_twice_after_a_restart(fresh_server: Server) -> None:
         assert (client.get("a1"), client.get("b1")) == (b"answer for a1", b"answer for b1")
 
 
+def test_an_execution_of_a_worker_that_died_is_not_taken_for_a_later_one(fresh_server: Server) -> None:
+    run = ("RG.PYEXECUTE", "GB('ShardsIDReader').run()", "UNBLOCKING")
+    with fresh_server.client() as client:
+        earlier = client.execute_command(*run)
+        died = fresh_server.worker_pid("functions")
+        os.kill(died, signal.SIGKILL)
+        wait_until(
+            lambda: client.info("keymiss")["keymiss_functions_worker"]["pid"] != died,
+            10.0,
+            "its end is known",
+        )
+        assert client.execute_command(*run) != earlier
+        with pytest.raises(redis.ResponseError, match="does not exist"):
+            client.execute_command("RG.GETRESULTSBLOCKING", earlier)
+
+
 def test_a_session_that_came_back_is_upgraded_by_its_name(fresh_server: Server) -> None:
     with fresh_server.client() as client:
         client.execute_command("RG.PYEXECUTE", answering_misses("a"), "ID", "s", "DESCRIPTION", "mine")

@@ -4,6 +4,7 @@
  * saved nor replicated, as what CONFIG SET changes. */
 #include "kept.h"
 
+#include "log.h"
 #include "memory.h"
 #include "worker.h"
 
@@ -37,7 +38,10 @@ static void give_back(RedisModuleCtx *ctx, worker_role role) {
     frame_init(&f);
     frame_add_text(&f, "KEPT");
     frame_add(&f, kept, kept_len);
-    worker_tell(role, &f);
+    if (!worker_tell(role, &f)) {
+        log_note(LEVEL_WARNING,
+                 "what RG.CONFIGSET set is longer than keymiss.max-frame-bytes: the functions worker does without it");
+    }
     frame_free(&f);
 }
 

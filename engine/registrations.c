@@ -10,6 +10,7 @@
 #include "calls.h"
 #include "command_facts.h"
 #include "info.h"
+#include "log.h"
 #include "role.h"
 #include "unit.h"
 #include "worker.h"
@@ -171,7 +172,11 @@ static void tell_worker_of(const registration *r) {
     frame_add_text(&f, "REGISTRATION");
     frame_add(&f, r->id.data, r->id.len);
     frame_add(&f, r->parts[1].data, r->parts[1].len);
-    worker_tell(WORKER_FUNCTIONS, &f);
+    if (!worker_tell(WORKER_FUNCTIONS, &f)) {
+        log_note(LEVEL_WARNING,
+                 "registration %.*s is longer than keymiss.max-frame-bytes: the functions worker does without it",
+                 (int)r->id.len, r->id.data);
+    }
     frame_free(&f);
 }
 

@@ -396,14 +396,20 @@ channel *worker_open_channel(worker_role role) {
     return workers[role].failing ? NULL : workers[role].channel;
 }
 
-bool worker_send(worker_role role, const frame_writer *f) {
-    channel *c = worker_channel(role);
-    return c && channel_send(c, f, NULL, false);
+static bool is_too_long(const frame_writer *f) {
+    return f->len + FRAME_HEADER_MAX > (size_t)settings.max_frame_bytes;
 }
 
-void worker_tell(worker_role role, const frame_writer *f) {
+bool worker_send(worker_role role, const frame_writer *f) {
     channel *c = worker_channel(role);
+    return c && !is_too_long(f) && channel_send(c, f, NULL, false);
+}
+
+bool worker_tell(worker_role role, const frame_writer *f) {
+    channel *c = worker_channel(role);
+    if (is_too_long(f)) return false;
     if (c) channel_send(c, f, NULL, true);
+    return true;
 }
 
 static void forget_failures(worker *w) {

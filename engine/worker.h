@@ -37,10 +37,12 @@ unsigned worker_generation(worker_role role);  /* of the channel open now; 0 whe
 channel *worker_channel(worker_role role);     /* of a worker that is ready; else NULL */
 bool worker_reads(worker_role role);            /* it is ready, and has answered when it was last asked for a sign of life */
 channel *worker_open_channel(worker_role role); /* also of one that is starting */
-/* Send a frame to the worker if it is ready. False if it is not, or too much waits to be sent to it. */
+/* Send a frame to the worker if it is ready. False if it is not, too much waits to be sent to it, or the frame is longer
+ * than keymiss.max-frame-bytes, on which a worker would end. */
 bool worker_send(worker_role role, const frame_writer *f);
-/* The same of what it must know, and is not told again while it runs: however much waits. */
-void worker_tell(worker_role role, const frame_writer *f);
+/* The same of what it must know, and is not told again while it runs: however much waits. False for a frame that is too
+ * long only. */
+bool worker_tell(worker_role role, const frame_writer *f);
 
 /* End this worker (it hangs, or broke the protocol) in the next unit and, if it is wanted, start another. */
 void worker_fail(worker_role role, const char *why);

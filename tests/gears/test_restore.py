@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,23 @@ def test_an_id_is_not_given_twice_after_a_restart(fresh_server: Server) -> None:
         ids = [entry[1] for entry in client.execute_command("RG.DUMPREGISTRATIONS")]
         assert len(set(ids)) == 2
         assert (client.get("a1"), client.get("b1")) == (b"answer for a1", b"answer for b1")
+
+
+def test_what_no_frame_may_hold_any_more_is_left_out(fresh_server: Server) -> None:
+    """What was registered, or set, when larger frames were allowed."""
+    noise = random.Random(0).randbytes(1_000_000).hex()
+    with fresh_server.client() as client:
+        register(client, answering_misses("a"))
+        register(
+            client, f"data = '{noise}'\nGB('CommandReader').map(lambda x: len(data)).register(trigger='t')"
+        )
+        client.execute_command("RG.CONFIGSET", "zz_own", noise[: 1 << 18])
+        (large,) = (e[1] for e in client.execute_command("RG.DUMPREGISTRATIONS") if e[3] == b"CommandReader")
+        client.config_set("keymiss.max-frame-bytes", 1 << 16)
+        os.kill(fresh_server.worker_pid("functions"), signal.SIGKILL)
+        wait_until(lambda: client.get("a1") == b"answer for a1", 20.0, "the other one serves")
+        assert f"registration {large.decode()} is longer than keymiss.max-frame-bytes" in fresh_server.log
+        assert "RG.CONFIGSET set is longer than keymiss.max-frame-bytes" in fresh_server.log
 
 
 def test_an_execution_of_a_worker_that_died_is_not_taken_for_a_later_one(fresh_server: Server) -> None:

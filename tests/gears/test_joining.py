@@ -17,7 +17,7 @@ from support.wheels import make_wheel
 
 from keymiss.hashtags import hash_tag_of
 
-FOLLOW_S = 30.0
+FOLLOW_S = 60.0  # a requirement is installed meanwhile, on a busy machine
 NOTE_EVENTS = """
 noted = []
 def note(record):

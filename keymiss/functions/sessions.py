@@ -107,6 +107,7 @@ class Sessions:
         self._by_deployment: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
         # Those that are gone, by their id(): who runs them keeps them until the last run has ended.
         self._leaving: WeakValueDictionary[int, Registration] = WeakValueDictionary()
+        self._making = threading.Lock()
         self.deploying = threading.Lock()  # held by a script that replaces a session, until it has
 
     def __iter__(self) -> Any:
@@ -119,11 +120,12 @@ class Sessions:
         self, name: str, description: str | None, requirements: tuple[str, ...], deployment: str
     ) -> Session:
         """The session of a deployment that comes from the server or another shard, made where it is new."""
-        session = self._by_deployment.get((name, deployment))
-        if session is None:
-            session = Session(self._gears, name, description, requirements, deployment)
-            self._by_deployment[name, deployment] = session
-        return session
+        with self._making:  # whoever restores and whoever adopts: one session, so that globals are shared
+            session = self._by_deployment.get((name, deployment))
+            if session is None:
+                session = Session(self._gears, name, description, requirements, deployment)
+                self._by_deployment[name, deployment] = session
+            return session
 
     def keep(self, session: Session) -> None:
         """This session now owns its name: it has registrations."""

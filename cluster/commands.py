@@ -111,8 +111,8 @@ def up(
             layout = _with_monitor(layout, monitor, monitor_port, monitor_interval)
             started = bring_up(layout, _say)
         except UpError as error:
-            if settings and existing is not None:  # the next `up` is not to fail by them, too
-                layout.changed(settings=existing.settings).save()
+            if settings and existing and (saved := _existing(folder)):
+                saved.changed(settings=existing.settings).save()  # the next `up` is not to fail by them, too
             raise click.ClickException(str(error)) from error
     ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"
     state = "is up" if started else "was up already"

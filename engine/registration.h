@@ -42,7 +42,7 @@ typedef struct registration {
     bool unanswered; /* its event that ended last was lost with the worker or to its deadline */
     slice id, prefix;
     name_list events, types, commands; /* events and commands are made lower case; types are as TYPE spells them */
-    slice *parts;                  /* all of it, in the order of the frame */
+    slice *parts;                         /* all of it, in the order of the frame */
     size_t parts_count;
     char *bytes; /* what every slice above points into */
 } registration;

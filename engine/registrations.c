@@ -166,6 +166,15 @@ registration_list registrations_matching(const char *key, size_t len) {
 
 /* The worker. */
 
+static void tell_worker_without(slice id) {
+    frame_writer f;
+    frame_init(&f);
+    frame_add_text(&f, "UNREGISTRATION");
+    frame_add(&f, id.data, id.len);
+    worker_tell(WORKER_FUNCTIONS, &f);
+    frame_free(&f);
+}
+
 static void tell_worker_of(const registration *r) {
     frame_writer f;
     frame_init(&f);
@@ -176,16 +185,8 @@ static void tell_worker_of(const registration *r) {
         log_note(LEVEL_WARNING,
                  "registration %.*s is longer than keymiss.max-frame-bytes: the functions worker does without it",
                  (int)r->id.len, r->id.data);
+        tell_worker_without(r->id); /* it may have the one that this replaces */
     }
-    frame_free(&f);
-}
-
-static void tell_worker_without(slice id) {
-    frame_writer f;
-    frame_init(&f);
-    frame_add_text(&f, "UNREGISTRATION");
-    frame_add(&f, id.data, id.len);
-    worker_tell(WORKER_FUNCTIONS, &f);
     frame_free(&f);
 }
 

@@ -56,7 +56,8 @@ class Deployer:
         self._gears = gears
         self._changing = threading.Lock()
         self._in_change: frozenset[str] = frozenset()  # the ids of what a change is about
-        self._after_change: deque[Callable[[], None]] = deque()  # invariant 6. The loop's thread
+        # Invariant 6: the ids that wait, and what for. The loop's thread.
+        self._after_change: deque[tuple[str, Callable[[], None]]] = deque()
         self._wanted: dict[str, bytes] = {}  # the blobs of those that are being restored. The loop's thread
         self._to_restore: deque[tuple[Deployed, bytes]] = deque()
         self._loading: bytes | None = None  # the blob of the one that the others wait for
@@ -206,16 +207,16 @@ class Deployer:
                 self._gears.shard.call_soon(self._go_on_after_change)
 
     def _waits_for_change(self, name: str, go_on: Callable[[], None]) -> bool:
-        """Whether `go_on` will be called after a change, in its turn."""
-        waits = name in self._in_change or bool(self._after_change)
+        """Whether `go_on` will be called after a change of this registration, in its turn."""
+        waits = name in self._in_change or any(name == other for other, _ in self._after_change)
         if waits:
-            self._after_change.append(go_on)
+            self._after_change.append((name, go_on))
         return waits
 
     def _go_on_after_change(self) -> None:
         waiting, self._after_change = self._after_change, deque()
-        for go_on in waiting:
-            go_on()
+        for _, go_on in waiting:
+            self._gears.shard.call_soon(go_on)  # each by itself: one that fails costs no other
 
     def _put(self, new: Sequence[Registration]) -> None:
         """Add registrations, or none of them; one of an id that exists takes its place."""
@@ -321,14 +322,17 @@ class Deployer:
         master.
         """
         if self._waits_for_change(name, partial(self.restore, name, blob)):
+            self._gears.registrations.expect(name)  # where the change is undone, it is not there
             return
         known = self._gears.registrations.get(name)
         if known is not None and known.blob == blob:
+            self._want_no_more(name)
             self._read_streams(known)
             return
         try:
             deployed = Deployed.read(blob)
         except GearsError as error:
+            self._want_no_more(name)
             self._not_restored(name, error)
             return
         self._skip_to(name)

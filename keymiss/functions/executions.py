@@ -160,7 +160,8 @@ class Executions:
         self._ended: OrderedDict[str, Execution] = OrderedDict()
 
     def next_id(self) -> str:
-        """An id no other execution or registration has, or had: the shard's, and a number."""
+        """An id no other execution or registration has or, unless the clock was set back, had: the shard's,
+        and a number."""
         return f"{self._gears.shard.node}-{self.next_number()}"
 
     def next_number(self) -> int:

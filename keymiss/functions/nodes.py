@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 Ranges = tuple[tuple[int, int], ...]
 
+_NAMELESS = frozenset({"handshake", "noaddr"})
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -29,9 +31,8 @@ def parse_nodes(text: str) -> list[Node]:
 
     Those whose names are not known yet are left out.
     """
-    return [
-        _node(*line.split()) for line in text.splitlines() if "handshake" not in line and "noaddr" not in line
-    ]
+    lines = (line.split() for line in text.splitlines())
+    return [_node(*words) for words in lines if _NAMELESS.isdisjoint(words[2].split(","))]
 
 
 def _node(
@@ -58,7 +59,8 @@ def _node(
 
 
 def first_slot(nodes: Sequence[Node]) -> int:
-    """The first slot of myself, or of the master that I replicate; 0 where that owns none."""
+    """The first slot of myself, or of the master that I replicate; 0 where that owns none, or has no
+    name yet."""
     me = next(node for node in nodes if node.myself)
     owner = next((node for node in nodes if node.id == me.replicates), me)
     return owner.slots[0][0] if owner.slots else 0

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from itertools import takewhile
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -391,8 +390,10 @@ class Registrations:
         return None
 
     def before(self, registration: Registration) -> list[Registration]:
-        """Those that came before it."""
-        return list(takewhile(lambda other: other is not registration, self))
+        """Those that came before it, or before what has just taken its place."""
+        there = self._by_id.copy()  # other threads may change it
+        at = list(there).index(registration.id) if registration.id in there else len(there)
+        return list(there.values())[:at]
 
     def fire(self, job: FunctionJob) -> None:
         """Give a job to its registration. One that is gone meanwhile leaves the command's own reply."""

@@ -15,7 +15,7 @@ from keymiss.functions.deployed import Deployed
 from keymiss.functions.registering import Registering, StreamArguments
 
 ME, MASTER = "a" * 40, "b" * 40
-NAME = f"{MASTER}-1"
+NAME, OTHER = f"{MASTER}-1", f"{MASTER}-2"
 REFUSED = b"-READONLY registrations are made on the master\r\n"
 
 
@@ -26,12 +26,12 @@ def module() -> Iterator[ModuleEnd]:
         yield ModuleEnd(ours, "functions", node=ME, cluster=1, replica=1)
 
 
-def blob(paused: bool = False) -> bytes:
+def blob(name: str = NAME, paused: bool = False) -> bytes:
     """Of a registration that reads streams."""
     arguments = StreamArguments("s:*", 1, 0, "continue", 1, True)
     functions = blobs.dump(Registering("StreamReader", (), "async", arguments, None, None), {}, {})
     changed = (2 if paused else 1, MASTER)
-    return Deployed(NAME, changed, session="s", mode="async", paused=paused, functions=functions).blob()
+    return Deployed(name, changed, session="s", mode="async", paused=paused, functions=functions).blob()
 
 
 def tell_and_replicate(module: ModuleEnd, blob: bytes) -> None:
@@ -61,3 +61,13 @@ def test_a_pause_that_is_refused_from_another_shard_and_replicated_is_one(module
     assert there(module) == [(NAME, "OK")]
     tell_and_replicate(module, blob(paused=True))
     assert there(module) == [(NAME, "PAUSED")]
+
+
+def test_jobs_that_come_before_a_refused_one_is_replicated_wait_for_it(module: ModuleEnd) -> None:
+    told = blob()
+    module.send("PEER", MASTER, pickle.dumps(("question", 1, "deploy", ([told], False))))
+    hook = module.receive("HOOK")
+    module.send("REGISTRATION", NAME, told)
+    module.send("REGISTRATION", OTHER, blob(OTHER))
+    module.send("RESULT", hook[1], REFUSED)
+    assert sorted(there(module)) == [(NAME, "OK"), (OTHER, "OK")]

@@ -70,7 +70,6 @@ def execute(client: Any, command: Command[Any]) -> Any:
     if not ((command.once or _has_large(command)) and _lends_connections(client)):
         return client.execute_command(*command.args, **UNDECODED)
     connection = _connection(client.connection_pool)
-    packed = _packer(client, connection, command)(*command.args)
 
     def send() -> Any:
         try:
@@ -80,6 +79,7 @@ def execute(client: Any, command: Command[Any]) -> Any:
             return _final(error, command)
 
     try:
+        packed = _packer(client, connection, command)(*command.args)
         return _raised(connection.retry.call_with_retry(send, lambda error: connection.disconnect()))
     finally:
         client.connection_pool.release(connection)

@@ -79,16 +79,22 @@ def read_shards(client: redis.Redis) -> list[Shard]:
 
 
 def find_shards(servers: Iterable[Address], timeout_s: float = 30.0) -> list[Shard]:
-    """The shards, as the first of these servers that answers sees them. The exception of the last one
-    where none does."""
-    error: redis.RedisError = redis.ConnectionError("there is no server to ask")
+    """The shards, as the first of these servers sees them that knows of any: one that lost its data does
+    not. None where no server that answers does; the exception of the last one where none answers."""
+    error: redis.RedisError | None = redis.ConnectionError("there is no server to ask")
     for server in servers:
         with closing(connect(server.host, server.port, timeout_s)) as client:
             try:
-                return read_shards(client)
+                shards = read_shards(client)
             except (redis.ConnectionError, redis.TimeoutError) as raised:
-                error = raised
-    raise error
+                error = error and raised
+                continue
+        if shards:
+            return shards
+        error = None
+    if error is not None:
+        raise error
+    return []
 
 
 def shard_of(slot: int, shards: Sequence[Shard]) -> Shard:

@@ -287,7 +287,7 @@ def _tell_and_wait(shard: str) -> None:
 def test_what_is_not_answered_in_time_is_not_run_again(gears: Gears, server: Server) -> None:
     """redis-py itself would send it again, and version 8 waits for five seconds only."""
     gears.builder("ShardsIDReader").run()  # the worker has started
-    options: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "socket_timeout": 0.3}
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "socket_timeout": 1.0}
     retry, retry_async = Retry(NoBackoff(), 1), redis.asyncio.retry.Retry(NoBackoff(), 1)
 
     async def run_async() -> None:
@@ -308,6 +308,14 @@ def test_what_is_not_answered_in_time_is_not_run_again(gears: Gears, server: Ser
         assert gears.redis.get("runs") == b"2"
     finally:
         gears.redis.set("done", 1)
+
+
+def test_a_command_that_cannot_be_sent_gives_its_connection_back(server: Server) -> None:
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "max_connections": 1}
+    with contextlib.closing(redis.Redis(**options)) as client:
+        with pytest.raises(redis.DataError):
+            Gears(client).trigger("f", None)
+        assert client.ping()
 
 
 def test_asyncio_gives_the_same(server: Server) -> None:

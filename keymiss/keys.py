@@ -94,7 +94,7 @@ def changed_key(tag: str) -> str:
 def article_name(text: str) -> str:
     """`text` as a name that keys can hold: runs of white space and braces become one underscore,
     and none at the ends; so does the colon of what would be taken for a paragraph, <article>:<number>."""
-    return _NUMBERED.sub("_", _UNFIT.sub("_", text.strip()).strip("_"))
+    return _NUMBERED.sub("_", _UNFIT.sub("_", text.strip()).strip("_")).strip("_")
 
 
 def parse_sentences_key(key: str) -> tuple[str, str]:

@@ -146,7 +146,7 @@ def _squad_article(path: Path, number: int, entry: Any) -> Article:
     questions = []
     for block, paragraph in enumerate(paragraphs):
         for qa in paragraph.get("qas") or ():
-            with suppress(LookupError, TypeError, ValueError):  # has no answer, or none that can be used
+            with suppress(LookupError, TypeError, ValueError, OverflowError):  # none that can be used
                 questions.append(Question(str(qa["question"]), block, int(qa["answers"][0]["answer_start"])))
     name = article_name(str(entry.get("title") or "")) or article_name(f"{path.stem}-{number}")
     return Article(name, tuple(paragraph["context"] for paragraph in paragraphs), tuple(questions))

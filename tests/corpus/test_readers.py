@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.paths import REPOSITORY
@@ -158,9 +159,8 @@ def test_a_name_of_which_nothing_is_left_gives_way_to_the_next(tmp_path: Path) -
 
 
 def test_a_name_is_never_that_of_a_paragraph(tmp_path: Path) -> None:
-    assert [article.name for article in read(tmp_path, "a.json", '[{"id": "pmid:123", "text": "One."}]')] == [
-        "pmid_123"
-    ]
+    articles = '[{"id": "pmid:123", "text": "One."}, {"id": ":5", "text": "Two."}]'
+    assert [article.name for article in read(tmp_path, "a.json", articles)] == ["pmid_123", "5"]
 
 
 def test_plain_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
@@ -169,7 +169,8 @@ def test_plain_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
 
 
 def test_questions_that_cannot_be_used_are_left_out(tmp_path: Path) -> None:
-    qas = [{"question": "Where?", "answers": [{"answer_start": "here"}]}, 3]
+    qas: list[Any] = [{"question": "Where?", "answers": [{"answer_start": at}]} for at in ("here", 1e999)]
+    qas.append(3)
     paragraphs = [{"context": "One.", "qas": qas}, {"context": "Two.", "qas": None}]
     (article,) = read(tmp_path, "a.json", json.dumps({"data": [{"paragraphs": paragraphs}]}))
     assert article == Article("a-1", ("One.", "Two."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,8 +36,10 @@ def _silent(reading: Reading, server: Server) -> tuple[str, str]:
     """What is wrong with a server that does not answer, and what to do."""
     if "loading" in server.error.lower():
         return f"{server.name} is loading its data", f"{server.cli} INFO persistence"
-    if "NOAUTH" in server.error or "Authentication" in server.error:
-        return f"{server.name} wants a password", f"export {PASSWORD}=..."
+    if server.locked and server.node is not None and os.environ.get(PASSWORD):
+        return f"{server.name} wants no password, as all that `keymiss up` starts", f"unset {PASSWORD}"
+    if server.locked:
+        return f"{server.name} wants a password: {server.error}", f"export {PASSWORD}=..."
     if server.node is None:
         return f"{server.name} does not answer: {server.error}", reading.again
     if server.pid is None:
@@ -73,7 +76,11 @@ def module(reading: Reading) -> Iterator[Finding]:
 def _load(server: Server) -> str:
     """What gives the module to a server that `up` did not start."""
     if server.settings.get("enable-module-command") == "no":  # the default of servers
-        return f"loadmodule {keymiss.module_path()} in the configuration of {server.name}, then restart it"
+        try:
+            module = keymiss.module_path()
+        except FileNotFoundError as error:
+            return str(error)
+        return f"loadmodule {module} in the configuration of {server.name}, then restart it"
     return f"{server.cli} MODULE LOAD $(keymiss module)"
 
 

@@ -31,6 +31,7 @@ class Server:
     node: Node | None = None
     pid: int | None = None
     error: str = ""
+    locked: bool = False  # by a password: the error is that it does not let us in
     info: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     modules: dict[str, int] = field(default_factory=dict)  # name -> version
@@ -155,7 +156,8 @@ def _ask(host: str, port: int, node: Node | None) -> Server:
             if "keymiss" in told["modules"] and told["info"].get("role") == "master":
                 told["models"] = tuple(text_of(key) for key, _ in client.execute_command("AI._MODELSCAN"))
         except (redis.RedisError, OSError) as error:
-            return Server(**told, error=str(error) or type(error).__name__)
+            locked = isinstance(error, redis.AuthenticationError)
+            return Server(**told, error=str(error) or type(error).__name__, locked=locked)
     if "keymiss" in told["modules"]:
         told["registrations"] = _registrations(host, port)
     return Server(**told)

@@ -70,10 +70,11 @@ def monitor(reading: Reading) -> Iterator[Finding]:
     for part in parts:
         if part["pid"] is None:
             yield fail(f"{part['name']} does not run; its log: {part['log']}", again)
-    for complaint in worker_ports.taken(layout, layout.monitor, patience_s=0):
+    complaints = list(worker_ports.taken(layout, layout.monitor, patience_s=0))
+    for complaint in complaints:
         others = f"--monitor-port {layout.monitor.port + ELSEWHERE}"
         yield fail(str(complaint), f"{again} --no-monitor; {again} {others}")
-    if all(part["pid"] for part in parts):
+    if all(part["pid"] for part in parts) and not complaints:
         yield ok(", ".join(f"{part['name']} at {part['url']}" for part in parts))
 
 

@@ -117,6 +117,26 @@ def test_a_server_that_hangs_is_told_within_a_deadline(
     wait_until_well(place(keymiss), "shards")
 
 
+def test_a_password_that_servers_of_up_do_not_have_is_told(
+    keymiss: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYMISS_PASSWORD", "theirs")
+    assert wrong(place(keymiss), "shards", "wants no password").mend == "unset KEYMISS_PASSWORD"
+
+
+def test_a_password_that_is_missing_or_wrong_is_told(
+    make_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server(module=None)
+    where = Place(tmp_path, port=server.port)
+    with closing(server.client()) as client:
+        client.config_set("requirepass", "secret")
+        assert wrong(where, "shards", "wants a password").mend == "export KEYMISS_PASSWORD=..."
+        monkeypatch.setenv("KEYMISS_PASSWORD", "wrong")
+        assert wrong(where, "shards", "wants a password").mend == "export KEYMISS_PASSWORD=..."
+        client.config_set("requirepass", "")
+
+
 def test_slots_that_nobody_serves_are_named_and_served_again(keymiss: CommandLine) -> None:
     with closing(new_client(keymiss.port)) as client:
         client.execute_command("CLUSTER", "DELSLOTSRANGE", 10, 19)
@@ -240,13 +260,18 @@ def test_versions_and_clocks_that_differ_are_told(keymiss: CommandLine) -> None:
     assert "is -3.0 s from this one" in finding.found
 
 
-def test_somebody_else_on_a_port_of_metrics_is_told(keymiss: CommandLine) -> None:
+def test_somebody_else_on_a_port_of_metrics_is_told(
+    keymiss: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = read_cluster(place(keymiss))
     assert found.layout is not None
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         watched = replace(found, layout=replace(found.layout, monitor=Monitor(port - 3)))
-        said = [one.found for one in workers.monitor(watched)]
+        monkeypatch.setattr(workers, "state", lambda layout: [{"name": "prometheus", "pid": 1, "url": "x"}])
+        told = list(workers.monitor(watched))
+    assert Outcome.OK not in [one.outcome for one in told]
+    said = [one.found for one in told]
     assert any(
         f"port {port} of the metrics of the functions worker of shard-1 is taken" in one for one in said
     )
@@ -291,10 +316,16 @@ def test_models_in_a_folder_that_was_asked_for_are_no_sign_of_a_move(keymiss: Co
 
 
 def test_a_server_that_takes_no_modules_while_it_runs_is_told_where_to_name_it(
-    make_server: Callable[..., Server], tmp_path: Path
+    make_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finding = wrong(Place(tmp_path, port=make_server(module=None).port), "module", "does not have it")
-    assert finding.mend.startswith("loadmodule /")
+    where = Place(tmp_path, port=make_server(module=None).port)
+    assert wrong(where, "module", "does not have it").mend.startswith("loadmodule /")
+
+    def missing() -> Path:
+        raise FileNotFoundError("build it")
+
+    monkeypatch.setattr(health.keymiss, "module_path", missing)
+    assert wrong(where, "module", "does not have it").mend == "build it"
 
 
 def test_a_function_that_fails_is_told_with_the_shard_where_it_does(keymiss: CommandLine) -> None:

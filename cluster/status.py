@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from keymiss.client import Address, Shard, connect, find_shards, read_registrations, text_of
+from keymiss.client.where import PASSWORD
 from keymiss.keys import TOKENS_PREFIX, Paragraph, processed_key, samples_key
 
 from . import monitor, processes
@@ -27,13 +28,20 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
     """The state of the cluster of `layout`, or of the one that the server on `port` belongs to.
 
     Servers that do not answer are listed as such. redis.ConnectionError where there is no layout and nobody
-    answers."""
+    answers, or none without another password."""
     candidates = [port] if port is not None else [node.port for node in layout.nodes] if layout else []
     host = "127.0.0.1" if layout else Address().host
-    known = _shards([Address(host, one) for one in candidates])
-    if known is None and layout is None:
-        raise redis.ConnectionError(f"no server answers on {host}:{port}")
-    servers = [server for shard in known or [] for server in _servers(shard)]
+    try:
+        known = find_shards([Address(host, one) for one in candidates], TIMEOUT_S)
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        if layout is None and isinstance(error, redis.AuthenticationError):
+            raise redis.AuthenticationError(
+                f"{host}:{port}: {error} ({PASSWORD} names the password)"
+            ) from error
+        if layout is None:
+            raise redis.ConnectionError(f"no server answers on {host}:{port}") from error
+        known = []
+    servers = [server for shard in known for server in _servers(shard)]
     if layout is not None:
         _add_processes(servers, layout)
     with_module = [server for server in servers if server["answers"] and server["module"]]
@@ -47,15 +55,8 @@ def read_status(layout: Layout | None, port: int | None) -> Value:
         "models": _models(with_module),
         "functions": _functions(with_module),
         "monitor": monitor.state(layout) if layout else [],
-        "sample_key": _sample_key(known or []),
+        "sample_key": _sample_key(known),
     }
-
-
-def _shards(servers: Sequence[Address]) -> list[Shard] | None:
-    try:
-        return find_shards(servers, TIMEOUT_S)
-    except (redis.ConnectionError, redis.TimeoutError):
-        return None
 
 
 def _servers(shard: Shard) -> list[Value]:

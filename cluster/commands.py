@@ -17,16 +17,20 @@ from keymiss.cli.words import count
 from . import monitor as monitoring
 from .errors import UpError
 from .layout import LAST_PORT, Layout, read_layout
-from .lifecycle import bring_up, change_settings, take_down
+from .lifecycle import bring_up, changed_settings, take_down
 from .monitor_layout import Monitor
 from .show import show_status
 from .status import read_status
 from .turns import turn
 
-# Of --set, and why.
+# Of --set, and why. In lower case: names of settings have none.
 REFUSED = {
     **dict.fromkeys(("port", "cluster-port"), "--port chooses those of all servers"),
     **dict.fromkeys(("dir", "cluster-config-file", "keymiss.shard-name"), "each server has its own"),
+    **dict.fromkeys(
+        ("keymiss.metrics-port", "keymiss.models-metrics-port"),
+        "each server has its own; --monitor and --monitor-port choose them",
+    ),
     **dict.fromkeys(("daemonize", "cluster-enabled"), "`keymiss up` relies on what it sets itself"),
     "requirepass": "servers of `keymiss up` have no password, and listen on 127.0.0.1 only",
 }
@@ -42,9 +46,9 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
             raise click.BadParameter(
                 f"{value!r}: write it as NAME=VALUE, for example keymiss.job-timeout-ms=20000"
             )
-        if why := REFUSED.get(name):
+        if why := REFUSED.get(name.lower()):
             raise click.BadParameter(f"{name}: {why}")
-        settings[name] = setting
+        settings[name.lower()] = setting
     return settings
 
 
@@ -67,7 +71,7 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
     multiple=True,
     callback=_settings,
     metavar="NAME=VALUE",
-    help="A setting of the servers.",
+    help="A setting of the servers; a later `up` changes it.",
 )
 @click.option("--plain", is_flag=True, help="Without keymiss.so, to compare with.")
 @click.option(
@@ -100,19 +104,16 @@ def up(
     if "server" in chosen:
         chosen["server"] = _program(chosen["server"])
     with turn(folder.resolve(), _say):
-        existing = _existing(folder)
-        layout = _layout(existing, folder.resolve(), chosen, plain)
+        layout = _layout(_existing(folder), folder.resolve(), chosen, plain)
         if layout.last_port > LAST_PORT:
             raise click.ClickException(
                 f"{layout.servers} servers need two ports each: {layout.port} is too high for that"
             )
         try:
-            layout = change_settings(layout, settings)
-            layout = _with_monitor(layout, monitor, monitor_port, monitor_interval)
-            started = bring_up(layout, _say)
+            with changed_settings(layout, settings) as changed:
+                layout = _with_monitor(changed, monitor, monitor_port, monitor_interval)
+                started = bring_up(layout, _say)
         except UpError as error:
-            if settings and existing and (saved := _existing(folder)):
-                saved.changed(settings=existing.settings).save()  # the next `up` is not to fail by them, too
             raise click.ClickException(str(error)) from error
     ports = f"ports {layout.port}-{layout.nodes[-1].port}" if len(layout.nodes) > 1 else f"port {layout.port}"
     state = "is up" if started else "was up already"
@@ -128,12 +129,14 @@ def up(
 @click.option("--delete", is_flag=True, help="Remove its data and logs, too.")
 def down(folder: Path, delete: bool) -> None:
     """Stop every server and worker of the cluster."""
-    layout = _existing(folder)
+    layout = None
+    if folder.is_dir():  # else there is nothing to wait for either
+        with turn(folder.resolve(), _say):
+            layout = _existing(folder)
+            stopped = take_down(layout, delete) if layout is not None else []
     if layout is None:
         console.print(f"Nothing to stop: no cluster in {folder.resolve()}.", soft_wrap=True)
         return
-    with turn(layout.folder, _say):
-        stopped = take_down(layout, delete)
     console.print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.", soft_wrap=True)
     if delete:
         _show_removed(layout)

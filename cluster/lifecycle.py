@@ -6,10 +6,11 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import redis
 
@@ -17,9 +18,9 @@ from keymiss.client import connect
 from keymiss.client.where import PASSWORD
 
 from . import monitor, processes, topology
-from .configure import configure
+from .configure import configure, configured
 from .errors import UpError
-from .layout import Layout, Node
+from .layout import Layout, Node, read_layout
 from .monitor_files import metrics_settings
 from .ready import StillLoading, check_free, wait_for_answer
 
@@ -28,6 +29,7 @@ STOP_DEADLINE_S = 15.0
 PING_TIMEOUT_S = 5.0
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 def bring_up(layout: Layout, say: Say) -> list[str]:
@@ -50,9 +52,10 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
     started = _start_models_worker(layout, say)
     for node in missing:
         _start_server(layout, node)
-    for node in missing:
+    for node in layout.nodes:  # also those that an earlier call started, and that load their data still
         _wait_for_answer(node, say)
-        say(f"started {node.name} on port {node.port}")
+        if node in missing:
+            say(f"started {node.name} on port {node.port}")
     try:
         topology.form(layout, FORM_DEADLINE_S)
     except (topology.NotFormed, redis.RedisError) as error:
@@ -68,19 +71,57 @@ def bring_up(layout: Layout, say: Say) -> list[str]:
     return started
 
 
-def change_settings(layout: Layout, settings: Mapping[str, str]) -> Layout:
-    """The cluster with these settings: its servers that run have now those that are new, others start with
-    them. UpError where one does not take them."""
-    new = {name: value for name, value in settings.items() if layout.settings.get(name) != value}
-    for node in layout.nodes:
+@contextmanager
+def changed_settings(layout: Layout, settings: Mapping[str, str]) -> Iterator[Layout]:
+    """The cluster with these settings, to be brought up: its servers that run have them now, others start
+    with them. UpError where one does not take them.
+
+    Where what is done with it fails, those that ran, and a cluster.json that was there, have again what they
+    had: the next `up` is not to fail by these settings, too."""
+    existing = read_layout(layout.folder)
+    had = {node: _asked(node, configured, settings) for node in layout.nodes}
+    try:
+        for node in layout.nodes:
+            _asked(node, partial(_change, layout), settings)
+        yield layout.changed(settings={**layout.settings, **settings})
+    except BaseException:
+        for node, values in had.items():
+            with suppress(redis.RedisError):
+                configure(node, values)
+        if existing is not None:
+            _save_settings(existing)
+        raise
+
+
+def _save_settings(former: Layout) -> None:
+    """Nothing else of what is saved changes: the monitor that a failed `up` turned on stays."""
+    saved = read_layout(former.folder)
+    if saved is not None and saved.settings != former.settings:
+        saved.changed(settings=former.settings).save()
+
+
+def _change(layout: Layout, node: Node, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
         try:
-            configure(node, new)
-        except redis.RedisError as error:
-            raise UpError(
-                f"{node.name} does not take that while it runs: {error}. What servers take only when they "
-                "start, they get from `keymiss down`, then `keymiss up` with the same --set"
-            ) from error
-    return layout.changed(settings={**layout.settings, **new})
+            configure(node, {name: value})
+        except redis.ResponseError:
+            if layout.settings.get(name) != value:  # else it has started with it
+                raise
+
+
+def _asked(node: Node, question: Callable[[Node, Mapping[str, str]], T], settings: Mapping[str, str]) -> T:
+    """What comes of asking a server about its settings. UpError, in words, where that fails."""
+    try:
+        return question(node, settings)
+    except redis.ResponseError as error:
+        raise UpError(
+            f"{node.name} does not take that while it runs: {error}. What servers take only when they "
+            "start, they get from `keymiss down`, then `keymiss up` with the same --set"
+        ) from error
+    except redis.AuthenticationError as error:
+        raise _password_refused(error) from error
+    except redis.RedisError as error:
+        raise UpError(f"{node.name} runs and cannot be told its settings: {error}") from error
 
 
 def take_down(layout: Layout, delete: bool) -> list[str]:
@@ -179,9 +220,13 @@ def _answers(client: redis.Redis) -> bool:
     except redis.BusyLoadingError as error:
         raise StillLoading from error
     except redis.AuthenticationError as error:
-        raise UpError(f"{error} These servers have no password: unset {PASSWORD}") from error
+        raise _password_refused(error) from error
     except (redis.ConnectionError, redis.TimeoutError):
         return False
+
+
+def _password_refused(error: redis.AuthenticationError) -> UpError:
+    return UpError(f"{error} These servers have no password: unset {PASSWORD}")
 
 
 def _start_models_worker(layout: Layout, say: Say) -> list[str]:

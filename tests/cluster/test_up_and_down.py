@@ -152,6 +152,10 @@ def test_a_server_that_loads_for_long_is_waited_for(
     said: list[str] = []
     bring_up(layout, said.append)
     assert said == ["shard-1 is loading its data", f"started shard-1 on port {keymiss.port}"]
+    keymiss.restart("shard-1", "port", str(keymiss.port))
+    said.clear()
+    assert bring_up(layout, said.append) == []
+    assert said == ["shard-1 is loading its data"]
 
 
 def test_down_delete_removes_the_folder(keymiss: CommandLine) -> None:
@@ -185,6 +189,11 @@ def test_a_password_of_other_servers_is_told(keymiss: CommandLine, monkeypatch: 
     options = ("--plain", "--shards", "1", "--port", str(keymiss.port), "--server", keymiss.server)
     monkeypatch.setenv("KEYMISS_PASSWORD", "theirs")
     assert "unset KEYMISS_PASSWORD" in keymiss("up", *options, status=1)
+    said = keymiss("up", "--set", "maxmemory=1gb", status=1)
+    assert "unset KEYMISS_PASSWORD" in said
+    assert "while it runs" not in said
+    said = keymiss("status", "--dir", "elsewhere", "--port", str(keymiss.port), status=1)
+    assert "without any password configured" in said
     monkeypatch.delenv("KEYMISS_PASSWORD")
     keymiss("up")
 
@@ -213,12 +222,28 @@ def test_a_later_up_changes_settings_for_good(keymiss: CommandLine) -> None:
     wanted = {"maxmemory": str(1 << 30), "maxmemory-policy": "allkeys-lru", "tcp-backlog": "511"}
     with closing(new_client(keymiss.port, decode_responses=True)) as client:
         assert client.config_get(*wanted) == wanted
-    assert "does not take that while it runs" in keymiss("up", "--set", "tcp-backlog=99", status=1)
+    for refused, why in (
+        (("--set", "tcp-backlog=99"), "does not take that while it runs"),
+        (("--monitor-port", "65535"), "too high"),
+    ):
+        assert why in keymiss("up", "--set", "maxmemory=2gb", *refused, status=1)
+        with closing(new_client(keymiss.port, decode_responses=True)) as client:
+            assert client.config_get(*wanted) == wanted
     keymiss("down")
     assert "shard-1 ended at once" in keymiss("up", "--set", "maxmemroy=1gb", status=1)
     keymiss("up", "--set", "tcp-backlog=99")
     with closing(new_client(keymiss.port, decode_responses=True)) as client:
         assert client.config_get(*wanted) == {**wanted, "tcp-backlog": "99"}
+        client.config_set("maxmemory-policy", "noeviction")
+        keymiss("up", "--set", "MaxMemory-Policy=allkeys-lru", "--set", "tcp-backlog=99")
+        assert client.config_get(*wanted) == {**wanted, "tcp-backlog": "99"}
+
+
+@pytest.mark.parametrize("setting", ["Dir=/tmp", "PORT=1", "keymiss.metrics-port=1"])
+def test_a_setting_that_each_server_has_of_its_own_is_refused(keymiss: CommandLine, setting: str) -> None:
+    assert f"Invalid value for '--set': {setting.partition('=')[0]}: " in keymiss(
+        "up", "--set", setting, status=2
+    )
 
 
 def test_status_without_a_cluster_says_so(keymiss: CommandLine) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import redis
 
@@ -42,6 +43,7 @@ class Member:
 
 
 Clients = Mapping[str, redis.Redis]  # by the members' names
+T = TypeVar("T")
 
 
 def form(layout: Layout, deadline_s: float) -> None:
@@ -128,23 +130,33 @@ def _attach_replicas(
     """Also a master that came back without its data: whoever has taken its slots is its master now."""
     slots = {member.name: member.slots for member in members}
     for member in members:
-        client = clients[member.name]
-        its_slots = slots.get(member.replica_of or member.name)
+        client, named = clients[member.name], member.replica_of or member.name
+        its_slots = slots.get(named)
         if its_slots is not None and _is_empty_master(client):
             slot = its_slots[0]
-            _wait(deadline, partial(_is_served, client, slot), f"{member.name} sees nobody serve slot {slot}")
-            owner = _owner(client, slot)
+            master = partial(_master, client, clients[named], ids[named], slot)
+            owner = _wait(deadline, master, f"{member.name} sees nobody serve slot {slot}")
             if owner != ids[member.name]:
                 client.execute_command("CLUSTER", "REPLICATE", owner)
     for name, client in clients.items():
         _wait(deadline, partial(_is_synced, client), f"{name} has not caught up with its master")
 
 
-def _wait(deadline: float, condition: Callable[[], bool], complaint: str) -> None:
-    while not condition():
+def _master(client: redis.Redis, named: redis.Redis, named_id: str, slot: int) -> str:
+    """The id of who is to be the master of an empty server: the one that was named, as long as it serves
+    slots, else who serves `slot`. Empty where the server does not see that one serve any yet."""
+    if _serves_slots(named):
+        return named_id if named_id in _serving(client) else ""
+    return _owner(client, slot)
+
+
+def _wait(deadline: float, condition: Callable[[], T], complaint: str) -> T:
+    """What it gives once that is true."""
+    while not (found := condition()):
         if time.monotonic() > deadline:
             raise NotFormed(complaint)
         time.sleep(POLL_S)
+    return found
 
 
 def _answers(client: redis.Redis) -> bool:
@@ -192,8 +204,9 @@ def _owner(client: redis.Redis, slot: int) -> str:
     return ""
 
 
-def _is_served(client: redis.Redis, slot: int) -> bool:
-    return bool(_owner(client, slot))
+def _serving(client: redis.Redis) -> set[str]:
+    """The ids of those that serve slots as this node sees it."""
+    return {master[2].decode() for _, _, master, *_ in client.execute_command("CLUSTER", "SLOTS")}
 
 
 def _my_id(client: redis.Redis) -> str:
@@ -201,8 +214,16 @@ def _my_id(client: redis.Redis) -> str:
 
 
 def _is_empty_master(client: redis.Redis) -> bool:
-    mine = next(line for line in _node_lines(client) if "myself" in line[2])
+    mine = _own_line(client)
     return "master" in mine[2] and len(mine) == 8  # no slots follow the eight fields
+
+
+def _serves_slots(client: redis.Redis) -> bool:
+    return len(_own_line(client)) > 8
+
+
+def _own_line(client: redis.Redis) -> list[str]:
+    return next(line for line in _node_lines(client) if "myself" in line[2])
 
 
 def _is_synced(client: redis.Redis) -> bool:

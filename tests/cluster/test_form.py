@@ -61,6 +61,23 @@ def test_servers_become_masters_and_replicas_and_a_second_call_leaves_them_alone
     assert node_map(servers[0]) == seen
 
 
+def test_a_replica_follows_its_master_also_where_that_has_given_slots_away(
+    make_server: Callable[..., Server],
+) -> None:
+    first, second, *replicas = [make_server(settings=SETTINGS, module=None) for _ in range(4)]
+    masters = [f"127.0.0.1:{server.port}" for server in (first, second)]
+    form(*masters)
+    with closing(first.client()) as source, closing(second.client()) as target:
+        ids = [client.execute_command("CLUSTER", "MYID").decode() for client in (source, target)]
+        target.execute_command("CLUSTER", "SETSLOT", 0, "IMPORTING", ids[0])
+        source.execute_command("CLUSTER", "SETSLOT", 0, "MIGRATING", ids[1])
+        for client in (target, source):
+            client.execute_command("CLUSTER", "SETSLOT", 0, "NODE", ids[1])
+    form("--replicas", "1", *masters, *(f"127.0.0.1:{server.port}" for server in replicas))
+    followed = [master for flags, master, _ in node_map(first).values() if flags == "slave"]
+    assert sorted(followed) == sorted(ids)
+
+
 def test_a_replica_that_begins_to_load_what_its_master_has_is_waited_for(
     make_server: Callable[..., Server],
 ) -> None:

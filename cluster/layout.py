@@ -126,16 +126,23 @@ class Layout:
     @property
     def contents(self) -> list[Path]:
         """All that `up`, and what it starts, make in the folder."""
-        made = (self.blobs_folder, self.models_folder, self.monitor_folder, self.folder / STATE_FILE)
-        return [*(node.folder for node in self.nodes), *made]
+        folders = (self.blobs_folder, self.models_folder, self.monitor_folder)
+        return [*(node.folder for node in self.nodes), *folders, self._draft, self.folder / STATE_FILE]
+
+    @property
+    def _draft(self) -> Path:
+        """Of `cluster.json`; only a `save` that was killed leaves it."""
+        return self.folder / (STATE_FILE + ".new")
 
     def save(self) -> None:
         """Write `cluster.json`, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         fields = {name: value for name, value in asdict(self).items() if name != "folder"}
-        draft = self.folder / (STATE_FILE + ".new")
-        draft.write_text(json.dumps(fields, indent=2) + "\n")
-        draft.replace(self.folder / STATE_FILE)
+        try:
+            self._draft.write_text(json.dumps(fields, indent=2) + "\n")
+            self._draft.replace(self.folder / STATE_FILE)
+        finally:
+            self._draft.unlink(missing_ok=True)
 
     def changed(self, **fields: object) -> Layout:
         return replace(self, **fields)  # type: ignore[arg-type]

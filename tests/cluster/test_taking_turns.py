@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,20 @@ def test_a_layout_that_cannot_be_saved_leaves_no_draft(
         Layout(tmp_path, "server").save()
     assert list(tmp_path.iterdir()) == []
     assert tmp_path / "cluster.json.new" in Layout(tmp_path, "server").contents
+
+
+def test_down_looks_for_the_cluster_when_it_is_its_turn(tmp_path: Path) -> None:
+    program, layout = Path(sys.executable).with_name("keymiss"), Layout(tmp_path, "server")
+    with turn(tmp_path, print):
+        down = subprocess.Popen([program, "down", "--dir", tmp_path], stdout=subprocess.PIPE, text=True)
+        assert down.stdout is not None
+        assert "waiting for another" in down.stdout.readline()
+        layout.save()
+    assert "Nothing ran." in down.communicate(timeout=60)[0]
+
+
+def test_down_makes_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "nothing"
+    program = Path(sys.executable).with_name("keymiss")
+    subprocess.run([program, "down", "--dir", folder], check=True, timeout=60)
+    assert not folder.exists()

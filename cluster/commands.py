@@ -129,7 +129,7 @@ def up(
 @click.option("--delete", is_flag=True, help="Remove its data and logs, too.")
 def down(folder: Path, delete: bool) -> None:
     """Stop every server and worker of the cluster."""
-    layout = None
+    layout = _existing(folder)
     if folder.is_dir():  # else there is nothing to wait for either
         with turn(folder.resolve(), _say):
             layout = _existing(folder)
@@ -249,7 +249,7 @@ def _refuse_others_files(layout: Layout) -> None:
     one."""
     if any(node.configuration.exists() for node in layout.nodes):
         return
-    there = [str(path) for path in layout.contents if path.exists()]
+    there = [str(path) for path in layout.contents if path.exists() and path != layout.draft]
     if there:
         raise click.ClickException(
             f"{', '.join(there)} would be the cluster's, and is there already: choose another --dir"

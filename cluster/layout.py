@@ -127,10 +127,10 @@ class Layout:
     def contents(self) -> list[Path]:
         """All that `up`, and what it starts, make in the folder."""
         folders = (self.blobs_folder, self.models_folder, self.monitor_folder)
-        return [*(node.folder for node in self.nodes), *folders, self._draft, self.folder / STATE_FILE]
+        return [*(node.folder for node in self.nodes), *folders, self.draft, self.folder / STATE_FILE]
 
     @property
-    def _draft(self) -> Path:
+    def draft(self) -> Path:
         """Of `cluster.json`; only a `save` that was killed leaves it."""
         return self.folder / (STATE_FILE + ".new")
 
@@ -139,10 +139,10 @@ class Layout:
         self.folder.mkdir(parents=True, exist_ok=True)
         fields = {name: value for name, value in asdict(self).items() if name != "folder"}
         try:
-            self._draft.write_text(json.dumps(fields, indent=2) + "\n")
-            self._draft.replace(self.folder / STATE_FILE)
+            self.draft.write_text(json.dumps(fields, indent=2) + "\n")
+            self.draft.replace(self.folder / STATE_FILE)
         finally:
-            self._draft.unlink(missing_ok=True)
+            self.draft.unlink(missing_ok=True)
 
     def changed(self, **fields: object) -> Layout:
         return replace(self, **fields)  # type: ignore[arg-type]

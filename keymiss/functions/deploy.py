@@ -215,8 +215,11 @@ class Deployer:
 
     def _go_on_after_change(self) -> None:
         waiting, self._after_change = self._after_change, deque()
-        for _, go_on in waiting:
-            self._gears.shard.call_soon(go_on)  # each by itself: one that fails costs no other
+        for name, go_on in waiting:  # now: what the server brings next must not come before them
+            try:
+                go_on()
+            except Exception as error:  # costs no other
+                self._not_restored(name, error)
 
     def _put(self, new: Sequence[Registration]) -> None:
         """Add registrations, or none of them; one of an id that exists takes its place."""

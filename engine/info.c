@@ -1,6 +1,7 @@
 /* info.c: see info.h. */
 #include "info.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 enum { SECTIONS_MAX = 24 };
@@ -12,7 +13,7 @@ static struct {
 static size_t section_count;
 
 void info_section(const char *section, info_writer writer) {
-    if (section_count == SECTIONS_MAX) return;
+    assert(section_count < SECTIONS_MAX);
     sections[section_count].name = section;
     sections[section_count++].writer = writer;
 }

@@ -1,6 +1,8 @@
 /* role.c: the server tells of each event one function of a module only, so that is here. */
 #include "role.h"
 
+#include <assert.h>
+
 enum { LISTENERS_MAX = 4 };
 
 static bool is_replica;
@@ -17,7 +19,8 @@ bool role_is_read_only_replica(int context_flags) {
 }
 
 void role_on_change(role_listener listener) {
-    if (listener_count < LISTENERS_MAX) listeners[listener_count++] = listener;
+    assert(listener_count < LISTENERS_MAX);
+    listeners[listener_count++] = listener;
 }
 
 static void on_role_changed(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {

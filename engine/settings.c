@@ -2,6 +2,7 @@
 #include "settings.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -212,7 +213,8 @@ int settings_init(RedisModuleCtx *ctx) {
 }
 
 void settings_on_change(settings_listener listener) {
-    if (listener_count < LISTENERS_MAX) listeners[listener_count++] = listener;
+    assert(listener_count < LISTENERS_MAX);
+    listeners[listener_count++] = listener;
 }
 
 void settings_each(void (*visit)(void *arg, const char *name, const char *value), void *arg) {

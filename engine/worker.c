@@ -4,6 +4,7 @@
  * PAUSED until the back-off is over, if it is wanted, else to OFF. */
 #include "worker.h"
 
+#include <assert.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -342,12 +343,14 @@ const char *worker_name(worker_role role) {
 
 void worker_on_verb(worker_role role, const char *verb, size_t min_parts, verb_handler handler) {
     worker *w = &workers[role];
-    if (w->verb_count < VERBS_MAX) w->verbs[w->verb_count++] = (verb_entry){verb, min_parts, handler};
+    assert(w->verb_count < VERBS_MAX);
+    w->verbs[w->verb_count++] = (verb_entry){verb, min_parts, handler};
 }
 
 void worker_on_ready(worker_role role, ready_handler handler) {
     worker *w = &workers[role];
-    if (w->ready_count < READY_HANDLERS_MAX) w->ready[w->ready_count++] = handler;
+    assert(w->ready_count < READY_HANDLERS_MAX);
+    w->ready[w->ready_count++] = handler;
 }
 
 void worker_on_unstartable(worker_role role, ready_handler handler) {

@@ -28,7 +28,7 @@ from keymiss.hashtags import SLOTS, slot_of
 
 if TYPE_CHECKING:
     from keymiss.functions.gears import Gears
-    from keymiss.functions.peers import Shard
+    from keymiss.functions.peers import SlotOwner
 
 BEAT_S = 1.0
 
@@ -39,7 +39,7 @@ Read = dict[int, int]  # by leg: chunks that were read
 class Part:
     """One shard's part in an execution. `execution` is the initiator's, or a shadow of it."""
 
-    def __init__(self, gears: Gears, execution: Execution, initiator: str, shards: list[Shard]) -> None:
+    def __init__(self, gears: Gears, execution: Execution, initiator: str, shards: list[SlotOwner]) -> None:
         self.gears = gears
         self.execution = execution
         self.initiator = initiator
@@ -257,7 +257,7 @@ class Part:
 
 
 @lru_cache(maxsize=4)
-def _owners(shards: tuple[Shard, ...]) -> list[str]:
+def _owners(shards: tuple[SlotOwner, ...]) -> list[str]:
     """The shard that owns each slot; empty where nobody does. Not to be changed."""
     owners = [""] * SLOTS
     for shard in shards:

@@ -34,7 +34,7 @@ _ANSWERING_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class SlotOwner:
     """A node that owns slots; `first_slot` and `last_slot` are the outer ones."""
 
     node: str
@@ -103,9 +103,9 @@ class Peers:
         shard = self._gears.shard
         return parse_nodes(shard.execute("CLUSTER", "NODES")) if shard.is_cluster else []
 
-    def shards(self) -> list[Shard]:
+    def shards(self) -> list[SlotOwner]:
         """Those that own slots, this shard perhaps among them, be they down or not."""
-        return [Shard(node.id, node.host, node.port, node.slots) for node in self.nodes() if node.slots]
+        return [SlotOwner(node.id, node.host, node.port, node.slots) for node in self.nodes() if node.slots]
 
     def others(self) -> list[str]:
         """The ids of all other masters that are not known to be down, with slots or without."""

@@ -17,7 +17,7 @@ from keymiss.functions import blobs
 from keymiss.functions.context import Context
 from keymiss.functions.executions import DONE, Execution
 from keymiss.functions.parts import BEAT_S, Part
-from keymiss.functions.peers import Shard
+from keymiss.functions.peers import SlotOwner
 from keymiss.functions.readers import RecordsSource, Source
 from keymiss.functions.runtime import script_globals
 from keymiss.functions.sessions import Session
@@ -78,7 +78,7 @@ class Spread:
                 raise GearsError(ON_REPLICA)
             shards = self._gears.peers.shards()
             if me not in {shard.node for shard in shards}:
-                shards.append(Shard(me, "", 0, ()))
+                shards.append(SlotOwner(me, "", 0, ()))
                 mine = RecordsSource(()) if everywhere else source
             blob = blobs.dump((execution.plan, remote), script_globals(), session.globals)
         except GearsError as error:
@@ -159,7 +159,7 @@ class Spread:
         name: str,
         session: str,
         requirements: tuple[str, ...],
-        shards: list[Shard],
+        shards: list[SlotOwner],
         blob: bytes,
     ) -> None:
         host = Session(self._gears, session, requirements=requirements)

@@ -7,7 +7,8 @@ Threads
    one thread stay in order.
 3. On the loop's thread frames are gathered and written once an iteration: a batch of answers is one
    system call. On other threads they are written at once, since that thread is about to wait for
-   the answer; but for answers of a thread that gathers them, see gathering.
+   the answer; but for answers of a thread that gathers them, see gathering. The loop's thread may
+   gather too, so that it can write before its turn ends.
 4. What waits to be written is bounded (`max_unsent_bytes`): a thread that goes over it waits, up to
    STALLED_S; then the channel ends.
 5. `read_until` is the one place where the loop's thread reads outside of the loop's own turn: code
@@ -131,8 +132,9 @@ class Channel:
             self._unsent.extend(pieces)
             for piece in pieces:
                 self._unsent_bytes += len(piece)
+            kept = later and keep(self)
             if not on_loop:
-                if not (later and self._unsent_bytes < _KEPT_BYTES and keep(self)):
+                if not kept or self._unsent_bytes >= _KEPT_BYTES:
                     self._flush()
             elif not self._flush_planned:
                 self._flush_planned = True

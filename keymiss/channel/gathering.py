@@ -4,6 +4,7 @@ A thread that answers small jobs one after the other would make a system call fo
 for each. It says `gather()` once; what it writes from then on as something that can wait
 (`Channel.write(..., later=True)`) goes out with its next `flush_gathered()`, with the next frame that cannot
 wait, or when the loop's thread writes. It must flush before it waits, and before work that may take long.
+The loop's thread writes at the end of each turn by itself; where it gathers, it can do so before.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ Threads
    before they have ended.
 6. The threads of a pass with all cores that follows a pause are kept on cores of their own (see apart).
 7. Answers are gathered (keymiss.channel.gathering) while the passes of one model are quick, for a moment at
-   most. They are written before the thread waits, lends its device, or runs another model.
+   most. They are written before the thread waits, lends its device, or runs another model; those of a pass
+   that took longer before anything else is done.
 """
 
 from __future__ import annotations
@@ -302,6 +303,18 @@ class DeviceQueue:
             used_s = ended_s - self._running.pop(thread)[1]
             if not self._running and not self._line:
                 self._undisturbed += 1
+        # Whoever is answered may ask again at once, and does not come beside this pass.
+        try:
+            for request in batch:
+                if request.seen is not None:
+                    request.seen(batch, began_s, ended_s)
+            _answer(batch, result, ended_s - began_s)
+            if used_s > _QUICK_S:
+                flush_gathered()
+        except Exception:  # the next batch is served
+            log.exception("an answer was lost")
+        # What is counted can wait, unlike those who are answered: they have other things to do meanwhile.
+        with self._lock:
             self._costs.learn(batch[0].model_key, max(cpu_s, _WAITING * used_s))
             share = cores / self._cores
             lengths = self._line.ran(batch, used_s, share)
@@ -310,14 +323,6 @@ class DeviceQueue:
             for request in batch:
                 self.waits.add(began_s - (request.came_s or began_s))
             count_pass([request.asked for request in batch], used_s, *lengths, isinstance(result, Exception))
-        # Whoever is answered may ask again at once, and does not come beside this pass.
-        try:
-            for request in batch:
-                if request.seen is not None:
-                    request.seen(batch, began_s, ended_s)
-            _answer(batch, result, ended_s - began_s)
-        except Exception:  # the next batch is served
-            log.exception("an answer was lost")
 
     def _follows_pause(self, request: Request, cores: int, now_s: float) -> bool:
         """Whether a pass is to have so many cores, and has to be helped to have them."""

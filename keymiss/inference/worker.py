@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import count
 
 from keymiss.backends import Backends, Device
-from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, error_reply, number
+from keymiss.channel import Channel, Frame, Hello, Job, JobTable, Part, error_reply, gather, number
 from keymiss.errors import BackendError, ChannelError, ModelError
 from keymiss.inference.asking import Asker
 from keymiss.inference.batcher import DeviceQueue
@@ -76,6 +76,7 @@ class Worker:
     ) -> None:
         self.loop = loop
         self._thread = threading.get_ident()  # the loop's
+        gather()  # an answer is written when its pass is over, not at the end of the turn
         self.lines = lines
         self._on_stuck = on_stuck
         self.hang_timeout_s = HANG_TIMEOUT_MS / 1000

@@ -33,6 +33,7 @@ from keymiss.qa import NO_ANSWER, Answer, Pieces, Seal, Window, answer_of
 from keymiss.qa.deployed import Known, NoTokenizer, Paragraphs, deployed, text_of
 
 MAX_ASKED = 512  # paragraphs in one `ask`
+INPUTS, OUTPUTS = ("input_ids", "attention_mask", "token_type_ids"), ("start_logits", "end_logits")
 AT_ONCE = 32  # windows of a paragraph that run or wait at a time: others' questions come between
 
 # Nobody would forget an answer of the old text, or of the old model, that is cached after `keymiss load`, or
@@ -242,16 +243,15 @@ async def logits_of(
 
 def start_model(tag: str, window: Window) -> Awaitable[Any]:
     """Have the model work; to be awaited for the start and end logits of the window's tokens."""
+    shape = (1, len(window.input_ids))
+    inputs = {
+        name: redisAI.createTensorFromBlob("INT64", shape, blob)
+        for name, blob in zip(INPUTS, window.blobs(), strict=True)
+    }
     try:
-        runner = redisAI.createModelRunner(model_key(tag))
+        run: Awaitable[Any] = redisAI.runModelAsync(model_key(tag), inputs, OUTPUTS)
     except Exception:
         raise NoModel(tag) from None
-    shape = (1, len(window.input_ids))
-    for name, blob in zip(("input_ids", "attention_mask", "token_type_ids"), window.blobs(), strict=True):
-        redisAI.modelRunnerAddInput(runner, name, redisAI.createTensorFromBlob("INT64", shape, blob))
-    for name in ("start_logits", "end_logits"):
-        redisAI.modelRunnerAddOutput(runner, name)
-    run: Awaitable[Any] = redisAI.modelRunnerRunAsync(runner)
     return run
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
+from typing import TypeVar
 
 from keymiss.channel.frames import number
 from keymiss.errors import ChannelError, TensorError
@@ -30,6 +31,8 @@ DTYPES = {
     "STRING": "",
 }
 MAX_DIMENSIONS = 64
+
+T = TypeVar("T", bound="Tensor")
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,7 +58,7 @@ class Tensor:
             )
 
     @classmethod
-    def trusted(cls, dtype: str, shape: tuple[int, ...], data: bytes) -> Tensor:
+    def trusted(cls: type[T], dtype: str, shape: tuple[int, ...], data: bytes) -> T:
         """A tensor whose `data` is known to fit: the check is a good part of what a small one costs."""
         tensor = object.__new__(cls)
         tensor.__dict__.update(dtype=dtype, shape=shape, data=data)

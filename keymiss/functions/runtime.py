@@ -46,8 +46,9 @@ def execute(*argv: Any) -> Any:
 def _checked(argv: tuple[Any, ...]) -> tuple[Any, ...]:
     if not argv or not isinstance(argv[0], str):
         raise GearsError("the given command must be a string")
-    if any(isinstance(argument, Tensor) for argument in argv):
-        raise GearsError("a tensor cannot be an argument of a command: redisAI.setTensorInKey stores it")
+    for argument in argv:
+        if isinstance(argument, Tensor):
+            raise GearsError("a tensor cannot be an argument of a command: redisAI.setTensorInKey stores it")
     return argv
 
 

@@ -69,6 +69,28 @@ DAG = (
 DAG_GIVES = b"[[6.0, 30.0, 30.0, 84.0], [1.0, 2.0, 3.0, 4.0]]"
 
 
+@pytest.mark.parametrize("run", ["await redisAI.runModelAsync", "redisAI.runModel"])
+def test_a_model_is_run_in_one_call(client: redis.Redis, run: str) -> None:
+    res = f"    res = {run}('m', {{'a': a, 'b': b}}, ['c', 'd'])\n"
+    assert triggered(client, res + FLAT) == b"[[3.0, 5.0, 5.0, 7.0], [2.0, 6.0, 6.0, 12.0]]"
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("'none', {'a': a, 'b': b}, ['c', 'd']", "given key do not contain RedisAI model"),
+        ("'m', [a, b], ['c', 'd']", "inputs must be a dict of tensors by name"),
+        ("'m', {'a': a, 'b': 1}, ['c', 'd']", "Given argument is not of type PyTensor"),
+        ("'m', {'a': a, 'b': b}, 'cd'", "outputs must be iterable"),
+        ("'m', {'a': a, 'b': b}, ['c', 1]", "output name argument must be a string"),
+        ("'m', {'a': a, 'b': b}", "Wrong number of arguments given to runModel"),
+    ],
+)
+def test_what_a_model_cannot_be_run_with(client: redis.Redis, call: str, error: str) -> None:
+    body = f"    try:\n        redisAI.runModel({call})\n    except Exception as e:\n        return str(e)\n"
+    assert triggered(client, body) == error.encode()
+
+
 def test_a_script_is_awaited_by_a_coroutine(client: redis.Redis) -> None:
     assert triggered(client, script_run("await redisAI.scriptRunnerRunAsync(r)") + FLAT) == PRODUCT
     assert client.keys("out*") == []

@@ -20,6 +20,8 @@ from keymiss.functions.redisai.models import (
     modelRunnerAddOutput,
     modelRunnerRun,
     modelRunnerRunAsync,
+    runModel,
+    runModelAsync,
 )
 from keymiss.functions.redisai.scripts import (
     PyScriptRunner,
@@ -62,6 +64,8 @@ __all__ = [
     "modelRunnerRun",
     "modelRunnerRunAsync",
     "msetTensorsInKeyspace",
+    "runModel",
+    "runModelAsync",
     "scriptRunnerAddInput",
     "scriptRunnerAddInputList",
     "scriptRunnerAddOutput",

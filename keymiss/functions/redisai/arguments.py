@@ -24,6 +24,8 @@ def name(value: Any, what: str) -> str:
 
 def items(value: Any, what: str) -> list[Any]:
     """What `what` holds, which must be iterable. A string is not: its letters are never what was meant."""
+    if isinstance(value, (list, tuple)):  # first: to look for anything iterable takes longer
+        return list(value)
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
         raise GearsError(f"{what} must be iterable")
     return list(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from keymiss.channel import Tensor
 from keymiss.errors import GearsError
 from keymiss.functions import context, replies
 from keymiss.functions.answers import Pending
-from keymiss.functions.redisai.arguments import arguments, name
+from keymiss.functions.redisai.arguments import arguments, items, name
 from keymiss.functions.redisai.stored import StoredModel, model_at
 from keymiss.functions.redisai.tensors import PyTensor, name_first, tensor_of
 
@@ -36,7 +37,7 @@ class PyGraphRunner:
         """
         if len(tensors) != len(self.outputs):
             raise GearsError(f"ERR the model gave {len(tensors)} outputs, {len(self.outputs)} were asked for")
-        given = [PyTensor(tensor.dtype, tensor.shape, tensor.data) for tensor in tensors]
+        given = [PyTensor.trusted(tensor.dtype, tensor.shape, tensor.data) for tensor in tensors]
         if sorted(self.outputs) == sorted(self._stored.outputs):
             by_name = dict(zip(self._stored.outputs, given, strict=True))
             return [by_name[name] for name in self.outputs]
@@ -79,6 +80,34 @@ def modelRunnerRunAsync(*given: Any) -> Pending[list[PyTensor]]:
     """Start it at once; to be awaited for the outputs."""
     runner = _runner(*arguments("modelRunnerRunAsync", given, 1))
     return context.shard().run_model_async(runner.key, runner.tensors()).then(runner.results)
+
+
+# All of it in one call, which RedisGears never had: its runners take a call for each input and output.
+
+
+def runModel(*given: Any) -> list[PyTensor]:
+    """runModel(key, {name: tensor, ...}, [name, ...]): run the model at a key and wait: its outputs of these
+    names, in their order."""
+    runner = _put_together("runModel", given)
+    return runner.results(context.shard().run_model(runner.key, runner.tensors()))
+
+
+def runModelAsync(*given: Any) -> Pending[list[PyTensor]]:
+    """As `runModel`, started at once; to be awaited for the outputs."""
+    runner = _put_together("runModelAsync", given)
+    return context.shard().run_model_async(runner.key, runner.tensors()).then(runner.results)
+
+
+def _put_together(function: str, given: tuple[Any, ...]) -> PyGraphRunner:
+    key, inputs, outputs = arguments(function, given, 3)
+    if not isinstance(inputs, Mapping):
+        raise GearsError("inputs must be a dict of tensors by name")
+    runner = createModelRunner(key)
+    for input_name, tensor in inputs.items():
+        runner.inputs.append((name(input_name, "input name"), tensor_of(tensor)))
+    for output_name in items(outputs, "outputs"):
+        runner.outputs.append(name(output_name, "output name"))
+    return runner
 
 
 def _runner(value: Any) -> PyGraphRunner:

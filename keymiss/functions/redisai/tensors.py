@@ -150,8 +150,9 @@ def _shape(dtype: Any, dims: Any) -> tuple[int, ...]:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise GearsError("Failed creating tensor, make sure you put the right data type.")
     shape = tuple(items(dims, "dims argument"))
-    if not all(isinstance(dimension, int) for dimension in shape):
-        raise GearsError("dims arguments must be long")
+    for dimension in shape:
+        if not isinstance(dimension, int):
+            raise GearsError("dims arguments must be long")
     return shape
 
 

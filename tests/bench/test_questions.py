@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import random
+import socket
+import threading
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
 from keymiss_deploy.bench import workload
 from keymiss_deploy.bench.answered import Asking
-from keymiss_deploy.bench.generator import SEED, Target, generating, read_http
+from keymiss_deploy.bench.generator import SEED, Target, generating
 from keymiss_deploy.bench.peers.environments import PeerUnavailable
 from keymiss_deploy.bench.peers.hosting import hosted
 from keymiss_deploy.bench.peers.servers import Peer
+from keymiss_deploy.bench.protocols import Failed, of_http, of_resp
 from support.benchmarks import run_quickly
 from support.server import KINDS, Server, available_kinds
 
@@ -146,13 +148,37 @@ def _gets(server: Server, names: list[str]) -> Target:
     ],
 )
 def test_a_response_is_read_to_its_end_however_it_is_framed(framing: bytes) -> None:
-    async def read() -> tuple[bytes, bytes]:
-        reader = asyncio.StreamReader()
-        reader.feed_data(b"HTTP/1.1 200 OK\r\nServer: x\r\n" + framing + b"next")
-        reader.feed_eof()
-        return await read_http(reader), await reader.read()
+    response = b"HTTP/1.1 200 OK\r\nServer: x\r\n" + framing
+    assert of_http(response) == b"hello"
+    assert all(of_http(response[:size]) is None for size in range(len(response)))
 
-    assert asyncio.run(read()) == (b"hello", b"next")
+
+def test_a_response_that_is_no_answer_is_shown() -> None:
+    with pytest.raises(Failed, match="404 not found: no such path"):
+        of_http(b"HTTP/1.1 404 Not Found\r\nContent-Length: 12\r\n\r\nno such path")
+
+
+def test_a_bulk_string_is_read_to_its_end() -> None:
+    reply = b"$5\r\nhe\r\n!\r\n"
+    assert of_resp(reply) == b"he\r\n!"
+    assert all(of_resp(reply[:size]) is None for size in range(len(reply)))
+    assert of_resp(b"$-1\r\n") == b""
+
+
+def test_a_server_that_goes_away_ends_the_measurement() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, generating() as generator:
+
+        def hang_up() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"$5\r\nhe")
+
+        gone = threading.Thread(target=hang_up)
+        gone.start()
+        with pytest.raises(RuntimeError, match="it ended the connection"):
+            generator.ask(Target(listening.getsockname()[1], "resp", [b"x"]), Asking(1.0))
+        gone.join()
 
 
 SERVER = """

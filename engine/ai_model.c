@@ -184,14 +184,11 @@ int ai_modelstore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     ai_arguments args;
     model_args parsed;
     args_from from = ai_command_from(ctx);
-    int status;
-    if (argc < 6) return RedisModule_WrongArity(ctx);
-    const char *error = model_check_key(ctx, argv[1]);
-    if (error != NULL) return RedisModule_ReplyWithError(ctx, error);
-
+    const char *error;
     ai_arguments_open(&args, argv, argc);
     error = parse_modelstore(args.all, args.count, from, &parsed);
-    status = error != NULL ? ai_reply_error(ctx, error) : store(ctx, argv, &args, &parsed, from);
+    if (error == NULL) error = model_check_key(ctx, argv[1]);
+    int status = error != NULL ? ai_reply_error(ctx, error) : store(ctx, argv, &args, &parsed, from);
     ai_arguments_close(&args);
     return status;
 }
@@ -201,14 +198,11 @@ int ai_modelstore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
 int ai_modelset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     ai_arguments args;
     model_args parsed;
-    int status;
-    if (argc < 4) return RedisModule_WrongArity(ctx);
-    const char *error = model_check_key(ctx, argv[1]);
-    if (error != NULL) return RedisModule_ReplyWithError(ctx, error);
-
+    const char *error;
     ai_arguments_open(&args, argv, argc);
     error = parse_modelset(args.all, args.count, &parsed);
-    status = error != NULL ? ai_reply_error(ctx, error) : store(ctx, argv, &args, &parsed, ai_command_from(ctx));
+    if (error == NULL) error = model_check_key(ctx, argv[1]);
+    int status = error != NULL ? ai_reply_error(ctx, error) : store(ctx, argv, &args, &parsed, ai_command_from(ctx));
     ai_arguments_close(&args);
     return status;
 }

@@ -225,6 +225,20 @@ def test_a_model_is_not_stored_over_something_else(
     assert client.type("m") == kind
 
 
+@pytest.mark.parametrize("command", ["AI.MODELSTORE", "AI.MODELSET"])
+def test_wrong_arguments_are_told_before_what_the_key_holds(client: redis.Redis, command: str) -> None:
+    """As RedisAI did: it looked at the key last."""
+    client.set("m", 1)
+    for arguments, error in [
+        ("NONE CPU BLOB b", "unsupported backend"),
+        ("TORCH CPU BATCHSIZE a BLOB b", "Invalid argument for BATCHSIZE"),
+        ("TORCH CPU TAG t BLOB", "Insufficient arguments, missing model BLOB"),
+        ("TORCH", "wrong number of arguments"),
+    ]:
+        with pytest.raises(redis.ResponseError, match=error):
+            client.execute_command(command, "m", *arguments.split())
+
+
 def test_memory_usage_counts_the_mapped_bytes(client: redis.Redis) -> None:
     blob = torch_models.doubler()
     _store(client, "m", blob)

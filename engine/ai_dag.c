@@ -222,11 +222,18 @@ static void execute(RedisModuleCtx *ctx, dag_form form, RedisModuleString **argv
     else answer_later(ctx, d, args);
 }
 
+/* The keys before the first |>, in the order in which they stand. */
+static void tell_head_keys(RedisModuleCtx *ctx, const dag_args *args, size_t end) {
+    for (size_t at = 1; at < end; at++) {
+        if (at - args->first_load < args->load_count) ai_tell_keys(ctx, at, 1, AI_KEY_READ);
+        else if (at - args->first_persist < args->persist_count) ai_tell_keys(ctx, at, 1, AI_KEY_STORED);
+        else if (at == args->routing) ai_tell_keys(ctx, at, 1, AI_KEY_ANY_USE);
+    }
+}
+
 /* The server asks which keys the command has. Wrong arguments are told by running it. */
-static void tell_keys(RedisModuleCtx *ctx, const dag_args *args) {
-    ai_tell_keys(ctx, args->first_load, args->load_count, AI_KEY_READ);
-    ai_tell_keys(ctx, args->first_persist, args->persist_count, AI_KEY_STORED);
-    if (args->routing != 0) ai_tell_keys(ctx, args->routing, 1, AI_KEY_ANY_USE);
+static void tell_keys(RedisModuleCtx *ctx, const dag_args *args, size_t argc) {
+    tell_head_keys(ctx, args, args->op_count > 0 ? args->ops[0].first : argc);
     for (size_t i = 0; i < args->op_count; i++) {
         const dag_op *op = &args->ops[i];
         if (op->has_key) ai_tell_keys(ctx, op->first + 1, 1, AI_KEY_READ);
@@ -240,7 +247,7 @@ static int run_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, 
     dag_args args;
     ai_arguments_open(&all, argv, argc);
     parse_dag(form, all.all, all.count, &args);
-    if (RedisModule_IsKeysPositionRequest(ctx)) tell_keys(ctx, &args);
+    if (RedisModule_IsKeysPositionRequest(ctx)) tell_keys(ctx, &args, all.count);
     else execute(ctx, form, argv, all.all, &args);
     dag_args_free(&args);
     ai_arguments_close(&all);

@@ -111,6 +111,7 @@ def test_the_server_learns_every_key(client: redis.Redis) -> None:
             "AI.DAGEXECUTE LOAD 2 a b PERSIST 1 c ROUTING r |> AI.MODELEXECUTE m INPUTS 1 a OUTPUTS 1 c",
             "a b c r m",
         ),
+        ("AI.DAGEXECUTE ROUTING r PERSIST 2 b c LOAD 1 a |> AI.TENSORGET a", "r b c a"),
         ("AI.DAGEXECUTE LOAD 1 a |> AI.SCRIPTEXECUTE s f KEYS 2 k l INPUTS 1 a OUTPUTS 1 c", "a s k l"),
         (
             "AI.DAGRUN LOAD 1 a |> AI.SCRIPTRUN s f INPUTS a OUTPUTS c |> AI.MODELRUN m INPUTS c OUTPUTS d",

@@ -261,6 +261,12 @@ def test_a_replica_runs_what_cannot_write(replicated: tuple[Server, Server]) -> 
         ("createDAGRunner().OpsFromString(5)", "ops argument must be a string"),
         ("createDAGRunner().OpsFromString('AI.TENSORGET a')", "must start with |>"),
         ("createDAGRunner().OpsFromString('|> |> AI.TENSORGET a')", "Unsupported command within DAG"),
+        (
+            "createDAGRunner().OpsFromString('|> AI.MODELEXECUTE nokey INPUTS 1 a OUTPUTS 1 b')",
+            "model key is empty",
+        ),
+        ("createDAGRunner().OpsFromString('|> AI.SCRIPTEXECUTE nokey f INPUTS 1 a')", "script key is empty"),
+        ("createDAGRunner().OpsFromString('|> ai.modelrun s INPUTS a OUTPUTS b')", "WRONGTYPE"),
     ],
 )
 def test_what_does_not_fit_is_an_error(client: redis.Redis, expression: str, error: str) -> None:

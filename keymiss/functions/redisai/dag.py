@@ -8,7 +8,7 @@ script that was stored without entry points can be run by the older AI.DAGRUN al
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,14 +22,13 @@ from keymiss.functions.redisai.stored import model_at, script_at
 from keymiss.functions.redisai.tensors import PyTensor, name_first, parsed, tensor_of, tensorget, tensorset
 
 _PIPE = b"|>"
-_COMMANDS = (
-    b"AI.TENSORSET",
-    b"AI.TENSORGET",
-    b"AI.MODELEXECUTE",
-    b"AI.MODELRUN",
-    b"AI.SCRIPTEXECUTE",
-    b"AI.SCRIPTRUN",
-)
+_TENSOR_COMMANDS = (b"AI.TENSORSET", b"AI.TENSORGET")
+_KEY_COMMANDS: dict[bytes, Callable[[bytes], object]] = {  # and what finds out whether their key is right
+    b"AI.MODELEXECUTE": model_at,
+    b"AI.MODELRUN": model_at,
+    b"AI.SCRIPTEXECUTE": script_at,
+    b"AI.SCRIPTRUN": script_at,
+}
 _OLD_COMMANDS = (b"AI.MODELRUN", b"AI.SCRIPTRUN")
 
 
@@ -55,7 +54,7 @@ class Words(Op):
         self.is_get = command == b"AI.TENSORGET"
         self.is_old = command in _OLD_COMMANDS
         self.may_write = command.startswith(b"AI.SCRIPT")
-        if not command.startswith(b"AI.TENSOR") and len(words) > 1:
+        if command in _KEY_COMMANDS and len(words) > 1:
             self.key = words[1]
 
     def words(self, old: bool) -> list[bytes]:
@@ -173,7 +172,8 @@ class PyDAGRunner:
     def OpsFromString(self, *given: Any) -> PyDAGRunner:
         """Operations as AI.DAGEXECUTE takes them, "|> AI.MODELEXECUTE m INPUTS 1 a OUTPUTS 1 b |> ...".
 
-        Of AI.TENSORGET the whole tensor is given, whatever the string says.
+        Of AI.TENSORGET the whole tensor is given, whatever the string says. GearsError where there is no such
+        model or script; what else is wrong is found out by the run.
         """
         (text,) = arguments("OpsFromString", given, 1)
         self._ops += _ops_of(name(text, "ops"))
@@ -278,8 +278,10 @@ def _ops_of(text: str) -> list[Op]:
 
 def _op_of(words: list[bytes]) -> Op:
     command = words[0].upper() if words else b""
-    if command not in _COMMANDS:
+    if command not in _TENSOR_COMMANDS and command not in _KEY_COMMANDS:
         raise GearsError("Unsupported command within DAG")
+    if command in _KEY_COMMANDS and len(words) > 1:
+        _KEY_COMMANDS[command](words[1])
     if command == b"AI.TENSORGET" and len(words) > 1:
         return Words([*words[:2], b"META", b"BLOB"])
     return Words(words)

@@ -6,6 +6,7 @@
 #include "ai_command.h"
 #include "reply.h"
 #include "tensor_type.h"
+#include "typed_key.h"
 
 /* AI.TENSORSET key type shape ... [BLOB blob | VALUES value ...]: OK. Without data, zeroes or empty strings. */
 int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
@@ -27,8 +28,8 @@ int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
         return ai_reply_error(ctx, error);
     }
 
-    if (t == old) RedisModule_CloseKey(key);
-    else tensor_put(key, t);
+    if (t == old) typed_key_close_changed(ctx, key, argv[1]);
+    else tensor_put(ctx, key, argv[1], t);
     RedisModule_ReplicateVerbatim(ctx);
     return reply_ok(ctx);
 }

@@ -10,7 +10,7 @@ int ai_values_delete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, co
         return RedisModule_ReplyWithError(ctx, error);
     RedisModuleKey *key = RedisModule_OpenKey(ctx, argv[1], REDISMODULE_READ | REDISMODULE_WRITE);
     RedisModule_DeleteKey(key);
-    RedisModule_CloseKey(key);
+    typed_key_close_changed(ctx, key, argv[1]);
     RedisModule_ReplicateVerbatim(ctx);
     return RedisModule_ReplyWithSimpleString(ctx, "OK");
 }

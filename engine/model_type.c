@@ -37,8 +37,8 @@ static model *listed(model *m, int db, const RedisModuleString *key) {
     return m;
 }
 
-void model_put(RedisModuleCtx *ctx, RedisModuleKey *key, const RedisModuleString *name, model *m) {
-    typed_key_set(key, stored_models.type, listed(m, RedisModule_GetSelectedDb(ctx), name));
+void model_put(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name, model *m) {
+    typed_key_set(ctx, key, name, stored_models.type, listed(m, RedisModule_GetSelectedDb(ctx), name));
 }
 
 static bool has_bytes(const void *value, const void *bytes) {

@@ -13,7 +13,7 @@ model *model_at(RedisModuleCtx *ctx, RedisModuleString *name, const char **error
 const char *model_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
 /* Store a model at such a key of this name, open (typed_key_open_to_set), and close it; takes the caller's reference over.
  * Does not replicate. */
-void model_put(RedisModuleCtx *ctx, RedisModuleKey *key, const RedisModuleString *name, model *m);
+void model_put(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name, model *m);
 
 /* The arguments of the AI.MODELSTORE that makes this model, up to where its bytes are told, with room for these two. With
  * the names of inputs and outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to

@@ -153,8 +153,10 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
         RedisModule_Log(ctx, REDISMODULE_LOGLEVEL_WARNING, "not loaded: there is a module called keymiss already");
         return REDISMODULE_ERR;
     }
-    /* A payload that ends early is for the loader to refuse: else the server stops, whoever sent the RESTORE. */
-    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
+    /* A payload that ends early is for the loader to refuse: else the server stops, whoever sent the RESTORE. A key that was
+     * opened for writing and left as it was has not changed: typed_key_close_changed tells of those that have. */
+    RedisModule_SetModuleOptions(
+        ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED);
     use_server_memory();
     if (ai_options_read(ctx, argv, argc) != REDISMODULE_OK) return REDISMODULE_ERR;
     unit_init(ctx);

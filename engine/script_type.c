@@ -61,7 +61,7 @@ void script_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, sc
     size_t count = script_arguments(s, name, &arguments);
     RedisModule_Replicate(ctx, "AI.SCRIPTSTORE", "v", arguments, count);
     arguments_free(arguments, count);
-    typed_key_set(key, stored_scripts.type, listed(s, RedisModule_GetSelectedDb(ctx), name));
+    typed_key_set(ctx, key, name, stored_scripts.type, listed(s, RedisModule_GetSelectedDb(ctx), name));
 }
 
 /* ---- RDB ---- */

@@ -148,7 +148,7 @@ tensor *tensor_in_place(RedisModuleKey *key) {
     return RedisModule_GetExpire(key) == REDISMODULE_NO_EXPIRE ? RedisModule_ModuleTypeGetValue(key) : NULL;
 }
 
-void tensor_put(RedisModuleKey *key, tensor *t) {
+void tensor_put(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name, tensor *t) {
     tensor *old = tensor_in_place(key);
     void *replaced;
     if (old != NULL) { /* to delete and to add a key costs more than all the rest */
@@ -158,7 +158,7 @@ void tensor_put(RedisModuleKey *key, tensor *t) {
     } else {
         RedisModule_ModuleTypeSetValue(key, type, counted(t));
     }
-    RedisModule_CloseKey(key);
+    typed_key_close_changed(ctx, key, name);
 }
 
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t) {
@@ -168,5 +168,5 @@ void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, te
     RedisModule_Replicate(ctx, "AI.TENSORSET", "scvcb", name, tensor_dtype_name(t->dtype), shape, (size_t)t->dims,
                           "BLOB", t->data, t->size);
     shape_close(t, shape);
-    tensor_put(key, t);
+    tensor_put(ctx, key, name, t);
 }

@@ -20,7 +20,7 @@ RedisModuleKey *tensor_open(RedisModuleCtx *ctx, RedisModuleString *name, const 
 /* The tensor that may be changed there, or replaced, without more ado: no time to live has to go. NULL: none. */
 tensor *tensor_in_place(RedisModuleKey *key);
 /* Store another tensor there and close the key; takes the caller's reference over. Does not replicate. */
-void tensor_put(RedisModuleKey *key, tensor *t);
+void tensor_put(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name, tensor *t);
 /* Store a tensor at a key that tensor_check_key finds good, and tell replicas and the AOF with an AI.TENSORSET. */
 void tensor_store_and_replicate(RedisModuleCtx *ctx, RedisModuleString *name, tensor *t);
 

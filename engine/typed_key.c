@@ -31,7 +31,12 @@ RedisModuleKey *typed_key_open_to_set(RedisModuleCtx *ctx, RedisModuleString *na
     return RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
 }
 
-void typed_key_set(RedisModuleKey *key, RedisModuleType *type, void *value) {
-    RedisModule_ModuleTypeSetValue(key, type, value);
+void typed_key_close_changed(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name) {
     RedisModule_CloseKey(key);
+    RedisModule_SignalModifiedKey(ctx, name);
+}
+
+void typed_key_set(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name, RedisModuleType *type, void *value) {
+    RedisModule_ModuleTypeSetValue(key, type, value);
+    typed_key_close_changed(ctx, key, name);
 }

@@ -16,7 +16,9 @@ RedisModuleKey *typed_key_open(RedisModuleCtx *ctx, RedisModuleString *name, con
 /* Open such a key to store a value there. Before the value is replicated: what is out of time there is deleted now, and its
  * DEL would delete a value that went out before it. */
 RedisModuleKey *typed_key_open_to_set(RedisModuleCtx *ctx, RedisModuleString *name);
+/* Close a key whose value is another now: clients that watch it, or have it in their caches, are told. */
+void typed_key_close_changed(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name);
 /* Store a value there, which the key owns from now on, and close it. */
-void typed_key_set(RedisModuleKey *key, RedisModuleType *type, void *value);
+void typed_key_set(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name, RedisModuleType *type, void *value);
 
 #endif

@@ -29,7 +29,8 @@ typedef struct run_info {
 } run_info;
 
 static bool find_run_info(RedisModuleCtx *ctx, RedisModuleString *name, run_info *out) {
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
+    /* Opened for writing, because opening to read an empty key is a key-miss event. */
+    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE);
     const RedisModuleType *type = RedisModule_ModuleTypeGetType(key);
     void *value = type != NULL ? RedisModule_ModuleTypeGetValue(key) : NULL;
     RedisModule_CloseKey(key);

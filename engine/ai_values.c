@@ -4,11 +4,13 @@
 #include "users.h"
 
 int ai_values_delete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const stored_values *all) {
-    const char *error;
+    const char *error = all->empty;
     if (argc != 2) return RedisModule_WrongArity(ctx);
-    if (typed_key_value(ctx, argv[1], all->type, all->empty, &error) == NULL)
+    RedisModuleKey *key = typed_key_open(ctx, argv[1], all->type, &error);
+    if (key == NULL || RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY) {
+        RedisModule_CloseKey(key);
         return RedisModule_ReplyWithError(ctx, error);
-    RedisModuleKey *key = RedisModule_OpenKey(ctx, argv[1], REDISMODULE_READ | REDISMODULE_WRITE);
+    }
     RedisModule_DeleteKey(key);
     typed_key_close_changed(ctx, key, argv[1]);
     RedisModule_ReplicateVerbatim(ctx);

@@ -183,14 +183,15 @@ def test_info_without_a_key_says_whose_commands_these_are(client: redis.Redis) -
     assert answer[1].startswith(b"1.2.")
 
 
-def test_asking_for_counters_that_are_not_there_is_no_miss(client: redis.Redis, other: redis.Redis) -> None:
-    """AI.INFO asks for no value: what is registered for keys that miss is not to run."""
+@pytest.mark.parametrize("command", ["AI.INFO", "AI.MODELDEL", "AI.SCRIPTDEL"])
+def test_what_reads_no_value_misses_none(client: redis.Redis, other: redis.Redis, command: str) -> None:
+    """Like DEL and unlike GET: what is registered for keys that miss is not to run."""
     client.config_set("notify-keyspace-events", "Km")
     with other.pubsub() as heard:
         heard.psubscribe("__keyspace@0__:*")
         assert heard.get_message(timeout=10.0) is not None  # that it is subscribed
-        with pytest.raises(redis.ResponseError, match="cannot find run info for key"):
-            client.execute_command("AI.INFO", "nothing")
+        with pytest.raises(redis.ResponseError, match="key"):
+            client.execute_command(command, "nothing")
         client.get("end")
         message = heard.get_message(timeout=10.0)
         assert message is not None and message["channel"] == b"__keyspace@0__:end"

@@ -25,7 +25,7 @@ from keymiss.errors import ChannelError, GearsError
 NIL = b"$-1\r\n"
 OK = b"+OK\r\n"
 _MAX_DEPTH = 60  # of lists in a reply: the server refuses deeper ones
-_INT64 = range(-(1 << 63), 1 << 63)
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _DOLLAR, _COLON, _PLUS = b"$:+"
 
 
@@ -98,7 +98,7 @@ def to_resp(value: Any, depth: int = 0) -> bytes:
     if isinstance(value, bytes):
         return bulk(value)
     if isinstance(value, int):
-        if value not in _INT64:
+        if not _INT64_MIN <= value <= _INT64_MAX:
             raise GearsError("a reply cannot hold an integer of more than 64 bits")
         return b":%d\r\n" % value
     if isinstance(value, float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import hiredis
@@ -88,6 +89,7 @@ def test_malformed_replies_are_gears_errors(reply: bytes) -> None:
         ("-12", b"-12\r\n"),
         (5, b":5\r\n"),
         (True, b":1\r\n"),
+        (HTTPStatus.NOT_FOUND, b":404\r\n"),
         (1.5, b"$8\r\n1.500000\r\n"),
         (b"\xff", b"$1\r\n\xff\r\n"),
         (bytearray(b"x"), b"$9\r\nPY RECORD\r\n"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from keymiss.channel import Frame
 from keymiss.errors import GearsError
 from keymiss.functions import replies
+from keymiss.functions.tasks import PromptFuture
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -37,32 +38,46 @@ class Answer:
         self._wake()
 
 
-class Pending(Generic[T_co]):
-    """An answer to be awaited, once it is there made into a value by `convert`."""
+class Pending(PromptFuture[Any], Generic[T_co]):
+    """An answer to be awaited: a future of the loop, whose frame `convert` makes its result of."""
 
-    def __init__(self, answer: asyncio.Future[Frame], convert: Callable[[Frame], T_co]) -> None:
-        self._answer = answer
-        self._convert = convert
+    def __init__(self, loop: asyncio.AbstractEventLoop, convert: Callable[[Frame], T_co]) -> None:
+        super().__init__(loop)
+        self._convert: Callable[[Frame], Any] = convert
+
+    def result(self) -> T_co:
+        result: T_co = self._convert(super().result())
+        return result
+
+    def exception(self) -> BaseException | None:
+        frame = super().result()
+        try:
+            self._convert(frame)
+        except Exception as error:
+            return error
+        return None
 
     def __await__(self) -> Generator[Any, None, T_co]:
-        frame = yield from self._answer.__await__()
-        return self._convert(frame)
+        yield from super().__await__()
+        return self.result()
 
     def if_failed(self, tell: Callable[[GearsError], object]) -> None:
         """Call `tell` with the error, should it be one, of an answer that nobody awaits. The loop's thread
         only."""
 
-        def look(answer: asyncio.Future[Frame]) -> None:
+        def look(answer: asyncio.Future[Any]) -> None:
             try:
-                self._convert(answer.result())
+                answer.result()
             except GearsError as error:
                 tell(error)
 
-        self._answer.add_done_callback(look)
+        self.add_done_callback(look)
 
     def then(self, convert: Callable[[T_co], T]) -> Pending[T]:
-        """The same answer, converted further."""
-        return Pending(self._answer, lambda frame: convert(self._convert(frame)))
+        """Itself, converted further."""
+        first = self._convert
+        self._convert = lambda frame: convert(first(frame))
+        return cast("Pending[T]", self)
 
 
 def to_value(reply: bytes) -> Any:

@@ -55,7 +55,7 @@ from keymiss.functions.nodes import first_slot, parse_nodes
 from keymiss.functions.output import Allowance
 from keymiss.functions.pool import Pool, Ticket, interruptible, shielded
 from keymiss.functions.sections import Sections
-from keymiss.functions.tasks import PromptFuture, guarded, start_now
+from keymiss.functions.tasks import guarded, start_now
 from keymiss.hashtags import hash_tag_of
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class Shard:
 
     def ask_async(self, verb: bytes, *parts: Part) -> Pending[bytes]:
         """As `ask`, for coroutines."""
-        return Pending(self._ask_async(verb, self._job_id(), *parts), self._result)
+        return self._ask_async(self._result, verb, self._job_id(), *parts)
 
     def forward(
         self, context: Context, verb: bytes, parts: Sequence[Part], give: Callable[[Frame], object]
@@ -246,7 +246,7 @@ class Shard:
 
     def run_model_async(self, key: bytes, inputs: Sequence[Tensor]) -> Pending[list[Tensor]]:
         """As `run_model`, for coroutines: it is started at once, the outputs are to be awaited."""
-        return Pending(self._ask_async(b"RUN", *self._run_parts(key, inputs)), self._outputs)
+        return self._ask_async(self._outputs, b"RUN", *self._run_parts(key, inputs))
 
     def _run_parts(self, key: bytes, inputs: Sequence[Tensor]) -> list[Part]:
         return [self._job_id(), remaining_ms(self._deadline()), key, *tensor_parts(inputs)]
@@ -421,17 +421,17 @@ class Shard:
                 self._asked.pop(sequence, None)
         return [self._checked(answer.frame) for answer in asked.values()]
 
-    def _ask_async(self, verb: bytes, *parts: Part) -> asyncio.Future[Frame]:
+    def _ask_async(self, convert: Callable[[Frame], T], verb: bytes, *parts: Part) -> Pending[T]:
         sequence = next(self._numbers)
-        future: PromptFuture[Frame] = PromptFuture(self.loop)
-        answer = Answer(lambda: future.settle(answer.frame or [], now=not self.channel.nesting))
+        pending = Pending(self.loop, convert)
+        answer = Answer(lambda: pending.settle(answer.frame or [], now=not self.channel.nesting))
         self._asked[sequence] = answer
         if interruptible():
             with shielded():
                 self._send(verb, (sequence, parts))
         else:  # the loop's thread is none of the pool's
             self._send(verb, (sequence, parts))
-        return future
+        return pending
 
     def _send(self, verb: bytes, *questions: tuple[int, Sequence[Part]]) -> None:
         context = current.get().holder

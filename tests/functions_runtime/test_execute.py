@@ -225,6 +225,34 @@ def test_a_busy_function_does_not_keep_coroutines_waiting(client: redis.Redis) -
             spin.result()
 
 
+@pytest.mark.parametrize(
+    ("awaited", "result"),
+    [
+        ("[f.result() for f in (await asyncio.wait([executeAsync('PING')]))[0]]", "['PONG']"),
+        ("[f.exception() for f in (await asyncio.wait([executeAsync('PING')]))[0]]", "[None]"),
+        (
+            "[repr(f.exception()) for f in (await asyncio.wait([executeAsync('LPUSH')]))[0]]",
+            "[\"error('Invalid argument')\"]",
+        ),
+        (
+            "await asyncio.gather(executeAsync('PING'), executeAsync('LPUSH'), return_exceptions=True)",
+            "['PONG', error('Invalid argument')]",
+        ),
+        ("await asyncio.wait_for(executeAsync('PING'), 9)", "PONG"),
+        ("await asyncio.shield(executeAsync('PING'))", "PONG"),
+        ("[await f for f in asyncio.as_completed([executeAsync('PING')])]", "['PONG']"),
+        ("asyncio.isfuture(redisAI.getTensorFromKeyAsync('nokey'))", "True"),
+    ],
+)
+def test_what_is_awaited_is_a_future(client: redis.Redis, awaited: str, result: str) -> None:
+    register(
+        client,
+        f"import redisAI\nasync def f(x):\n    return {awaited}\n"
+        "GB('CommandReader').map(f).register(trigger='t', mode='async_local')",
+    )
+    assert client.execute_command("RG.TRIGGER", "t") == [result.encode()]
+
+
 def test_coroutines_wait_for_replies_together(client: redis.Redis) -> None:
     register(
         client,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar, cast
 
@@ -14,10 +15,11 @@ from keymiss.functions.tasks import PromptFuture
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# How the server's words for these have always reached functions.
+# How the server's words for these have always reached functions. Modules count arguments themselves: their
+# words stay.
 _RECORDED = (
-    ("ERR unknown command", "No such file or directory"),
-    ("ERR wrong number of arguments", "Invalid argument"),
+    (re.compile("ERR (no command given|unknown command|unknown subcommand ')"), "No such file or directory"),
+    (re.compile("ERR wrong number of arguments for '[^.']*' command"), "Invalid argument"),
 )
 
 
@@ -86,7 +88,7 @@ def to_value(reply: bytes) -> Any:
         return replies.from_resp(reply)
     except GearsError as error:
         for words, recorded in _RECORDED:
-            if str(error).startswith(words):
+            if words.match(str(error)):
                 raise GearsError(recorded) from None
         raise
 

@@ -53,8 +53,6 @@ class CallNext:
             try:
                 return self._gears.shard.execute(self._command, *arguments)
             except GearsError as error:
-                if str(error).startswith("ERR wrong number of arguments"):
-                    raise GearsError("Invalid argument") from None
                 if NOT_LOCAL in str(error) and moving_slot(self._gears.shard, arguments) is not None:
                     raise GearsFlatError(TRY_AGAIN) from None
                 raise

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from keymiss.errors import GearsError
 from keymiss.functions import context
 from keymiss.functions.readers import Source, check_run, exists, scan
-from keymiss.functions.registering import Registering, check_parallel, check_register
+from keymiss.functions.registering import Registering, check_mode, check_parallel, check_register
 from keymiss.functions.steps import Kind, Plan, Step
 
 RUN_MODES = ("async", "async_local")
@@ -78,7 +78,7 @@ class GearsBuilder:
         if reader not in READERS:
             raise GearsError("The given reader does not exists")
         self.realReader = reader
-        self.reader = "PythonReader" if reader == "KeysOnlyReader" else reader
+        self.reader = "PythonReader" if reader in WRITTEN_IN_PYTHON else reader
         self.defaultArg = defaultArg
         self.desc = desc
         self._steps: list[Step] = []
@@ -237,8 +237,7 @@ class GearsBuilder:
             source = check_run("PythonReader", shardReaderCallback, {})
         else:
             source = check_run(self.reader, arg or self.defaultArg, options)
-        if mode not in RUN_MODES:
-            raise GearsError("unknown execution mode")
+        check_mode(mode, RUN_MODES)
         return host().run(Run(self._finished(convertToStr, collect), source, mode))
 
     def register(
@@ -276,6 +275,7 @@ class GearsBuilder:
 
 
 KEYS_READERS = ("KeysReader", "KeysOnlyReader")
+WRITTEN_IN_PYTHON = ("KeysOnlyReader", "ShardsIDReader")
 READERS = (
     *KEYS_READERS,
     "PythonReader",

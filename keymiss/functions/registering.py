@@ -163,10 +163,7 @@ def check_register(
 
     GearsError, in the recorded words, where they are wrong; unknown ones are ignored.
     """
-    if not isinstance(mode, str):
-        raise GearsError("execution mode must be a string")
-    if mode not in MODES:
-        raise GearsError("unknown execution mode")
+    check_mode(mode, MODES)
     if on_registered is not None and not callable(on_registered):
         raise GearsError("onRegistered argument must be a function")
     if reader == "KeysReader":
@@ -176,6 +173,14 @@ def check_register(
     if reader == "CommandReader":
         return _command_arguments(options, call)
     raise GearsError("given reader does not exists or does not support register")
+
+
+def check_mode(mode: Any, modes: tuple[str, ...]) -> None:
+    """GearsError where it is none of these modes."""
+    if not isinstance(mode, str):
+        raise GearsError("execution mode must be a string")
+    if mode not in modes:
+        raise GearsError("unknown execution mode")
 
 
 def check_parallel(mode: str, options: dict[str, Any]) -> bool:

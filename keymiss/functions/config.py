@@ -19,7 +19,7 @@ _CHANGEABLE = {
     "PythonInstallReqMaxIdleTime": 30000,  # ms for installing requirements
 }
 _POSITIVE = ("ExecutionMaxIdleTime",)
-_IN_DICTIONARY = ("PythonAttemptTraceback",)  # always answered as if it were only kept for scripts
+_IN_DICTIONARY = ("PythonAttemptTraceback",)  # kept for scripts, too, and answered as if it were only that
 _SAVED = "+OK - value was saved in extra config dictionary"
 MAX_KEPT_BYTES = 1 << 20  # of all that is set; the module takes twice that
 
@@ -73,6 +73,7 @@ class Config:
         if name in self._fixed():
             return f"-(error) Config value {name} not modifiable at runtime"
         numbers, texts = dict(self._numbers), dict(self._shard.config)
+        in_dictionary = name not in numbers or name in _IN_DICTIONARY
         if name in numbers:
             try:
                 numbers[name] = int(value)
@@ -80,7 +81,7 @@ class Config:
                 return f"-(error) Failed parsing value {value!r} of {name}: a number is expected"
             if name in _POSITIVE and numbers[name] <= 0:
                 return f"-(error) {name} must be greater than 0"
-        else:
+        if in_dictionary:
             texts[name] = value
         kept = json.dumps([numbers, texts], ensure_ascii=False).encode()
         if len(kept) > MAX_KEPT_BYTES:
@@ -88,7 +89,7 @@ class Config:
         self._numbers, self._shard.config = numbers, texts
         self._apply()
         self._shard.channel.send(b"KEEP", kept)
-        return "+OK" if name in numbers and name not in _IN_DICTIONARY else _SAVED
+        return _SAVED if in_dictionary else "+OK"
 
     def restore(self, kept: bytes) -> None:
         """What the last worker had the module keep. ValueError where it is nothing that `set` gave."""

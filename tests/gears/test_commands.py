@@ -177,6 +177,11 @@ def test_configuration_is_read_and_set_name_by_name(client: redis.Redis) -> None
         assert "ExecutionMaxIdleTime must be greater than 0" in str(refusal)
     assert config("GET", "ExecutionMaxIdleTime") == [5000]
     assert config("SET", "MaxExecutions", 1000) == [b"OK"]
+    assert config("SET", "PythonAttemptTraceback", 1) == [b"OK - value was saved in extra config dictionary"]
+    told = "[configGet('PythonAttemptTraceback'), configGet('MaxExecutions')]"
+    script = f"GB('ShardsIDReader').map(lambda x: {told}).run()"
+    assert client.execute_command("RG.PYEXECUTE", script) == [[b"['1', None]"], []]
+    assert config("GET", "PythonAttemptTraceback") == [1]
     refused(
         client,
         {("RG.CONFIGGET",): wrong_arity("rg.configget"), ("RG.CONFIGSET",): wrong_arity("rg.configset")},

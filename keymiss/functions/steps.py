@@ -150,6 +150,8 @@ class Pipeline:
             except Aborted:
                 raise
             except BaseException as error:
+                # Without this frame it is told as that of a step is.
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
                 self.errors.append(error_text(error, self._with_traceback))
                 break
             try:  # as `feed`, without a generator of its own for each record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from keymiss.functions.drive import run_inline
 from keymiss.functions.errors import Aborted
+from keymiss.functions.readers import PythonSource
 from keymiss.functions.steps import Kind, Pipeline, Plan, Step, Waiting, legs_of
 
 
@@ -143,6 +144,29 @@ def test_exit_and_interrupts_of_user_code_are_errors_like_others() -> None:
 
     results, errors = run([Step(Kind.MAP, leave)], [1])
     assert results == [] and "SystemExit" in errors[0]
+
+
+def test_a_function_that_cannot_be_called_is_told_by_its_error_alone() -> None:
+    """As a step, and as a reader: none of its lines was reached."""
+
+    def wants(a: int, b: int, c: int) -> None:
+        raise AssertionError
+
+    refusals = run([Step(Kind.MAP, wants)], [1])[1] + run([], PythonSource(wants).records(print))[1]
+    missing = f"Error type: <class 'TypeError'>, Value: {wants.__qualname__}() missing"
+    assert refusals == [
+        f"{missing} 2 required positional arguments: 'b' and 'c'",
+        f"{missing} 3 required positional arguments: 'a', 'b', and 'c'",
+    ]
+
+
+def test_an_error_of_a_reader_tells_its_lines() -> None:
+    def fails() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    records, (error,) = run([], PythonSource(fails).records(print))
+    assert records == [1] and "in fails" in error and "ValueError: no more" in error
 
 
 def test_an_abort_is_not_swallowed() -> None:

@@ -7,8 +7,8 @@
 
 #include "tensor.h"
 
-/* What does not come from a user (the master's stream, the append-only file) may say more: dimensions of 0, and the
- * names of a model's inputs and outputs whatever its backend. */
+/* What does not come from a user (the master's stream, the append-only file) may say more: dimensions of 0, as functions
+ * may, and the names of a model's inputs and outputs whatever its backend. */
 typedef enum args_from { ARGS_FROM_USER, ARGS_FROM_SERVER } args_from;
 
 /* Returned where the number of arguments itself is wrong, for the command to answer as its server does. */

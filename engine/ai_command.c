@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "calls.h"
 #include "memory.h"
 #include "role.h"
 
@@ -27,6 +28,10 @@ args_from ai_command_from(RedisModuleCtx *ctx) {
     int flags = RedisModule_GetContextFlags(ctx);
     return flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING) ? ARGS_FROM_SERVER
                                                                                       : ARGS_FROM_USER;
+}
+
+args_from ai_tensors_from(void) {
+    return calls_of(WORKER_FUNCTIONS) ? ARGS_FROM_SERVER : ARGS_FROM_USER;
 }
 
 const char *ai_refuse_writes(RedisModuleCtx *ctx) {

@@ -18,6 +18,9 @@ slice ai_slice(const RedisModuleString *s);
 
 /* The command comes from the master or from the append-only file, not from a user. */
 args_from ai_command_from(RedisModuleCtx *ctx);
+/* What may be said of tensors in a command that does not: those of functions may be without elements, as a detector's are
+ * that has found nothing. */
+args_from ai_tensors_from(void);
 
 /* NULL, or why nothing may be written here: a read-only replica. For commands that a function calls, which the
  * server lets pass. */

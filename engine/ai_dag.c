@@ -145,7 +145,7 @@ static const char *gather(RedisModuleCtx *ctx, RedisModuleString **argv, const d
             graph_op *run = &g->ops[next_run++];
             error = op->kind == DAG_MODEL ? look_up_model(ctx, key, op, right, run) : look_up_script(ctx, key, run);
         } else if (op->kind == DAG_TENSORSET && right) {
-            tensor *t = parse_tensorset(op->argv, op->argc, ARGS_FROM_USER, NULL, &error);
+            tensor *t = parse_tensorset(op->argv, op->argc, ai_tensors_from(), NULL, &error);
             if (t != NULL) error = count_zeroed(op, t, &zeroed);
             g->tensors[next_set++] = t;
         }

@@ -19,7 +19,7 @@ int ai_tensorset(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
 
     ai_arguments_open(&args, argv, argc);
     tensor *old = tensor_in_place(key);
-    t = parse_tensorset(args.all, args.count, ARGS_FROM_USER, old, &error);
+    t = parse_tensorset(args.all, args.count, ai_tensors_from(), old, &error);
     if (t == NULL && ai_command_from(ctx) == ARGS_FROM_SERVER) /* to ask costs more than most tensors do to read */
         t = parse_tensorset(args.all, args.count, ARGS_FROM_SERVER, old, &error);
     ai_arguments_close(&args);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def triggered(client: redis.Redis, body: str, coroutine: bool = True, mode: str 
     return answer
 
 
-def script_run(call: str, key: str = "s", function: str = "multiply", inputs: str = "ab") -> str:
+def script_run(call: str, key: str = "s", function: str = "multiply", inputs: Iterable[str] = "ab") -> str:
     adds = "".join(f"    redisAI.scriptRunnerAddInput(r, {name})\n" for name in inputs)
     return (
         f"    r = redisAI.createScriptRunner('{key}', '{function}')\n{adds}"
@@ -294,3 +295,29 @@ def test_what_the_shard_refuses_of_a_dag_is_raised_by_its_run(
     answer = triggered(client, body).decode()
     assert answer.startswith("error: ")
     assert error in answer
+
+
+EMPTY = "    none = redisAI.createTensorFromValues('FLOAT', [0, 4], [])\n"
+SHAPES = "    return [redisAI.tensorGetDims(t) for t in res]\n"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        script_run("redisAI.scriptRunnerRun(r)", inputs=["none", "none"]),
+        script_run("redisAI.scriptRunnerRun(r)", "old", "addtwo", inputs=["none", "none"]),
+        "    d = redisAI.createDAGRunner().Input('x', none).ModelRun('m', ['x', 'x'], ['y', 'z'])\n"
+        "    res = await d.TensorGet('y').Run()\n",
+        "    redisAI.setTensorInKey('none', none)\n    res = [redisAI.getTensorFromKey('none')]\n",
+    ],
+)
+def test_a_tensor_without_elements_is_one_like_others(client: redis.Redis, run: str) -> None:
+    """As of a detector that has found nothing."""
+    assert triggered(client, EMPTY + run + SHAPES) == b"[(0, 4)]"
+
+
+def test_a_client_still_cannot_give_a_tensor_without_elements(client: redis.Redis) -> None:
+    triggered(client, f"{EMPTY}    redisAI.setTensorInKey('none', none)\n    return 1\n")
+    assert client.execute_command("AI.TENSORGET", "none", "META", "VALUES")[3:] == [[0, 4], b"values", []]
+    with pytest.raises(ResponseError, match="value found in tensor shape"):
+        client.execute_command("AI.TENSORSET", "none", "FLOAT", 0, 4)

@@ -251,7 +251,7 @@ class Deployer:
             registration.id,
             registration.blob,
             kind=watch.kind,
-            mode=registration.told_mode,
+            mode=registration.mode,
             flags="".join(letter for letter, on in letters.items() if on),
             prefix=watch.prefix.encode(),
             events=watch.events,

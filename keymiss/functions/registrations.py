@@ -300,14 +300,6 @@ class Registration:
             last.popleft()
 
     @property
-    def told_mode(self) -> str:
-        """The mode as the module is told it: nothing need wait for a coroutine that takes over a command."""
-        waits = self.mode == "sync" and self.reader == "CommandReader"
-        if waits and any(iscoroutinefunction(step.function) for step in self.plan):
-            return "async_local"
-        return self.mode
-
-    @property
     def running(self) -> int:
         """How many of its runs have not ended."""
         return len(self._running)

@@ -201,6 +201,20 @@ def test_a_coroutine_for_a_write_that_waits_is_refused(client: redis.Redis) -> N
     assert b"Creating async record is not allowed" in entry[7][entry[7].index(b"lastError") + 1]
 
 
+@pytest.mark.parametrize("option", ["hook='get'", "trigger='t'"])
+def test_a_coroutine_of_a_sync_command_is_an_error_inside_multi(client: redis.Redis, option: str) -> None:
+    command = ("GET", "k") if "hook" in option else ("RG.TRIGGER", "t")
+    register(
+        client,
+        f"async def f(x):\n    return 'answered'\nGB('CommandReader').map(f).register({option}, mode='sync')",
+    )
+    assert client.execute_command(*command) in (b"answered", [b"answered"])
+    pipeline = client.pipeline()
+    pipeline.execute_command(*command)
+    (error,) = pipeline.execute(raise_on_error=False)
+    assert "Creating async record is not allowed" in str(error)
+
+
 def test_a_sync_hook_runs_inside_multi(client: redis.Redis) -> None:
     register(client, f"{ADD_ONE}GB('CommandReader').map(add).register(hook='ttl', mode='sync')")
     with client.pipeline() as transaction:

@@ -128,8 +128,13 @@ class StreamConsumer:
 
     def start(self) -> None:
         """Read what is in the streams already. In the background, since it scans."""
-        if self._registration.mode != "sync" and not self._registration.paused:
+        if not self._registration.paused:
+            self._gears.shard.on_loop(self._look_again)
             self._gears.in_background(self._find)
+
+    def _look_again(self) -> None:
+        for stream in self._streams.values():
+            stream.look = True
 
     def stop(self, replaced: bool) -> None:
         """The registration is gone. One that has replaced it waits for the batches that run."""
@@ -197,10 +202,9 @@ class StreamConsumer:
         return self._gears.registrations.reader_of(key) is self
 
     def _found(self, key: bytes) -> None:
+        """Where a batch has looked meanwhile, as that of a `sync` event does, nothing is left to be read."""
         if self._owns(key):
-            stream = self._stream(key)
-            stream.look = True
-            self._consider(stream)
+            self._consider(self._stream(key))
 
     # Which are gone
 
@@ -302,6 +306,7 @@ class StreamConsumer:
         """Whoever has the stream now reads what the batch that was left has not finished."""
         reader = self._gears.registrations.reader_of(key)
         if reader is not None:
+            reader._stream(key).look = True
             reader._found(key)
 
     # Batches, in the thread that runs them

@@ -75,15 +75,27 @@ def test_what_a_dead_worker_had_read_is_read_again_first(fresh_server: Server) -
         wait_until(lambda: client.xlen("s") == 0, 10.0, "the stream is cut")
 
 
-def test_a_paused_stream_goes_on_where_it_stopped(client: redis.Redis) -> None:
-    register(client, f"{TELL}.register('s', mode='async_local')")
+@pytest.mark.parametrize("mode", ["sync", "async_local"])
+def test_what_is_there_already_is_read(client: redis.Redis, mode: str) -> None:
+    add(client, "1-1", "1-2", "1-3")
+    register(client, f"{TELL}.register('s', batch=2, mode='{mode}')")
+    wait_until(lambda: batches(client) == [b"1-1,1-2"], 10.0, "the full batch ran")
+    add(client, "1-4")
+    wait_until(lambda: batches(client) == [b"1-1,1-2", b"1-3,1-4"], 10.0, "the next one ran")
+
+
+@pytest.mark.parametrize("mode", ["sync", "async_local"])
+def test_a_paused_stream_goes_on_where_it_stopped(client: redis.Redis, mode: str) -> None:
+    register(client, f"{TELL}.register('s', mode='{mode}')")
+    add(client, "1-0")
+    wait_until(lambda: batches(client) == [b"1-0"], 10.0, "the first entry ran")
     (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
     client.execute_command("RG.PAUSEREGISTRATIONS", entry[1])
     add(client, "1-1")
     (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
-    assert entry[7][-1] == b"PAUSED" and batches(client) == []
+    assert entry[7][-1] == b"PAUSED" and batches(client) == [b"1-0"]
     client.execute_command("RG.UNPAUSEREGISTRATIONS", entry[1])
-    wait_until(lambda: batches(client) == [b"1-1"], 10.0, "the entry ran")
+    wait_until(lambda: batches(client) == [b"1-0", b"1-1"], 10.0, "the entry ran")
 
 
 def test_what_was_read_is_read_again_whole_by_one_that_takes_less_at_a_time(client: redis.Redis) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 
@@ -10,6 +12,8 @@ from keymiss.errors import GearsFlatError
 
 # The package: its frames are no business of a script's author.
 OWN_CODE = str(Path(__file__).resolve().parent.parent)
+
+_SHOWN_TIMES = 3
 
 
 class Aborted(BaseException):
@@ -44,9 +48,21 @@ def error_text(error: BaseException, with_traceback: bool = True) -> str:
         return short_text(error)
     frames = _users_frames(error.__traceback__)
     lines = ["Traceback (most recent call last):\n"]
-    lines += [f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n' for frame in frames]
+    lines += _shortened(
+        f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n' for frame in frames
+    )
     lines += traceback.format_exception_only(type(error), error)
     return str(lines)
+
+
+def _shortened(lines: Iterable[str]) -> Iterator[str]:
+    """As Python shows a function that called itself: a line that comes again and again three times."""
+    for line, same in groupby(lines):
+        times = len(list(same))
+        yield from [line] * min(times, _SHOWN_TIMES)
+        if times > _SHOWN_TIMES:
+            more = times - _SHOWN_TIMES
+            yield f"  [Previous line repeated {more} more time{'s' * (more > 1)}]\n"
 
 
 def _users_frames(start: TracebackType | None) -> list[traceback.FrameSummary]:

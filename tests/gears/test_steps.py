@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -167,6 +169,17 @@ def test_an_error_of_a_reader_tells_its_lines() -> None:
 
     records, (error,) = run([], PythonSource(fails).records(print))
     assert records == [1] and "in fails" in error and "ValueError: no more" in error
+
+
+def test_a_function_that_calls_itself_without_end_is_told_as_python_does() -> None:
+    def again(n: int) -> int:
+        return again(n)
+
+    _, (error,) = run([Step(Kind.MAP, again)], [1])
+    told = ast.literal_eval(error)
+    assert len(told) == 6, "a heading, three times the line, how often it was repeated, and the error"
+    assert re.fullmatch(r"  \[Previous line repeated \d+ more times\]\n", told[4])
+    assert told[5].startswith("RecursionError")
 
 
 def test_an_abort_is_not_swallowed() -> None:

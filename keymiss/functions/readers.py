@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from inspect import isasyncgenfunction, iscoroutinefunction
 from itertools import islice
 from types import FunctionType
 from typing import Any, Protocol
@@ -143,6 +144,8 @@ def check_run(reader: str, argument: Any, options: dict[str, Any]) -> Source:
     if reader == "PythonReader":
         if not isinstance(argument, FunctionType):
             raise GearsError("pyreader argument must be a function")
+        if iscoroutinefunction(argument) or isasyncgenfunction(argument):  # would be called without end
+            raise GearsError("coroutine are not allow on reader")
         return PythonSource(argument)
     if reader in ("KeysReader", "StreamReader") and not isinstance(argument, str):
         raise GearsError("regex argument must be a string")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -37,3 +38,17 @@ def test_run_refuses_a_mode_that_is_none(mode: Any, refusal: str) -> None:
 def test_a_builder_tells_its_reader(name: str, reader: str) -> None:
     builder = GearsBuilder(name)
     assert (builder.realReader, builder.reader) == (name, reader)
+
+
+async def gives() -> int:
+    return 1
+
+
+async def yields() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [gives, yields])
+def test_run_refuses_a_reader_that_would_have_to_be_awaited(function: Callable[[], Any]) -> None:
+    with pytest.raises(GearsError, match="coroutine are not allow on reader"):
+        GearsBuilder("PythonReader").run(function)

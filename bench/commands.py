@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
-from rich.console import Console
 
+from keymiss.cli.console import plain_console
 from keymiss.cli.options import folder_option, port_option, servers_of
 
 from . import (
@@ -296,7 +296,7 @@ def _finish(report: Report, out: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(report.to_json())
     else:
-        console = Console()
+        console = plain_console()
         if not console.is_terminal:
             console.width = WIDTH
         report.show(console)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from keymiss.cli.console import plain_console
 from keymiss.cli.progress import bar
 
 
@@ -42,6 +43,6 @@ class Progress:
 @contextmanager
 def progress() -> Iterator[Progress]:
     """Progress on stderr, so that the table is all that stdout has."""
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True)
     with bar(console) as shown:
         yield Progress(console, shown)

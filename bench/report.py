@@ -11,6 +11,7 @@ from pathlib import Path
 import redis
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 # Rates at the clients that the conditions name, latencies at one client; in milliseconds.
 COLUMNS = ["request", "requests/s", "of plain", "p50 ms", "p99 ms"]
@@ -48,8 +49,8 @@ class Report:
             table.add_row(*(_cell(row[column]) for column in self.columns))
         console.print(table)
         for promise in self.promises:
-            verdict = "[green]holds[/]" if promise.holds else "[red]does not hold[/]"
-            console.print(f"{promise.text}: {promise.measured:.3f}, {verdict}")
+            verdict = ("holds", "green") if promise.holds else ("does not hold", "red")
+            console.print(Text.assemble(f"{promise.text}: {promise.measured:.3f}, ", verdict))
         console.print(", ".join(f"{name} {value}" for name, value in self.conditions.items()), style="dim")
 
     def to_json(self) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 import keymiss
+from keymiss.cli.console import plain_console
 from keymiss.cli.options import folder_option, port_option_for
 from keymiss.cli.words import count
 
@@ -35,7 +35,7 @@ REFUSED = {
     "requirepass": "servers of `keymiss up` have no password, and listen on 127.0.0.1 only",
 }
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

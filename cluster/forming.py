@@ -6,8 +6,8 @@ import re
 
 import click
 import redis
-from rich.console import Console
 
+from keymiss.cli.console import plain_console
 from keymiss.hashtags import share_of
 
 from .layout import LAST_PORT
@@ -18,7 +18,7 @@ DEADLINE_S = 120.0
 
 _ADDRESS = re.compile(r"(?P<host>[^@]+):(?P<port>[0-9]{1,5})(@(?P<bus_port>[0-9]{1,5}))?")
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 @click.command()

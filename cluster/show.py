@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 Part: TypeAlias = dict[str, Any]  # what read_status found of one thing
@@ -25,9 +24,7 @@ def show_status(found: dict[str, Any], console: Console) -> None:
     for titles, rows in tables:
         _print(console, titles, rows)
     if found["sample_key"]:
-        console.print(
-            f'Try: redis-cli -c -p {found["port"]} GET "{escape(found["sample_key"])}"', soft_wrap=True
-        )
+        console.print(f'Try: redis-cli -c -p {found["port"]} GET "{found["sample_key"]}"', soft_wrap=True)
 
 
 def _shard(server: Part) -> Row:
@@ -62,7 +59,7 @@ def _print(console: Console, titles: Iterable[str], rows: Iterable[Row]) -> None
     for title in titles:
         table.add_column(title)
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*map(str, row))
     if table.row_count:
         console.print(table)
         console.print()

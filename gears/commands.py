@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 import redis
-from rich.console import Console
 
+from keymiss.cli.console import plain_console
 from keymiss.cli.options import folder_option, port_option, shards_of
 from keymiss.cli.progress import show_tokens
 from keymiss.cli.words import count
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 DEFAULT_FILES = (HERE / "tokenise.py", HERE / "answer.py")
 DEADLINE_S = 3600.0
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 @click.command()

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from keymiss.backends import Device
+from keymiss.cli.console import plain_console
 from keymiss.cli.options import folder_option, port_option, shards_of
 from keymiss.cli.words import count
 from keymiss.corpus.derived import forget_answers, forget_tokens
@@ -23,7 +23,7 @@ from .load import renewed, store
 from .source import DEFAULT, ExportError, ModelUnavailable
 from .trying import FormFailed
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 def _device(_: click.Context, __: click.Parameter, told: str) -> str:
@@ -117,7 +117,7 @@ def store_command(
                     forget_answers(client, tag)
                     renewed(client, tag)
             done = "stored" if stored.changed else "is there already"
-            console.print(f"{stored.key} {done} ({size:.0f} MB, {form}).", markup=False)
+            console.print(f"{stored.key} {done} ({size:.0f} MB, {form}).")
 
 
 def _exported(
@@ -151,7 +151,7 @@ def _show(choice: Choice) -> None:
     for one in choice.tried:
         chosen = "chosen: " if one.form == choice.form else ""
         table.add_row(one.form, f"{one.speed:.2f}" if one.speed else "", chosen + _answers(one))
-    errors = Console(stderr=True, highlight=False)
+    errors = plain_console(stderr=True)
     errors.print(table)
     if choice.is_doubtful:
         errors.print(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 import redis
-from rich.console import Console
 
 from ..client import Shard, shard_of, text_of
 from ..client.asking import Answers, ParagraphAnswer, grouped, joined, names_of, read_rows, words_of
 from ..hashtags import slot_of
 from ..keys import parse_paragraph_name, parse_sentences_key, sentences_key
+from .console import plain_console
 from .options import folder_option, port_option, shards_of
 from .questions import find_question
 from .words import count
@@ -26,7 +26,7 @@ SHOWN = 5  # answers beside the best one
 SCANNED = 1000  # keys in one step
 NOTHING_FOUND = "(the model finds no answer in {})"
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 @click.command()
@@ -66,9 +66,9 @@ def ask(
         raise click.ClickException("no function answers this key: `keymiss deploy` deploys them")
     source = "from the cache" if cached else "by the model"
     text = text_of(answer) or NOTHING_FOUND.format("this paragraph")
-    console.print(text, style="bold", markup=False, soft_wrap=True)
+    console.print(text, style="bold", soft_wrap=True)
     console.print(f"{took_ms:.1f} ms, {source}, shard {shard.port}", style="dim")
-    console.print(key, style="dim", markup=False, soft_wrap=True)
+    console.print(key, style="dim", soft_wrap=True)
 
 
 def _ask_many(question: str, articles: Sequence[str], folder: Path, port: int | None) -> None:
@@ -119,14 +119,12 @@ def _articles(shards: Sequence[Shard]) -> list[str]:
 def _show(answers: Answers, took_ms: float, shards: int) -> None:
     best = answers.best
     text = best.text if best else NOTHING_FOUND.format("these paragraphs")
-    console.print(text, style="bold", markup=False, soft_wrap=True)
+    console.print(text, style="bold", soft_wrap=True)
     others = sorted((one for one in answers.paragraphs if one.text), key=lambda one: -one.margin)
     for one in others[: SHOWN + 1]:
-        console.print(
-            f"{one.margin:6.1f}  {one.paragraph}  {one.text}", style="dim", markup=False, soft_wrap=True
-        )
+        console.print(f"{one.margin:6.1f}  {one.paragraph}  {one.text}", style="dim", soft_wrap=True)
     for one in answers.errors:
-        console.print(f"{one.paragraph}: {one.error}", style="red", markup=False, soft_wrap=True)
+        console.print(f"{one.paragraph}: {one.error}", style="red", soft_wrap=True)
     asked = len(answers.paragraphs)
     console.print(f"{took_ms:.1f} ms, {count(asked, 'paragraph')} on {count(shards, 'shard')}", style="dim")
     if len(answers.errors) == asked:

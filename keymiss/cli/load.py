@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 import redis
-from rich.console import Console
 
 from ..client import read_registrations
 from ..corpus import UNITS, Article, CorpusError, Loaded, find_files, load_articles, read_articles
 from ..keys import SENTENCES_PREFIX
+from .console import plain_console
 from .options import folder_option, port_option, shards_of
 from .progress import bar, show_tokens
 from .words import count
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 @click.command()

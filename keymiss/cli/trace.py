@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ..client.shards import Shard
 from ..client.tracing import COMMAND, Trace, read_trace
 from .ask import NOTHING_FOUND, TIMEOUT_S
+from .console import plain_console
 from .options import folder_option, port_option
 from .questions import find_question
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 @click.command()
@@ -104,9 +104,9 @@ def _described(traced: Trace, key: str, shard: Shard, client_us: int) -> dict[st
 def _show(traced: Trace, key: str, shard: Shard, client_us: int) -> None:
     answer = traced.answer or NOTHING_FOUND.format("this paragraph")
     if traced.error is None:
-        console.print(answer, style="bold", markup=False, soft_wrap=True)
+        console.print(answer, style="bold", soft_wrap=True)
     else:
-        console.print(traced.error, style="red", markup=False, soft_wrap=True)
+        console.print(traced.error, style="red", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for heading, justify in (("stage", "left"), ("at ms", "right"), ("took ms", "right"), ("", "right")):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
@@ -126,4 +126,4 @@ def _show(traced: Trace, key: str, shard: Shard, client_us: int) -> None:
     console.print(table)
     source = "cached, worked out all the same" if traced.cached else "not cached before"
     console.print(f"request {traced.request}, shard {shard.port}, {source}", style="dim", soft_wrap=True)
-    console.print(key, style="dim", markup=False, soft_wrap=True)
+    console.print(key, style="dim", soft_wrap=True)

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from ..cli.console import plain_console
 from ..cli.options import folder_option, port_option_for
 from .check import DEFECT, Check, Group, Outcome, Place, Result, examine, fail
 
 GROUPS = "keymiss.checks"  # entry points, each a Group
 COLOURS = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red"}
 
-console = Console(highlight=False)
+console = plain_console()
 
 
 @click.command()
@@ -84,14 +84,16 @@ def _show(results: Iterable[Result]) -> list[Result]:
     shown: list[Result] = []
     for result in results:
         if not shown or shown[-1].group != result.group:
-            console.print(f"[bold]{escape(result.group)}[/bold]")
+            console.print(result.group, style="bold")
         outcome, finding = result.finding.outcome, result.finding
         console.print(
-            f"  [{COLOURS[outcome]}]{outcome.value:4}[/]  {escape(result.check):18}{escape(finding.found)}",
+            Text.assemble(
+                "  ", (f"{outcome.value:4}", COLOURS[outcome]), f"  {result.check:18}{finding.found}"
+            ),
             soft_wrap=True,
         )
         if finding.mend:
-            console.print(f"{'':8}-> {escape(finding.mend)}", soft_wrap=True)
+            console.print(f"{'':8}-> {finding.mend}", soft_wrap=True)
         shown.append(result)
     counted = Counter(result.finding.outcome for result in shown)
     console.print(", ".join(f"{counted[outcome]} {outcome.value}" for outcome in Outcome) + ".")

@@ -120,6 +120,17 @@ def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, server: Server) -
         assert told in run(*arguments, "--port", str(server.port), folder=tmp_path).stdout
 
 
+def test_names_are_shown_letter_by_letter(tmp_path: Path, server: Server) -> None:
+    """None of them is an emoji, a colour, or a mistake in one."""
+    article = '{"article": "a:pill:b[red][/c]", "text": "It is short."}\n'
+    (tmp_path / "twice.jsonl").write_text(article + '{"article": "b", "text": "So."}\n' + article)
+    port = ("--port", str(server.port))
+    loaded = run("load", "twice.jsonl", *port, folder=tmp_path)
+    assert "Skipped a second article named a:pill:b[red][/c]." in loaded.stdout
+    nothing = run("down", "--dir", "x:pill:[red][/c]", folder=tmp_path)
+    assert "x:pill:[red][/c]" in nothing.stdout.replace("\n", "")
+
+
 def test_a_password_is_that_of_the_environment(
     tmp_path: Path, make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ console = plain_console()
 
 
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    settings = {}
+    settings: dict[str, str] = {}
     for value in values:
         name, equals, setting = value.partition("=")
         if not name or not equals:
@@ -48,7 +48,8 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
             )
         if why := REFUSED.get(name.lower()):
             raise click.BadParameter(f"{name}: {why}")
-        settings[name.lower()] = setting
+        if settings.setdefault(name.lower(), setting) != setting:
+            raise click.BadParameter(f"{name.lower()}: two values are given; several words are one value")
     return settings
 
 
@@ -103,6 +104,7 @@ def up(
     chosen = {name: value for name, value in asked.items() if value is not None}
     if "server" in chosen:
         chosen["server"] = _program(chosen["server"])
+    _refuse_pattern(folder.resolve())
     with turn(folder.resolve(), _say):
         layout = _layout(_existing(folder), folder.resolve(), chosen, plain)
         if layout.last_port > LAST_PORT:
@@ -242,6 +244,14 @@ def _layout(existing: Layout | None, folder: Path, chosen: dict[str, Any], plain
                 "`keymiss down --delete` first, or choose another --dir"
             )
     return existing
+
+
+def _refuse_pattern(folder: Path) -> None:
+    """ClickException where servers would look for more configurations than their own, or for another."""
+    if any(letter in str(folder) for letter in "*?["):
+        raise click.ClickException(
+            f"{folder}: in a path servers take *, ? and [ for a pattern; choose another --dir"
+        )
 
 
 def _refuse_others_files(layout: Layout) -> None:

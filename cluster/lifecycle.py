@@ -77,7 +77,8 @@ def changed_settings(layout: Layout, settings: Mapping[str, str]) -> Iterator[La
     with them. UpError where one does not take them.
 
     Where what is done with it fails, those that ran, and a cluster.json that was there, have again what they
-    had: the next `up` is not to fail by these settings, too."""
+    had: the next `up` is not to fail by these settings, too. Nor are those kept with which no server of a new
+    cluster came up."""
     existing = read_layout(layout.folder)
     had = {node: _asked(node, configured, settings) for node in layout.nodes}
     try:
@@ -88,8 +89,8 @@ def changed_settings(layout: Layout, settings: Mapping[str, str]) -> Iterator[La
         for node, values in had.items():
             with suppress(redis.RedisError):
                 configure(node, values)
-        if existing is not None:
-            _save_settings(existing)
+        if existing is not None or not any(map(_is_up, layout.nodes)):
+            _save_settings(layout)
         raise
 
 
@@ -98,6 +99,14 @@ def _save_settings(former: Layout) -> None:
     saved = read_layout(former.folder)
     if saved is not None and saved.settings != former.settings:
         saved.changed(settings=former.settings).save()
+
+
+def _is_up(node: Node) -> bool:
+    with closing(connect("127.0.0.1", node.port, PING_TIMEOUT_S)) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
 
 
 def _change(layout: Layout, node: Node, settings: Mapping[str, str]) -> None:

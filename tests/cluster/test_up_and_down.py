@@ -205,6 +205,22 @@ def test_a_server_that_does_not_start_shows_its_log(keymiss: CommandLine) -> Non
     assert "maxmemory" in said
 
 
+def test_settings_with_which_no_server_of_a_new_cluster_starts_are_forgotten(keymiss: CommandLine) -> None:
+    up = ("--plain", "--shards", "1", "--set")
+    port = ("--port", str(keymiss.port), "--server", keymiss.server)
+    assert "ended at once" in keymiss("up", *port, *up, "maxmemroy=1gb", status=1)
+    keymiss("up", "--set", "maxmemory=1gb")
+    with closing(new_client(keymiss.port, decode_responses=True)) as client:
+        assert client.config_get("maxmemory") == {"maxmemory": str(1 << 30)}
+
+
+@pytest.mark.parametrize("letter", "*?[")
+def test_a_folder_that_servers_would_take_for_a_pattern_is_refused(keymiss: CommandLine, letter: str) -> None:
+    said = keymiss("up", "--plain", "--dir", f"a{letter}b", "--port", str(keymiss.port), status=1)
+    assert f"a{letter}b" in said and "choose another --dir" in said
+    assert not (keymiss.folder / f"a{letter}b").exists()
+
+
 def test_a_cluster_of_another_shape_in_the_folder_is_refused(keymiss: CommandLine) -> None:
     keymiss.up("--plain", "--shards", "1")
     assert "has shards 1, not 2" in keymiss("up", "--shards", "2", status=1)
@@ -237,6 +253,22 @@ def test_a_later_up_changes_settings_for_good(keymiss: CommandLine) -> None:
         client.config_set("maxmemory-policy", "noeviction")
         keymiss("up", "--set", "MaxMemory-Policy=allkeys-lru", "--set", "tcp-backlog=99")
         assert client.config_get(*wanted) == {**wanted, "tcp-backlog": "99"}
+
+
+def test_a_setting_may_have_several_words(keymiss: CommandLine) -> None:
+    keymiss.up("--plain", "--shards", "1", "--set", "save=900 1 300 100")
+    replicas = "slave 1048576 1048576 60"
+    keymiss("up", "--set", f"client-output-buffer-limit={replicas}")
+    keymiss("down")
+    keymiss("up")
+    with closing(new_client(keymiss.port, decode_responses=True)) as client:
+        assert client.config_get("save") == {"save": "900 1 300 100"}
+        assert replicas in client.config_get("client-output-buffer-limit")["client-output-buffer-limit"]
+
+
+def test_a_setting_that_is_given_two_values_is_refused(keymiss: CommandLine) -> None:
+    said = keymiss("up", "--set", "save=900 1", "--set", "Save=300 100", status=2)
+    assert "save: two values" in said
 
 
 @pytest.mark.parametrize("setting", ["Dir=/tmp", "PORT=1", "keymiss.metrics-port=1"])

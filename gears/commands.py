@@ -11,10 +11,11 @@ import redis
 
 from keymiss.cli.console import plain_console
 from keymiss.cli.options import folder_option, port_option, shards_of
-from keymiss.cli.progress import show_tokens
+from keymiss.cli.progress import NO_MODEL, show_tokens
 from keymiss.cli.words import count
 from keymiss.client import text_of
 from keymiss.client.tracebacks import readable
+from keymiss.corpus.tokenised import lacks_model
 
 HERE = Path(__file__).parent
 DEFAULT_FILES = (HERE / "tokenise.py", HERE / "answer.py")
@@ -45,7 +46,11 @@ def deploy(files: tuple[Path, ...], folder: Path, port: int | None) -> None:
             except redis.ResponseError as error:
                 raise click.ClickException(f"{file}: {readable(str(error))}") from error
             console.print(f"Deployed {file.stem} to {count(len(shards), 'shard')}{_results(reply)}.")
-    if not files and show_tokens(shards, console):
+    if files:
+        return
+    if any(map(lacks_model, shards)):
+        raise click.ClickException(NO_MODEL)
+    if show_tokens(shards, console):
         raise click.ClickException("no more tokens are being added: the logs of the shards say why")
 
 

@@ -13,12 +13,21 @@ import click
 import redis
 
 from ..client import Shard, shard_of, text_of
-from ..client.asking import Answers, ParagraphAnswer, grouped, joined, names_of, read_rows, words_of
+from ..client.asking import (
+    UNKNOWN_TRIGGER,
+    Answers,
+    ParagraphAnswer,
+    grouped,
+    joined,
+    names_of,
+    read_rows,
+    words_of,
+)
 from ..hashtags import slot_of
 from ..keys import parse_paragraph_name, parse_sentences_key, sentences_key
 from .console import plain_console
 from .options import folder_option, port_option, shards_of
-from .questions import find_question
+from .questions import NO_FUNCTION, find_question
 from .words import count
 
 TIMEOUT_S = 120.0
@@ -63,7 +72,7 @@ def ask(
         answer = client.get(key)
         took_ms = 1000 * (time.perf_counter() - started)
     if answer is None:
-        raise click.ClickException("no function answers this key: `keymiss deploy` deploys them")
+        raise click.ClickException(NO_FUNCTION)
     source = "from the cache" if cached else "by the model"
     text = text_of(answer) or NOTHING_FOUND.format("this paragraph")
     console.print(text, style="bold", soft_wrap=True)
@@ -88,7 +97,8 @@ def _ask_many(question: str, articles: Sequence[str], folder: Path, port: int | 
         with ThreadPoolExecutor(len(groups)) as pool:
             answers = joined(names, pool.map(ask_shard, groups))
     except redis.ResponseError as error:
-        raise click.ClickException(str(error)) from error
+        known = str(error) != UNKNOWN_TRIGGER
+        raise click.ClickException(str(error) if known else NO_FUNCTION) from error
     _show(answers, 1000 * (time.perf_counter() - started), len(groups))
 
 
@@ -117,6 +127,10 @@ def _articles(shards: Sequence[Shard]) -> list[str]:
 
 
 def _show(answers: Answers, took_ms: float, shards: int) -> None:
+    asked = len(answers.paragraphs)
+    if len(answers.errors) == asked:
+        why = dict.fromkeys(str(one.error) for one in answers.errors)
+        raise click.ClickException(f"no paragraph could be asked: {'; '.join(why)}")
     best = answers.best
     text = best.text if best else NOTHING_FOUND.format("these paragraphs")
     console.print(text, style="bold", soft_wrap=True)
@@ -125,7 +139,4 @@ def _show(answers: Answers, took_ms: float, shards: int) -> None:
         console.print(f"{one.margin:6.1f}  {one.paragraph}  {one.text}", style="dim", soft_wrap=True)
     for one in answers.errors:
         console.print(f"{one.paragraph}: {one.error}", style="red", soft_wrap=True)
-    asked = len(answers.paragraphs)
     console.print(f"{took_ms:.1f} ms, {count(asked, 'paragraph')} on {count(shards, 'shard')}", style="dim")
-    if len(answers.errors) == asked:
-        raise click.ClickException("no paragraph could be asked")

@@ -11,10 +11,11 @@ import redis
 
 from ..client import read_registrations
 from ..corpus import UNITS, Article, CorpusError, Loaded, find_files, load_articles, read_articles
+from ..corpus.tokenised import lacks_model
 from ..keys import SENTENCES_PREFIX
 from .console import plain_console
 from .options import folder_option, port_option, shards_of
-from .progress import bar, show_tokens
+from .progress import NO_MODEL, bar, show_tokens
 from .words import count
 
 console = plain_console()
@@ -64,7 +65,11 @@ def load(files: tuple[Path, ...], folder: Path, port: int | None, unit: str, lan
     )
     for name in loaded.skipped:
         console.print(f"Skipped a second article named {name}.", style="yellow")
-    if loaded.new + loaded.changed and (not tokenises or show_tokens(shards, console)):
+    if not loaded.new + loaded.changed:
+        return
+    if any(map(lacks_model, shards)):
+        console.print(NO_MODEL)
+    elif not tokenises or show_tokens(shards, console):
         console.print("`keymiss deploy` deploys the functions, and tokenises what is not tokenised yet.")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import redis
 
 from ..client import STATE_FILE, Address, Shard, find_servers, find_shards
 from ..client.where import DEFAULT_FOLDER
@@ -45,8 +46,20 @@ def servers_of(folder: Path, port: int | None) -> list[Address]:
 
 
 def shards_of(folder: Path, port: int | None) -> list[Shard]:
-    """The shards of their cluster: one at least. ClickException where none serves a slot."""
-    shards = find_shards(servers_of(folder, port))
+    """The shards of their cluster: one at least. ClickException where none serves a slot, or the cluster in
+    the folder does not answer."""
+    servers = servers_of(folder, port)
+    try:
+        shards = find_shards(servers)
+    except redis.AuthenticationError:
+        raise
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        if port is not None:
+            raise
+        raise click.ClickException(
+            f"{str(error).rstrip('.')}: `keymiss up` starts the cluster in {folder.resolve()}; "
+            "--dir and --port name another"
+        ) from error
     if not shards:
         raise click.ClickException("no server of the cluster serves a slot: `keymiss doctor` says more")
     return shards

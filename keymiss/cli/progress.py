@@ -8,6 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..client import Shard
 from ..corpus.tokenised import wait_for_tokens
 
+NO_MODEL = "Shards have no model: `keymiss model store` stores it, `keymiss deploy` then makes the tokens."
+
 
 def bar(console: Console) -> Progress:
     """A bar with counts and time; nothing where the output is no terminal."""

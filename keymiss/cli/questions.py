@@ -11,6 +11,8 @@ from ..hashtags import slot_of
 from ..keys import Paragraph, parse_question_key
 from .options import shards_of
 
+NO_FUNCTION = "no function answers this key: `keymiss deploy` deploys them"
+
 
 def find_question(paragraph: str, question: str | None, folder: Path, port: int | None) -> tuple[str, Shard]:
     """The key of a question about ARTICLE:NUMBER, or `paragraph` itself where that is all there is; and its

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import redis
 from rich.table import Table
 
 from ..client.shards import Shard
@@ -16,7 +17,7 @@ from ..client.tracing import COMMAND, Trace, read_trace
 from .ask import NOTHING_FOUND, TIMEOUT_S
 from .console import plain_console
 from .options import folder_option, port_option
-from .questions import find_question
+from .questions import NO_FUNCTION, find_question
 
 console = plain_console()
 
@@ -68,7 +69,11 @@ def _run(key: str, shard: Shard) -> tuple[Trace, int]:
     with closing(shard.connect(TIMEOUT_S)) as client:
         client.ping()  # to connect is no stage of a question
         began = time.perf_counter()
-        reply = client.execute_command(COMMAND, key)
+        try:
+            reply = client.execute_command(COMMAND, key)
+        except redis.ResponseError as error:
+            said = str(error)
+            raise click.ClickException(NO_FUNCTION if NO_FUNCTION.startswith(said) else said) from error
         client_us = round(1e6 * (time.perf_counter() - began))
     try:
         return read_trace(reply), client_us

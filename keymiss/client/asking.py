@@ -16,6 +16,7 @@ from .shards import text_of
 S = TypeVar("S", bound=Hashable)
 
 KEY_AT = 2  # in `words_of`
+UNKNOWN_TRIGGER = "subcommand not found"  # a shard, of `words_of` where the function is not deployed
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 import redis
 
 from ..client import Shard
-from ..keys import processed_key, sentences_key
+from ..keys import processed_key, sentences_key, tokenizer_key
 
 SCAN_KEYS = 1000
 POLL_S = 0.1
@@ -34,6 +34,13 @@ def wait_for_tokens(shards: list[Shard], progress: Callable[[int, int], None]) -
             if done >= total or time.monotonic() - changed > STALL_S:
                 return done, total
             time.sleep(POLL_S)
+
+
+def lacks_model(shard: Shard) -> bool:
+    """Whether it has paragraphs, and no tokenizer that makes tokens of them. Redis's exceptions."""
+    with closing(shard.connect()) as client:
+        has = client.exists(tokenizer_key(shard.hash_tag))
+        return not has and count_paragraphs(client, shard.hash_tag) > 0
 
 
 def count_paragraphs(client: redis.Redis, hash_tag: str) -> int:

@@ -120,6 +120,34 @@ def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, server: Server) -
         assert told in run(*arguments, "--port", str(server.port), folder=tmp_path).stdout
 
 
+def test_a_cluster_that_is_down_is_named_with_what_starts_it(tmp_path: Path) -> None:
+    (tmp_path / ".keymiss").mkdir()
+    (tmp_path / ".keymiss" / "cluster.json").write_text('{"port": 1, "shards": 1}')
+    for command in (("ask", "a:1", "Why?"), ("load", "x"), ("deploy",), ("model", "store")):
+        done = run(*command, folder=tmp_path)
+        assert done.returncode == 1
+        assert "127.0.0.1:1" in done.stderr
+        assert f"`keymiss up` starts the cluster in {tmp_path}/.keymiss" in done.stderr
+
+
+def test_what_has_to_be_done_first_is_told(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "short.txt").write_text("It is short. Or is it?")
+    port = ("--port", str(server.port))
+    many = ("ask", "Why?", "--of", "short")
+    for command, status, first in (
+        (many, 1, "`keymiss deploy` deploys them"),
+        (("trace", "short:1", "Why?"), 1, "`keymiss deploy` deploys them"),
+        (("load", "short.txt"), 0, "`keymiss model store`"),
+        (("deploy",), 1, "`keymiss model store`"),
+        (many, 1, "no paragraph could be asked: no tokenizer in tokenizer:bert-qa{06S}: store a model"),
+    ):
+        done = run(*command, *port, folder=tmp_path)
+        said = done.stdout + done.stderr
+        assert done.returncode == status, said
+        assert said.count(first) == 1
+        assert "finds no answer" not in said
+
+
 def test_names_are_shown_letter_by_letter(tmp_path: Path, server: Server) -> None:
     """None of them is an emoji, a colour, or a mistake in one."""
     article = '{"article": "a:pill:b[red][/c]", "text": "It is short."}\n'

@@ -201,7 +201,7 @@ def _with_monitor(layout: Layout, on: bool | None, port: int | None, interval_s:
 def _show_monitor(layout: Layout) -> None:
     """Where to look, and how a Grafana that is installed here is told."""
     prometheus = monitoring.state(layout)[0]["url"]
-    console.print(f"Monitor: {prometheus}, its alerts {prometheus}/alerts", soft_wrap=True)
+    console.print(f"Monitor: {prometheus} (Alerts: in its menu)", soft_wrap=True)
     if shutil.which("grafana-server"):
         console.print(
             "Grafana: `keymiss dashboards --provision FOLDER` tells it of this cluster and of the dashboards",

@@ -4,12 +4,14 @@ nor on the kind of server."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from monitor.prometheus import Prometheus
@@ -51,7 +53,11 @@ def test_a_monitor_is_started_beside_a_cluster_found_again_mended_and_ended(keym
         options = ("--monitor-port", str(port), "--monitor-interval", "1")
         said = keymiss("up", "--monitor", *options)
         assert "started prometheus" in said
-        assert f"http://127.0.0.1:{port}/alerts" in said
+        pages = re.findall(rf"http://127\.0\.0\.1:{port}[\w/.]*", said)
+        assert pages
+        for page in pages:
+            with urlopen(page, timeout=DEADLINE_S) as answer:
+                assert answer.status == 200
         first = parts(keymiss)
         assert "was up already" in keymiss("up", "--monitor", *options)
         assert parts(keymiss) == first

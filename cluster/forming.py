@@ -8,6 +8,8 @@ import click
 import redis
 
 from keymiss.cli.console import plain_console
+from keymiss.cli.words import count
+from keymiss.client import Address, find_shards
 from keymiss.hashtags import share_of
 
 from .layout import LAST_PORT
@@ -48,8 +50,11 @@ def form(servers: tuple[str, ...], replicas: int, deadline_s: float) -> None:
         join(members, deadline_s)
     except (NotFormed, OSError, redis.ResponseError) as error:
         raise click.ClickException(f"no cluster was made: {error}") from error
-    masters = sum(member.slots is not None for member in members)
-    console.print(f"A cluster of {len(members)} servers, {masters} of them masters.")
+    first = members[0]
+    shards = find_shards([Address(first.host, first.port)])
+    replicas = sum(len(shard.replicas) for shard in shards)
+    size = count(len(shards) + replicas, "server")
+    console.print(f"A cluster of {size}, {len(shards)} of them masters.")
 
 
 def _address(server: str) -> tuple[str, int, int]:
@@ -71,7 +76,9 @@ def _members(addresses: list[tuple[str, int, int]], replicas: int) -> list[Membe
     """Masters first, each replica as far behind the previous one of its master as there are masters."""
     masters, left = divmod(len(addresses), 1 + replicas)
     if left:
-        raise click.UsageError(f"{len(addresses)} servers cannot be masters with {replicas} replicas each")
+        raise click.UsageError(
+            f"{len(addresses)} servers cannot be masters with {count(replicas, 'replica')} each"
+        )
     names = [f"{host}:{port}" for host, port, _ in addresses]
     return [
         Member(

@@ -119,8 +119,10 @@ def _introduce(members: Sequence[Member], clients: Clients, deadline: float) -> 
         if ids[member.name] not in _connected_ids(first):
             address = socket.gethostbyname(member.host)  # servers look no names up
             first.execute_command("CLUSTER", "MEET", address, member.port, member.bus_port)
-    for name, client in clients.items():
-        _wait(deadline, partial(_knows, client, set(ids.values())), f"{name} has not met the others")
+    for member in members:
+        knows_all = partial(_knows, clients[member.name], set(ids.values()))
+        bus = f"they have to reach its cluster bus, on port {member.bus_port}"
+        _wait(deadline, knows_all, f"{member.name} has not met the others: {bus}")
     return ids
 
 

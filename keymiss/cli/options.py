@@ -11,7 +11,7 @@ import click
 import redis
 
 from ..client import STATE_FILE, Address, Shard, find_servers, find_shards
-from ..client.where import DEFAULT_FOLDER
+from ..client.where import DEFAULT_FOLDER, PASSWORD
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,8 +51,9 @@ def shards_of(folder: Path, port: int | None) -> list[Shard]:
     servers = servers_of(folder, port)
     try:
         shards = find_shards(servers)
-    except redis.AuthenticationError:
-        raise
+    except redis.AuthenticationError as error:
+        where = f"{servers[0].host}:{servers[0].port}"
+        raise click.ClickException(f"{where}: {error} ({PASSWORD} names the password)") from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
         if port is not None:
             raise

@@ -78,6 +78,23 @@ def test_a_replica_follows_its_master_also_where_that_has_given_slots_away(
     assert sorted(followed) == sorted(ids)
 
 
+def test_it_tells_what_the_cluster_is_also_where_that_is_not_what_was_asked_for(
+    make_server: Callable[..., Server],
+) -> None:
+    """Slots stay where they are, so a third server becomes a replica."""
+    servers = [make_server(settings=SETTINGS, module=None) for _ in range(3)]
+    addresses = [f"127.0.0.1:{server.port}" for server in servers]
+    assert "A cluster of 2 servers, 2 of them masters." in form(*addresses[:2])
+    assert "A cluster of 3 servers, 2 of them masters." in form(*addresses)
+    assert "A cluster of 3 servers, 2 of them masters." in form(addresses[0])
+
+
+def test_a_cluster_bus_that_is_not_reached_is_named(make_server: Callable[..., Server]) -> None:
+    servers = [make_server(settings=SETTINGS, module=None) for _ in range(2)]
+    said = form("--wait", "1", *(f"127.0.0.1:{server.port}@1" for server in servers), status=1)
+    assert "has not met the others: they have to reach its cluster bus, on port 1" in said
+
+
 def test_a_replica_that_begins_to_load_what_its_master_has_is_waited_for(
     make_server: Callable[..., Server],
 ) -> None:
@@ -113,7 +130,7 @@ def test_a_server_that_wants_a_password_or_no_cluster_is_named(
         client.config_set("requirepass", "secret")
         assert f"{addresses[0]}: Authentication required" in form(addresses[0], status=1)
         monkeypatch.setenv("KEYMISS_PASSWORD", "secret")
-        assert "A cluster of 1 servers" in form(addresses[0])
+        assert "A cluster of 1 server, " in form(addresses[0])
         client.config_set("requirepass", "")
 
 
@@ -129,7 +146,7 @@ def test_a_server_that_hangs_is_named(make_server: Callable[..., Server]) -> Non
     [
         (("shard-1",), 2, "write it as HOST:PORT"),
         (("shard-1:60000",), 2, "70000 is no port"),
-        (("a:1", "b:1", "c:1", "--replicas", "1"), 2, "3 servers cannot be masters with 1 replicas each"),
+        (("a:1", "b:1", "c:1", "--replicas", "1"), 2, "3 servers cannot be masters with 1 replica each"),
         (("127.0.0.1:1", "--wait", "1"), 1, "127.0.0.1:1 does not answer"),
     ],
 )

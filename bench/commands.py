@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
+from keymiss_deploy.models.forms import AUTO, PRECISIONS, RUNTIMES, matching
 
 from keymiss.cli.console import plain_console
 from keymiss.cli.options import folder_option, port_option, servers_of
@@ -31,7 +33,7 @@ from . import (
 )
 from .effort import effort
 from .peers.servers import PEERS, Peer
-from .progress import progress
+from .progress import Progress, progress
 from .question import deployed_question
 from .report import Report
 
@@ -42,6 +44,24 @@ WIDTH = 120  # of a table that is written to a file
 
 Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+
+def _made(_context: click.Context, _option: click.Parameter, folder: Path | None) -> Path | None:
+    """The folder, made before anything is measured: what cannot be kept is not waited for."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _asked(_context: click.Context, _option: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files, which questions can be taken of."""
+    try:
+        if files:
+            workload.items(files, workload.LEAST)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return files
+
+
 _server = click.option(
     "--server", help="The redis-server or valkey-server to measure; the one on the PATH otherwise."
 )
@@ -51,6 +71,7 @@ _quick = click.option(
 _out = click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
+    callback=_made,
     help="Folder for the JSON and, with the extra `bench`, a picture.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
@@ -59,13 +80,18 @@ _questions = click.option(
     "files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_asked,
     envvar="KEYMISS_QUESTIONS",
     show_envvar=True,
     help=f"SQuAD files to ask; otherwise {workload.SHARED_FILE} in the folder KEYMISS_SHARED, where that is "
     "set, else the corpus that comes with Keymiss.",
 )
-_backend = click.option("--backend", help="As of `keymiss model store`.")
-_precision = click.option("--precision", help="As of `keymiss model store`.")
+_backend = click.option(
+    "--backend", type=click.Choice([AUTO, *RUNTIMES]), default=AUTO, help="As of `keymiss model store`."
+)
+_precision = click.option(
+    "--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, help="As of `keymiss model store`."
+)
 _peers = click.option(
     "--peers",
     help=f"all, none, or names with commas between: {', '.join(PEERS)}.  [default: all; with --quick none]",
@@ -93,11 +119,22 @@ def bench() -> None:
     signal.signal(signal.SIGTERM, _stop)
 
 
+@contextmanager
+def _measuring() -> Iterator[Progress]:
+    """Progress, while it is measured. ClickException where something for it is missing, fails or does not
+    answer."""
+    try:
+        with progress() as shown:
+            yield shown
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @bench.command("overhead")
 @_usual
 def overhead_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What the module costs commands that it does not hook, and a hooked GET that hits."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = overhead.measure(server, effort(quick), shown)
     _finish(report, out, as_json)
 
@@ -112,7 +149,7 @@ def miss_command(
     """What a GET costs that misses and is answered by a function: a trivial one, and the deployed one where a
     cluster is up."""
     address = servers_of(folder, port)[0]
-    with deployed_question(address.host, address.port) as question, progress() as shown:
+    with deployed_question(address.host, address.port) as question, _measuring() as shown:
         report = miss.measure(server, effort(quick), shown, question)
     _finish(report, out, as_json)
     if question is None:
@@ -127,7 +164,7 @@ def miss_command(
 def ai_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What AI.* costs: tensors beside strings of the same size, a tiny and a MiniLM-sized model beside the
     same model called directly, at 1, 8 and 50 clients, alone and in batches."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = ai.measure(server, effort(quick, seconds=MANY_ROWS_SECONDS), shown)
     _finish(report, out, as_json)
 
@@ -137,7 +174,7 @@ def ai_command(server: str | None, quick: bool, out: Path | None, as_json: bool)
 def gears_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What functions cost: commands and misses that they answer, events that fire them, and runs over 100,000
     keys of one shard and of three."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = gears.measure(server, effort(quick, seconds=MANY_ROWS_SECONDS), shown)
     _finish(report, out, as_json)
 
@@ -153,13 +190,13 @@ def qa_command(
     out: Path | None,
     as_json: bool,
     files: tuple[Path, ...],
-    backend: str | None,
-    precision: str | None,
+    backend: str,
+    precision: str,
     peers: str | None,
 ) -> None:
     """Questions a second that a deployed model answers: 1 to 64 clients, texts of mixed length, beside the
     original method."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = qa.measure(
             server,
             effort(quick, seconds=MANY_ROWS_SECONDS),
@@ -181,11 +218,11 @@ def redis_benchmark_command(
     out: Path | None,
     as_json: bool,
     files: tuple[Path, ...],
-    backend: str | None,
-    precision: str | None,
+    backend: str,
+    precision: str,
 ) -> None:
     """The original article's command: redis-benchmark on question keys that miss, and what AI.INFO counts."""
-    with progress() as shown:
+    with _measuring() as shown:
         model = _model(backend, precision)
         report = redis_benchmark.measure(
             server, effort(quick, seconds=MANY_ROWS_SECONDS), shown, files, model
@@ -201,12 +238,12 @@ def client_sweep_command(
     quick: bool,
     out: Path | None,
     as_json: bool,
-    backend: str | None,
-    precision: str | None,
+    backend: str,
+    precision: str,
 ) -> None:
     """Runs of AI.MODELEXECUTE a second over BATCHSIZE and clients: a table, and with --out a heat map."""
     told = effort(quick, SWEEP_ROUNDS, MANY_ROWS_SECONDS)
-    with progress() as shown:
+    with _measuring() as shown:
         report = client_sweep.measure(server, told, shown, _model(backend, precision))
     _finish(report, out, as_json)
 
@@ -215,7 +252,7 @@ def client_sweep_command(
 @_usual
 def memory_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """What the shards of a host that hold the same model take of its memory."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = memory.measure(server, effort(quick), shown)
     _finish(report, out, as_json)
 
@@ -224,7 +261,7 @@ def memory_command(server: str | None, quick: bool, out: Path | None, as_json: b
 @_usual
 def load_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """How long it takes until a stored model answers, new or there already, and how long others wait."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = loading.measure(server, effort(quick, LOAD_ROUNDS), shown)
     _finish(report, out, as_json)
 
@@ -234,7 +271,7 @@ def load_command(server: str | None, quick: bool, out: Path | None, as_json: boo
 def many_models_command(server: str | None, quick: bool, out: Path | None, as_json: bool) -> None:
     """Twelve models, asked for unevenly at random, in less memory than they need, beside all of them in
     memory and beside loading the one that is asked for."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = many_models.measure(server, effort(quick), shown)
     _finish(report, out, as_json)
 
@@ -247,13 +284,13 @@ def metrics_command(
     quick: bool,
     out: Path | None,
     as_json: bool,
-    backend: str | None,
-    precision: str | None,
+    backend: str,
+    precision: str,
 ) -> None:
     """What metrics cost: misses, RG.TRIGGER and questions while the workers are scraped every second, beside
     the same without metrics."""
     told = effort(quick, METRICS_ROUNDS, MANY_ROWS_SECONDS)
-    with progress() as shown:
+    with _measuring() as shown:
         report = metrics.measure(server, told, shown, _model(backend, precision))
     _finish(report, out, as_json)
 
@@ -269,7 +306,7 @@ def metrics_command(
 )
 def gpu_command(quick: bool, out: Path | None, as_json: bool, models: Path | None) -> None:
     """The same model on GPU:0 and on the processor, through PyTorch and ONNX Runtime."""
-    with progress() as shown:
+    with _measuring() as shown:
         report = gpu.measure(effort(quick, seconds=MANY_ROWS_SECONDS), shown, models)
     _finish(report, out, as_json)
     if not any(row["device"] == gpu.GPU for row in report.rows):
@@ -285,10 +322,13 @@ def _chosen(peers: str | None, quick: bool) -> list[Peer]:
     return [PEERS[name] for name in names]
 
 
-def _model(backend: str | None, precision: str | None) -> list[str]:
-    """The options as `keymiss model store` takes them."""
-    told = {"--backend": backend, "--precision": precision}
-    return [word for name, value in told.items() if value for word in (name, value)]
+def _model(backend: str, precision: str) -> list[str]:
+    """The options as `keymiss model store` takes them. UsageError where there is no such form."""
+    try:
+        matching(backend, precision)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return ["--backend", backend, "--precision", precision]
 
 
 def _finish(report: Report, out: Path | None, as_json: bool) -> None:

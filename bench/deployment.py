@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from .servers import running
 from .workload import Item
 
 COMMAND_DEADLINE_S = 900.0  # a model may have to be exported, and candidates timed
+OF_ANOTHER_CLUSTER = ("KEYMISS_HOST", "KEYMISS_USER", "KEYMISS_PASSWORD")
 NEVER_CACHED = {"keymiss.answer-ttl-ms": 0}
 
 
@@ -89,7 +91,10 @@ def deployed(
 
 def _keymiss(*arguments: str) -> None:
     command = [sys.executable, "-c", "from keymiss.cli import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_DEADLINE_S, check=False)
+    own = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_CLUSTER}
+    done = subprocess.run(
+        command, env=own, capture_output=True, text=True, timeout=COMMAND_DEADLINE_S, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"keymiss {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
 

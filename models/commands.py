@@ -124,9 +124,10 @@ def _exported(
     name: str, backend: str, precision: str, files: Sequence[Path], device: str
 ) -> tuple[str, Exported]:
     """The form that was asked for, or is best here, and the model in it."""
-    forms = matching(backend, precision)
-    if not forms:
-        raise click.UsageError(f"{backend} has no {precision}")
+    try:
+        forms = matching(backend, precision)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     try:
         with console.status(f"exporting {name}") as status:
             if len(forms) == 1:

@@ -53,9 +53,13 @@ REFERENCE = FORMS["torchscript"]  # what the others are held against
 
 
 def matching(runtime: str, precision: str) -> list[Form]:
-    """The forms of a runtime and a precision, either of which may be AUTO, the reference first."""
-    return [
+    """The forms of a runtime and a precision, either of which may be AUTO, the reference first. ValueError,
+    with what there is, where there is none."""
+    found = [
         form
         for form in FORMS.values()
         if runtime in (AUTO, form.runtime) and precision in (AUTO, form.precision)
     ]
+    if not found:
+        raise ValueError(f"{runtime} has no {precision}, but {', '.join(_PRECISIONS[runtime])}")
+    return found

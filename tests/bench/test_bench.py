@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -99,6 +100,31 @@ def test_functions_are_measured_beside_set_and_over_one_shard_and_three(tmp_path
     assert [name.split(",")[-1].strip() for name in runs] == ["1 shard"] * 3 + ["3 shards"] * 3
     assert "17 of 17: count over 2,000 keys, 3 shards" in run.shown
     assert len(run.result["promises"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("overhead", "--out", "file/there"), "Not a directory"),
+        (("qa", "--questions", "file"), "file is no SQuAD file"),
+        (("client-sweep", "--backend", "paper"), "is not one of"),
+        (
+            ("client-sweep", "--backend", "onnx", "--precision", "bf16"),
+            "onnx has no bf16, but fp32, ",
+        ),
+        (("gpu", "--models", "."), "torchscript/model.pt is not there"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_words_and_first(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    (tmp_path / "file").write_text("no JSON")
+    command = [Path(sys.executable).with_name("keymiss"), "bench", *arguments, "--quick"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode in (1, 2)
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 of" not in done.stderr
 
 
 @pytest.mark.parametrize("as_json", [False, True])

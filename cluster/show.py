@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from shlex import quote
 from typing import Any, TypeAlias
 
 from rich.console import Console
@@ -24,7 +25,8 @@ def show_status(found: dict[str, Any], console: Console) -> None:
     for titles, rows in tables:
         _print(console, titles, rows)
     if found["sample_key"]:
-        console.print(f'Try: redis-cli -c -p {found["port"]} GET "{found["sample_key"]}"', soft_wrap=True)
+        key = quote(found["sample_key"])
+        console.print(f"Try: redis-cli -c -p {found['port']} GET {key}", soft_wrap=True)
 
 
 def _shard(server: Part) -> Row:

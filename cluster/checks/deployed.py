@@ -109,4 +109,4 @@ def _where(reading: Reading) -> str:
     """The option that names this cluster."""
     if reading.place.port is not None:
         return f" --port {reading.place.port}"
-    return f" --dir {reading.place.folder}"
+    return f" {reading.dir}"

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 import keymiss
 from keymiss.cli.words import count
@@ -46,7 +47,7 @@ def _silent(reading: Reading, server: Server) -> tuple[str, str]:
         return f"{server.name} does not run", f"{reading.again}   # its log: {server.node.log}"
     return (
         f"{server.name} runs (pid {server.pid}) and does not answer: {server.error}",
-        f"tail {server.node.log}; kill -9 {server.pid}; {reading.again}",
+        f"tail {quote(str(server.node.log))}; kill -9 {server.pid}; {reading.again}",
     )
 
 
@@ -56,7 +57,7 @@ def module(reading: Reading) -> Iterator[Finding]:
     if layout is not None and layout.module is None:
         yield ok("left out (`keymiss up --plain`)")
         return
-    restart = f"keymiss down --dir {layout.folder}; {reading.again}" if layout is not None else "restart it"
+    restart = f"keymiss down {reading.dir}; {reading.again}" if layout is not None else "restart it"
     wanted = number_of(keymiss.__version__)
     for server in reading.here:
         version = server.modules.get("keymiss")
@@ -210,7 +211,7 @@ def _unsaved(reading: Reading) -> Iterator[Finding]:
         needed = int(info.get("aof_current_size", 0))
         if disk is not None and disk.free < needed:
             said = f"{server.name}: to rewrite its {size_text(needed)}, {size_text(disk.free)} are too little"
-            yield warn(said, f"df -h {disk.path}")
+            yield warn(said, f"df -h {quote(str(disk.path))}")
 
 
 def _directory(server: Server) -> str:

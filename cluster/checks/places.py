@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from keymiss.client import STATE_FILE
 from keymiss.doctor.check import Finding, fail, ok, warn
@@ -18,7 +19,8 @@ def state_file(reading: Reading) -> Iterator[Finding]:
     """What `up` wrote can be read."""
     path = reading.place.folder / STATE_FILE
     if reading.damaged:
-        yield fail(reading.damaged, f"mv {path} {path}.damaged   # then `keymiss up` as it was done before")
+        named = quote(str(path))
+        yield fail(reading.damaged, f"mv {named} {named}.damaged   # then `keymiss up` as it was done before")
     elif reading.layout is not None:
         layout = reading.layout
         yield ok(f"shards: {layout.shards}, replicas of each: {layout.replicas}, from port {layout.port}")
@@ -62,6 +64,6 @@ def folder(reading: Reading) -> Iterator[Finding]:
         for name, place in wanted.items():
             told = server.settings.get(name, place)
             if server.node is not None and told != place:
-                restart = f"keymiss down --dir {layout.folder}; keymiss up --dir {layout.folder}"
+                restart = f"keymiss down {reading.dir}; {reading.again}"
                 yield fail(f"{server.name} has {name} {told}: was the folder moved while it ran?", restart)
                 return  # the others are like it: one restart mends all

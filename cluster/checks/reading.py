@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 import redis
@@ -111,7 +112,12 @@ class Reading:
     @property
     def again(self) -> str:
         """The command that starts what is missing."""
-        return f"keymiss up --dir {self.place.folder}" if self.layout else "start it as it was started before"
+        return f"keymiss up {self.dir}" if self.layout else "start it as it was started before"
+
+    @property
+    def dir(self) -> str:
+        """The option that names its folder."""
+        return f"--dir {quote(str(self.place.folder))}"
 
 
 def read_cluster(place: Place) -> Reading:

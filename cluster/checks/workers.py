@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 from typing import Any
 
 from keymiss.doctor.check import Finding, fail, ok, warn
@@ -48,7 +49,7 @@ def _workers(reading: Reading, role: str) -> Iterator[Finding]:
 
 
 def _worker(server: Server, role: str, worker: dict[str, Any]) -> Iterator[Finding]:
-    log = str(server.node.log) if server.node is not None else "the server's log"
+    log = quote(str(server.node.log)) if server.node is not None else "the server's log"
     grep = f"grep '{role} worker' {log} | tail"
     last_error = server.info.get(f"keymiss_{role}_last_error")
     if last_error:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from keymiss.inference.allocator import find_jemalloc
 
@@ -170,7 +171,7 @@ def shared_memory(machine: Machine) -> Iterator[Finding]:
 def disk(machine: Machine) -> Iterator[Finding]:
     for one in machine.disks:
         said = f"{size_text(one.free)} of {size_text(one.total)} left for {one.path}"
-        mend = f"df -h {one.path}   # make room there, or choose another folder with --dir"
+        mend = f"df -h {quote(str(one.path))}   # make room there, or choose another folder with --dir"
         if one.free < FULL_DISK:
             yield fail(f"{said}: servers refuse writes when it is full", mend)
         elif one.free < TIGHT_DISK:

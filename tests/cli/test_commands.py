@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,6 +147,19 @@ def test_what_has_to_be_done_first_is_told(tmp_path: Path, server: Server) -> No
         assert done.returncode == status, said
         assert said.count(first) == 1
         assert "finds no answer" not in said
+
+
+def test_the_command_to_try_may_be_given_to_a_shell_as_it_is(tmp_path: Path, server: Server) -> None:
+    """Here to one that shows what it understands."""
+    text, question = "It was 5.", 'Was it "5 $HOME", or was it `id`\'s?'
+    objects = {"article": "price", "text": text}, {"article": "price", "sentence": text, "question": question}
+    (tmp_path / "price.jsonl").write_text("".join(json.dumps(one) + "\n" for one in objects))
+    run("load", "price.jsonl", "--port", str(server.port), folder=tmp_path)
+    said = run("status", "--port", str(server.port), folder=tmp_path).stdout
+    _, found, command = said.partition("Try: ")
+    assert found
+    words = subprocess.run(["bash", "-c", f"printf '%s\n' {command}"], capture_output=True, text=True)
+    assert words.stdout.splitlines()[-1] == f"bertqa{{06S}}_price:{{06S}}:1_{question}"
 
 
 def test_names_are_shown_letter_by_letter(tmp_path: Path, server: Server) -> None:

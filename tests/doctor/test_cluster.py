@@ -32,7 +32,7 @@ DEADLINE_S = 30.0
 @pytest.fixture(scope="module")
 def keymiss(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """A cluster of two shards, with a replica each; nothing is deployed. Tests mend what they break."""
-    with command_line(server_kind, tmp_path_factory.mktemp("examined")) as started:
+    with command_line(server_kind, tmp_path_factory.mktemp("examined here")) as started:
         started.up("--shards", "2", "--replicas", "1")
         yield started
 

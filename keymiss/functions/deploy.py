@@ -33,7 +33,7 @@ from keymiss.functions.context import Context
 from keymiss.functions.deployed import Change, Deployed
 from keymiss.functions.drive import Drive
 from keymiss.functions.errors import error_text
-from keymiss.functions.pool import Pool
+from keymiss.functions.pool import Pool, shielded
 from keymiss.functions.registering import Registering, TriggerArguments
 from keymiss.functions.registrations import Registration
 from keymiss.functions.runtime import script_globals
@@ -197,8 +197,8 @@ class Deployer:
 
     @contextmanager
     def _changes(self, names: Iterable[str]) -> Iterator[None]:
-        """Change these registrations. See invariant 6."""
-        with self._changing:
+        """Change these registrations. See invariant 6. What was begun is not interrupted."""
+        with shielded(), self._changing:
             self._in_change = frozenset(names)
             try:
                 yield

@@ -270,12 +270,17 @@ class Shard:
         lists: list[Part] = []
         for names in (events, types, commands):
             lists += [len(names), *names]
-        answer = self._ask(b"HOOK", registration, blob, kind, mode, flags, prefix, *lists)
-        replies.from_resp(self._result(answer))
+        self._change(b"HOOK", registration, blob, kind, mode, flags, prefix, *lists)
 
     def unhook(self, registration: str) -> None:
         """Remove a registration."""
-        replies.from_resp(self._result(self._ask(b"UNHOOK", registration)))
+        self._change(b"UNHOOK", registration)
+
+    def _change(self, verb: bytes, *parts: Part) -> None:
+        """The server may do it long after a deadline (`CLIENT PAUSE`): who asked is to know what it did."""
+        with shielded():
+            answer = self._ask_all(verb, (parts,), NEVER)[0]
+        replies.from_resp(self._result(answer))
 
     def send(self, node: str, payload: bytes) -> None:
         """Give `payload` to the functions worker of another shard (`peers.receive`).
@@ -385,12 +390,17 @@ class Shard:
         """Send a frame with a new number and wait for its answer."""
         return self._ask_all(verb, (parts,))[0]
 
-    def _ask_all(self, verb: bytes, questions: Sequence[Sequence[Part]]) -> list[Frame]:
-        """Send each with a new number, all at once, and wait for the answers to all."""
+    def _ask_all(
+        self, verb: bytes, questions: Sequence[Sequence[Part]], deadline: float | None = None
+    ) -> list[Frame]:
+        """Send each with a new number, all at once, and wait for the answers to all, by default until the
+        job's deadline.
+        """
         if not questions:
             return []
         on_loop = self.channel.on_loop_thread
-        deadline = self._deadline()
+        if deadline is None:
+            deadline = self._deadline()
         if on_loop:
             self._sections.close_suspended()
         arrived = threading.Lock()

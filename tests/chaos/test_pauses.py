@@ -20,7 +20,7 @@ import redis
 from support import torch_models
 from support.functions import register
 from support.load import Load
-from support.processes import runs
+from support.processes import runs, stopped
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
@@ -183,6 +183,52 @@ def test_a_function_that_runs_when_the_pause_begins_goes_on_at_its_end(
         assert (client.get("n"), run.done()) == (None, False)
         client.execute_command("CLIENT", "UNPAUSE")
         assert run.result(DEADLINE_S) == [1]
+
+
+def test_what_is_unregistered_too_late_for_its_client_is_gone(shard: Server, client: redis.Redis) -> None:
+    register(client, "GB('CommandReader').map(lambda x: 'ran').register(trigger='t')")
+    registration = client.execute_command("RG.DUMPREGISTRATIONS")[0][1]
+    client.config_set("keymiss.job-timeout-ms", 500)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.closing(shard.client()) as other:
+        with stopped(shard.worker_pid("functions")):
+            removal = pool.submit(other.execute_command, "RG.UNREGISTER", registration)
+            wait_until(lambda: client.info("keymiss")["keymiss_functions_running"], DEADLINE_S, "it is sent")
+            client.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
+        read_s = time.monotonic()  # or a little later
+        with pytest.raises(redis.ResponseError, match="within 500 ms"):
+            removal.result(DEADLINE_S)
+    wait_until(lambda: time.monotonic() > read_s + 1, DEADLINE_S, "it is too late for the worker, too")
+    client.execute_command("CLIENT", "UNPAUSE")
+    wait_until(lambda: client.execute_command("RG.DUMPREGISTRATIONS") == [], DEADLINE_S, "it is gone")
+    assert client.info("keymiss")["keymiss_registrations"] == 0
+    with pytest.raises(redis.ResponseError, match="not registered"):
+        client.execute_command("RG.UNREGISTER", registration)
+
+
+def test_what_is_registered_too_late_for_its_client_is_there(
+    shard: Server, client: redis.Redis, tmp_path: Path
+) -> None:
+    note, go = tmp_path / "note", tmp_path / "go"
+    register(client, "execute('PING')")  # the worker is there
+    client.config_set("keymiss.execution-timeout-ms", 1000)
+    script = f"""
+import os, time
+open('{note}', 'w').close()
+while not os.path.exists('{go}'):
+    time.sleep(0.001)
+GB('CommandReader').map(lambda x: 'ran').register(trigger='t')
+"""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.closing(shard.client()) as other:
+        registering = pool.submit(other.execute_command, "RG.PYEXECUTE", script)
+        wait_until(note.exists, DEADLINE_S, "it runs")
+        client.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
+        go.touch()
+        with pytest.raises(redis.ResponseError, match="within 1000 ms"):
+            registering.result(DEADLINE_S)
+    client.execute_command("CLIENT", "UNPAUSE")
+    wait_until(lambda: client.execute_command("RG.DUMPREGISTRATIONS"), DEADLINE_S, "it is there")
+    assert client.info("keymiss")["keymiss_registrations"] == 1
+    assert client.execute_command("RG.TRIGGER", "t") == [b"ran"]
 
 
 def test_a_pause_is_no_reason_to_end_a_worker(make_server: Callable[..., Server]) -> None:

@@ -280,6 +280,7 @@ class Deployer:
                 shard.unhook(name)
         else:
             shard.unhook(gone.name)
+            self._gears.ledger.forget(gone.name)  # data of before may bring it back
         removed = self._gears.registrations.remove(gone.name)
         if stop_runs and removed is not None:
             removed.cancel_running()

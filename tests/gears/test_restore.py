@@ -164,6 +164,17 @@ def test_a_replica_that_is_promoted_after_an_upgrade_has_the_new_functions(
         assert len(other.execute_command("RG.DUMPREGISTRATIONS")) == 2
 
 
+def test_one_that_was_removed_comes_back_with_the_data_of_before(fresh_server: Server) -> None:
+    with fresh_server.client() as client:
+        register(client, "GB('CommandReader').register(trigger='t')")
+        (registration,) = client.execute_command("RG.DUMPREGISTRATIONS")
+        client.save()
+        client.execute_command("RG.UNREGISTER", registration[1])
+        client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+        assert triggered(client, "t") == [b"['t']"]
+        assert [one[1] for one in client.execute_command("RG.DUMPREGISTRATIONS")] == [registration[1]]
+
+
 def test_misses_that_come_while_functions_are_restored_are_answered(fresh_server: Server) -> None:
     slow_to_import = (
         "import time\n"

@@ -31,13 +31,16 @@ static slice number_slice(number_text *t, unsigned long long n) {
     return (slice){t->digits, (size_t)len};
 }
 
+/* Instead of what is longer. The others are sent whatever waits: whoever changed something is to know that it was done. */
+static const char does_not_fit[] = "-BUSY the reply does not fit the channel\r\n";
+
 void asker_result(asker a, const char *reply, size_t len) {
     channel *c = asker_channel(a);
     if (!c) return;
     number_text seq;
     const slice parts[] = {{"RESULT", 6}, number_slice(&seq, a.seq), {reply, len}};
-    if (channel_send_slices(c, parts, 3, false)) return;
-    const slice refusal[] = {parts[0], parts[1], text_slice("-BUSY the reply does not fit the channel\r\n")};
+    if (channel_send_slices(c, parts, 3, len < sizeof(does_not_fit))) return;
+    const slice refusal[] = {parts[0], parts[1], text_slice(does_not_fit)};
     channel_send_slices(c, refusal, 3, true);
 }
 

@@ -107,6 +107,12 @@ class ScriptedWorker:
                 self.ask("CALL", done, owner, *arguments[1:])
             case [b"peer", node, size]:  # so many bytes for the worker of that node
                 self.ask("SEND", done, node, b"x" * int(size))
+            case [b"calls-unread", count, key]:  # so many GETs, then a command; stands until it is continued
+                for _ in range(int(count)):
+                    self.ask("CALL", lambda _: None, job, "GET", key)
+                self.ask("CALL", done, job, *arguments[1:])
+                self.flush()
+                os.kill(os.getpid(), signal.SIGSTOP)
             case [b"model", key]:
                 self.ask("MODEL", done, job, key)
             case [b"model-for", owner, key]:

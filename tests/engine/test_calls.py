@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 import redis
 from support.scripted import Scripts
 from support.server import Server, wait_for_replica
+from support.waiting import wait_until
 
 
 @pytest.fixture
@@ -167,6 +169,21 @@ def test_a_reply_over_the_limit_of_a_frame_is_an_error(scripted: Callable[..., S
     scripts.client.set("big", b"y" * 70_000)
     assert "does not fit the channel" in scripts("call", "GET", "big")
     assert "larger than keymiss.max-frame-bytes" in scripts(b"raw " + b"z" * 70_000)
+
+
+def test_a_worker_is_told_what_was_written_whatever_waits(scripted: Callable[..., Server]) -> None:
+    shard = scripted(keymiss__max_channel_bytes="1mb")
+    with contextlib.closing(shard.client()) as client, contextlib.closing(shard.client()) as other:
+        scripts = Scripts(other)
+        pid = scripts("pid")
+        client.set("some", b"y" * 1000)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(scripts, "calls-unread 3000 some", "SET", "k", "v")
+            try:
+                wait_until(lambda: client.get("k") == b"v", 20.0, "it is written")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            assert reply.result(20.0) == b"OK"
 
 
 def test_an_atomic_section_keeps_others_waiting(shard: Server, scripts: Scripts) -> None:

@@ -124,10 +124,12 @@ class Deployer:
         self._tell_others([blob], stop_runs)
 
     def pause(self, registration: Registration, paused: bool) -> None:
-        """Stop or go on firing a registration, here and on every other shard."""
+        """Stop or go on firing a registration, here and on every other shard. GearsError where it is gone."""
         deployed = Deployed.read(registration.blob)
         blob = replace(deployed, paused=paused, changed=self._next_change()).blob()
         with self._changes([registration.id]):
+            if self._gears.registrations.get(registration.id) is not registration:
+                raise GearsError("the registration was removed or replaced meanwhile")
             self._repause(registration, paused, blob)
         self._tell_others([blob])
 

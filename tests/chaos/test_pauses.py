@@ -84,6 +84,12 @@ def go_on(server: Server, times: int = 50) -> None:
             client.ping()
 
 
+def wait_for_running(client: redis.Redis, jobs: int) -> None:
+    wait_until(
+        lambda: client.info("keymiss")["keymiss_functions_running"] == jobs, DEADLINE_S, f"{jobs} are sent"
+    )
+
+
 def check_nothing_lost(load: Load, server: Server, other: Server | None = None) -> None:
     """What clients were answered is there, and on the other server as well."""
     answered = [n for n, reply in load.replies if reply == b"answer"]
@@ -192,7 +198,7 @@ def test_what_is_unregistered_too_late_for_its_client_is_gone(shard: Server, cli
     with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.closing(shard.client()) as other:
         with stopped(shard.worker_pid("functions")):
             removal = pool.submit(other.execute_command, "RG.UNREGISTER", registration)
-            wait_until(lambda: client.info("keymiss")["keymiss_functions_running"], DEADLINE_S, "it is sent")
+            wait_for_running(client, 1)
             client.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
         read_s = time.monotonic()  # or a little later
         with pytest.raises(redis.ResponseError, match="within 500 ms"):
@@ -203,6 +209,27 @@ def test_what_is_unregistered_too_late_for_its_client_is_gone(shard: Server, cli
     assert client.info("keymiss")["keymiss_registrations"] == 0
     with pytest.raises(redis.ResponseError, match="not registered"):
         client.execute_command("RG.UNREGISTER", registration)
+
+
+def test_what_is_unregistered_meanwhile_is_not_paused(shard: Server, client: redis.Redis) -> None:
+    """Both commands found it there."""
+    register(client, "GB('StreamReader').register(prefix='s')")
+    registration = client.execute_command("RG.DUMPREGISTRATIONS")[0][1]
+    with (
+        concurrent.futures.ThreadPoolExecutor(2) as pool,
+        contextlib.closing(shard.client()) as one,
+        contextlib.closing(shard.client()) as two,
+    ):
+        with stopped(shard.worker_pid("functions")):
+            removal = pool.submit(one.execute_command, "RG.UNREGISTER", registration)
+            wait_for_running(client, 1)
+            pause = pool.submit(two.execute_command, "RG.PAUSEREGISTRATIONS", registration)
+            wait_for_running(client, 2)
+            client.execute_command("CLIENT", "PAUSE", 500, "WRITE")
+        assert removal.result(DEADLINE_S) == b"OK"
+        with pytest.raises(redis.ResponseError, match="removed or replaced"):
+            pause.result(DEADLINE_S)
+    assert client.info("keymiss")["keymiss_registrations"] == 0
 
 
 def test_what_is_registered_too_late_for_its_client_is_there(

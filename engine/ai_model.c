@@ -40,6 +40,7 @@ static new_model *new_model_new(model *m, RedisModuleString **chunks, size_t cou
                      .failed = errno};
     for (size_t i = 0; i < count; i++) {
         n->chunks[i] = RedisModule_HoldString(NULL, chunks[i]);
+        RedisModule_TrimStringAllocation(n->chunks[i]); /* the server does behind the command: the thread would read it then */
         n->pieces[i] = ai_slice(n->chunks[i]);
     }
     return n;

@@ -369,6 +369,7 @@ typedef struct RedisModuleTypeMethods {
     NEED(void, FreeString, (RedisModuleCtx *ctx, RedisModuleString *string))                                        \
     NEED(void, RetainString, (RedisModuleCtx *ctx, RedisModuleString *string))                                      \
     NEED(RedisModuleString *, HoldString, (RedisModuleCtx *ctx, RedisModuleString *string))                         \
+    NEED(void, TrimStringAllocation, (RedisModuleString *string))                                                   \
     NEED(const char *, StringPtrLen, (const RedisModuleString *string, size_t *len))                                \
     NEED(int, StringToLongLong, (const RedisModuleString *string, long long *value))                                \
     NEED(int, StringToDouble, (const RedisModuleString *string, double *value))                                     \

@@ -36,7 +36,7 @@ from keymiss.channel.frames import (
     encode,
     encode_pieces,
 )
-from keymiss.channel.gathering import keep
+from keymiss.channel.gathering import drop, keep
 from keymiss.channel.hello import PROTOCOL_VERSION, Hello
 from keymiss.errors import ChannelError, DeadlineError
 
@@ -286,6 +286,7 @@ class Channel:
             self._flush()
             self.closed = True
             self._room.notify_all()
+        drop(self)
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()

@@ -38,6 +38,12 @@ def keep(channel: Flushable) -> bool:
     return True
 
 
+def drop(channel: Flushable) -> None:
+    """It has ended: this thread has nothing more to flush there."""
+    if _thread.kept:
+        _thread.kept.discard(channel)
+
+
 def flush_gathered() -> None:
     """Write what this thread has kept back."""
     while _thread.kept:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import select
 import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
@@ -360,6 +362,33 @@ def test_a_thread_keeps_no_more_back_than_it_may(ends: Ends) -> None:
 
     _run_in_thread(answers)
     assert ends.other.recv(5) == b"*2\r\n$"
+
+
+def test_a_loop_that_gathers_writes_before_its_turn_ends_and_keeps_no_channel_that_has_ended() -> None:
+    seen: list[list[bytes]] = []
+    gone: list[bool] = []
+
+    def turn() -> None:
+        gather()
+        ends = Ends()
+        ends.channel.write(encode("answer"), later=True)
+        seen.append(_readable(ends))
+        flush_gathered()
+        seen.append(_readable(ends))
+        ends.channel.write(encode("last"), later=True)
+        ends.channel.end(None)
+        seen.append(_readable(ends))
+        ends.loop.run_until_complete(ends.ended)
+        ends.loop.close()
+        ends.other.close()
+        ended = weakref.ref(ends.channel)
+        del ends
+        gc.collect()
+        gone.append(ended() is None)
+
+    _run_in_thread(turn)
+    assert seen == [[], [b"answer"], [b"last"]]
+    assert gone == [True]
 
 
 def _run_in_thread(work: Callable[[], None]) -> None:

@@ -51,7 +51,8 @@ class Deployment:
 @pytest.fixture(scope="module")
 def deployment(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with command_line(server_kind, tmp_path_factory.mktemp("chaos")) as keymiss:
-        settings = ("--set", f"keymiss.job-timeout-ms={JOB_TIMEOUT_MS}", "--set", "cluster-node-timeout=2000")
+        # Longer than a busy machine may stall a server, which is not to be taken for dead.
+        settings = ("--set", f"keymiss.job-timeout-ms={JOB_TIMEOUT_MS}", "--set", "cluster-node-timeout=5000")
         keymiss.up("--shards", "3", "--replicas", "1", *settings)
         keymiss("model", "store", "--backend", "torch", "--precision", "fp32")
         keymiss("load", REPOSITORY / "corpus")

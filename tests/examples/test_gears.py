@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.cluster import Cluster
+from support.functions import wait_until_idle
 from support.paths import REPOSITORY
 from support.server import Server
 from support.waiting import wait_until
@@ -175,7 +176,7 @@ def test_every_change_is_told_once_though_workers_die(fresh_server: Server) -> N
                 wait_until(lambda least=least: client.xlen(stream) >= least, DEADLINE_S, f"{least} are told")
                 kill_worker(server)
         wait_until(lambda: client.xlen(stream) >= count, DEADLINE_S, "all changes are told")
-        wait_until(lambda: client.info("keymiss")["keymiss_jobs_now"] == 0, DEADLINE_S, "all jobs have ended")
+        wait_until_idle(client, DEADLINE_S)
         told = [fields for _, fields in client.xrange(stream)]
         assert sorted(fields["key"] for fields in told) == sorted(f"person:{n}" for n in range(count))
         assert all(fields["event"] == "hset" for fields in told)

@@ -8,7 +8,7 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 from support import torch_models
-from support.functions import answering_misses, register
+from support.functions import answering_misses, register, wait_until_idle
 from support.waiting import wait_until
 
 DEADLINE_S = 20.0
@@ -131,7 +131,7 @@ def test_a_function_that_fires_itself(client: redis.Redis) -> None:
     wait_until(lambda: int(client.get("k1") or 0) > 20, DEADLINE_S, "it goes round")
     (entry,) = client.execute_command("RG.DUMPREGISTRATIONS")
     assert client.execute_command("RG.UNREGISTER", entry[1]) == b"OK"
-    wait_until(lambda: client.info("keymiss")["keymiss_jobs_now"] == 0, DEADLINE_S, "it has ended")
+    wait_until_idle(client, DEADLINE_S)
 
 
 def test_an_argument_keeps_its_nul_bytes(client: redis.Redis) -> None:

@@ -12,6 +12,7 @@
 #include "runs.h"
 #include "script_type.h"
 #include "tensor_type.h"
+#include "timers.h"
 #include "which_model.h"
 #include "worker.h"
 
@@ -64,6 +65,7 @@ int ai_init(RedisModuleCtx *ctx) {
     calls_on_run(ai_run_for_function);
     which_model_init();
     info_section("ai", write_info);
-    RedisModule_CreateTimer(ctx, 0, sweep_at_start, NULL);
+    static timer sweep;
+    timer_start(&sweep, 0, sweep_at_start, NULL);
     return REDISMODULE_OK;
 }

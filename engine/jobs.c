@@ -13,6 +13,7 @@
 #include "nested.h"
 #include "settings.h"
 #include "stages.h"
+#include "timers.h"
 #include "trace.h"
 #include "unit.h"
 #include "worker.h"
@@ -28,11 +29,11 @@ typedef struct job {
     worker_role role;
     job_kind kind;
     int db;
-    bool repeatable, traced, sent, abandoned, timed, measured;
+    bool repeatable, traced, sent, abandoned, measured;
     unsigned sends;
     unsigned long long wait;            /* see job_facts */
     uint64_t submitted_us, sent_us, deadline_us; /* monotonic; not sent, no deadline: 0 */
-    RedisModuleTimerID timer;           /* if timed */
+    timer deadline;
     RedisModuleString *user;            /* NULL: none */
     frame_writer body;
     job_callback callback;
@@ -137,7 +138,7 @@ static job_list *list_of(const job *j) {
 static void detach(job *j) {
     list_remove(list_of(j), j);
     table_remove(j);
-    if (j->timed) RedisModule_StopTimer(unit_server_context(), j->timer, NULL);
+    timer_stop(&j->deadline);
     if (j->abandoned) unit_remove(j);
 }
 
@@ -193,7 +194,6 @@ static void time_out(RedisModuleCtx *ctx, job *j, uint64_t allowed_us) {
 
 static void on_deadline(RedisModuleCtx *ctx, void *arg) {
     job *j = arg;
-    j->timed = false;
     RedisModuleCtx *previous = unit_enter(ctx);
     time_out(ctx, j, j->deadline_us - j->submitted_us);
     unit_leave(previous);
@@ -284,8 +284,7 @@ static void set_deadline(job *j, long long told_ms) {
     if (told_ms < 0) return;
     long long deadline_ms = told_ms ? told_ms : settings.job_timeout_ms;
     j->deadline_us = j->submitted_us + (uint64_t)deadline_ms * 1000;
-    j->timer = RedisModule_CreateTimer(unit_server_context(), deadline_ms, on_deadline, j);
-    j->timed = true;
+    timer_start(&j->deadline, deadline_ms, on_deadline, j);
 }
 
 job_id job_submit(job_request *request, const char **error) {

@@ -4,7 +4,7 @@
 #include <signal.h>
 
 #include "memory.h"
-#include "unit.h"
+#include "timers.h"
 
 enum {
     END_GRACE_MS = 2000, /* from the end of its channel until a worker is killed */
@@ -14,10 +14,12 @@ enum {
 
 typedef struct leaving {
     process process;
+    timer timer;
     long long waited_ms;
 } leaving;
 
 static void see_off(RedisModuleCtx *ctx, void *arg) {
+    (void)ctx;
     leaving *l = arg;
     if (process_reap(&l->process) || l->waited_ms >= REAP_GIVE_UP_MS) {
         memory.free(l);
@@ -25,7 +27,7 @@ static void see_off(RedisModuleCtx *ctx, void *arg) {
     }
     if (l->waited_ms >= END_GRACE_MS) process_signal(&l->process, SIGKILL);
     l->waited_ms += REAP_MS;
-    RedisModule_CreateTimer(ctx, REAP_MS, see_off, l);
+    timer_start(&l->timer, REAP_MS, see_off, l);
 }
 
 void leaving_begin(process *p, int signal) {
@@ -34,7 +36,7 @@ void leaving_begin(process *p, int signal) {
     if (!process_reap(p)) {
         leaving *l = memory.alloc(sizeof(*l));
         *l = (leaving){.process = *p};
-        RedisModule_CreateTimer(unit_server_context(), REAP_MS, see_off, l);
+        timer_start(&l->timer, REAP_MS, see_off, l);
     }
     *p = (process){.handle = -1};
 }

@@ -21,6 +21,7 @@
 #include "role.h"
 #include "settings.h"
 #include "stages.h"
+#include "timers.h"
 #include "trace.h"
 #include "unit.h"
 #include "version.h"
@@ -124,7 +125,8 @@ static int create_commands(RedisModuleCtx *ctx) {
  * calls its timers, listeners and filters all the same. */
 static int (*const parts[])(RedisModuleCtx *ctx) = {
     settings_init, ai_options_init, create_commands,      kept_init,    registrations_init, events_init,  hooks_init, rg_init,
-    ai_init,       role_init,       registrations_listen, hooks_listen, peers_init,         aliases_init, worker_listen};
+    ai_init,       role_init,       registrations_listen, hooks_listen, peers_init,         aliases_init, worker_listen,
+    timers_listen};
 
 static void use_server_memory(void) {
     memory.alloc = RedisModule_Alloc;
@@ -159,6 +161,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
         ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED);
     use_server_memory();
     if (ai_options_read(ctx, argv, argc) != REDISMODULE_OK) return REDISMODULE_ERR;
+    timers_init(ctx);
     unit_init(ctx);
     reply_init(ctx);
     worker_init(ctx);

@@ -448,6 +448,7 @@ typedef struct RedisModuleTypeMethods {
     NEED(int, EventLoopDel, (int fd, int mask))                                                                     \
     NEED(int, EventLoopAddOneShot, (RedisModuleEventLoopOneShotFunc fn, void *user_data))                           \
     NEED(uint64_t, MonotonicMicroseconds, (void))                                                                   \
+    NEED(mstime_t, Milliseconds, (void))       /* of the calendar */                                                \
     MAY(long long, Microseconds, (void))       /* of the calendar */                                                \
     MAY(long long, CachedMicroseconds, (void)) /* the same when the command began */                                \
     /* Events, filters, info, settings. */                                                                          \

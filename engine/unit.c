@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "memory.h"
+#include "timers.h"
 
 /* A unit gives the main thread back after so long; the rest runs in the next turn of the event loop. */
 enum { UNIT_BUDGET_US = 2000 };
@@ -19,6 +20,7 @@ static struct {
     uint64_t started_us;     /* of the running unit */
     entry *entries;          /* ring */
     size_t first, count, cap; /* cap is a power of two */
+    timer timer;
     bool armed;              /* the timer, or what arms it, is on its way */
 } unit;
 
@@ -26,13 +28,13 @@ static void run(RedisModuleCtx *ctx, void *unused);
 
 static void arm(void *unused) {
     (void)unused;
-    RedisModule_CreateTimer(unit.server, 0, run, NULL);
+    timer_start(&unit.timer, 0, run, NULL);
 }
 
 static void run(RedisModuleCtx *ctx, void *unused) {
     (void)unused;
     if (unit_is_held()) {
-        RedisModule_CreateTimer(ctx, HELD_MS, run, NULL);
+        timer_start(&unit.timer, HELD_MS, run, NULL);
         return;
     }
     unit.running = ctx;

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "process.h"
 #include "settings.h"
+#include "timers.h"
 #include "unit.h"
 
 enum {
@@ -52,8 +53,7 @@ typedef struct worker {
     uint64_t state_us;   /* since when in this state */
     uint64_t failing_us; /* since when it fails to start; 0: it does not */
     uint64_t ping_us;    /* when the PING without an answer was sent; 0: none */
-    RedisModuleTimerID timer; /* of the back-off or the watch */
-    bool timed;
+    timer timer;         /* of the back-off or the watch */
     const char *failing; /* worker_fail was called */
     char last_error[160];
     verb_entry verbs[VERBS_MAX];
@@ -95,19 +95,8 @@ static void set_state(worker *w, worker_state state) {
     w->state_us = now_us();
 }
 
-static void stop_timer(worker *w) {
-    if (w->timed) RedisModule_StopTimer(unit_server_context(), w->timer, NULL);
-    w->timed = false;
-}
-
-static void start_timer(worker *w, long long ms, RedisModuleTimerProc fn) {
-    stop_timer(w);
-    w->timer = RedisModule_CreateTimer(unit_server_context(), ms, fn, w);
-    w->timed = true;
-}
-
 static void close_worker(worker *w, int signal) {
-    stop_timer(w);
+    timer_stop(&w->timer);
     if (w->channel) channel_close(w->channel);
     w->channel = NULL;
     w->failing = NULL;
@@ -119,7 +108,6 @@ static void close_worker(worker *w, int signal) {
 static void on_pause_over(RedisModuleCtx *ctx, void *arg) {
     (void)ctx;
     worker *w = arg;
-    w->timed = false;
     set_state(w, WORKER_OFF);
     if (wanted(w)) start(w);
 }
@@ -139,7 +127,7 @@ static void pause_worker(worker *w) {
     for (unsigned i = 1; i < w->failures && pause_ms < pause_max_ms; i++) pause_ms *= 2;
     if (pause_ms > pause_max_ms) pause_ms = pause_max_ms;
     set_state(w, WORKER_PAUSED);
-    start_timer(w, pause_ms, on_pause_over);
+    timer_start(&w->timer, pause_ms, on_pause_over, w);
 }
 
 static void note_error(worker *w, const char *why) {
@@ -184,7 +172,7 @@ static void on_watch(RedisModuleCtx *ctx, void *arg);
 
 static void start_watch(worker *w) {
     long long watch_ms = settings.hang_timeout_ms / 8;
-    start_timer(w, watch_ms < WATCH_MAX_MS ? watch_ms : WATCH_MAX_MS, on_watch);
+    timer_start(&w->timer, watch_ms < WATCH_MAX_MS ? watch_ms : WATCH_MAX_MS, on_watch, w);
 }
 
 /* A function holds the interpreter, or the loop of its worker: whoever waits to be read has waited for long. */
@@ -236,7 +224,6 @@ static void watch(worker *w, uint64_t now) {
 static void on_watch(RedisModuleCtx *ctx, void *arg) {
     (void)ctx;
     worker *w = arg;
-    w->timed = false;
     if (unit_is_held()) restart_clocks(w);
     else watch(w, now_us());
     start_watch(w);
@@ -364,7 +351,7 @@ void worker_need(worker_role role) {
 void worker_need_now(worker_role role) {
     worker *w = &workers[role];
     if (w->state == WORKER_PAUSED) {
-        stop_timer(w);
+        timer_stop(&w->timer);
         set_state(w, WORKER_OFF);
     }
     worker_need(role);
@@ -420,7 +407,7 @@ static void forget_failures(worker *w) {
     w->failures = 0;
     w->failing_us = 0;
     if (w->state != WORKER_PAUSED) return;
-    stop_timer(w);
+    timer_stop(&w->timer);
     set_state(w, WORKER_OFF);
     if (wanted(w)) start(w);
 }

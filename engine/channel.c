@@ -225,8 +225,8 @@ void channel_flush(channel *c) {
         ssize_t n = send(c->fd, c->out + c->out_start, c->out_len - c->out_start, MSG_NOSIGNAL);
         if (n >= 0) {
             c->out_start += (size_t)n;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            watch_write(c, true);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM) {
+            watch_write(c, true); /* also where it is the system that has no memory left: nothing is lost for that */
             return;
         } else if (errno != EINTR) {
             /* What the worker said before it went is still to be read; reading finds the end. */

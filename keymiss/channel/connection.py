@@ -18,6 +18,7 @@ Threads
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import socket
@@ -47,6 +48,7 @@ STALLED_S = 10.0
 _BUFFERS_PER_WRITE = 512  # below IOV_MAX
 _KEPT_BYTES = 1 << 16  # a thread that gathers keeps no more back
 _SMALL_FRAME = 1 << 16  # keymiss.max-frame-bytes is never less
+_LATER = (errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)  # no room, or no memory, now
 _ANSWERS_KEPT = 16  # of frames that are answered as they are read: the server works beside us
 
 
@@ -167,13 +169,14 @@ class Channel:
                         unsent.appendleft(memoryview(piece)[sent:])
                         break
                     sent -= len(piece)
-        except (BlockingIOError, InterruptedError):
-            if not self._writer_armed:
-                self._writer_armed = True
-                self._loop.call_soon_threadsafe(self._arm_writer)
-        except OSError:  # the other end is gone; the reader finds the end of file and says so
-            unsent.clear()
-            self._unsent_bytes = 0
+        except OSError as error:
+            if error.errno in _LATER:
+                if not self._writer_armed:
+                    self._writer_armed = True
+                    self._loop.call_soon_threadsafe(self._arm_writer)
+            else:  # the other end is gone; the reader finds the end of file and says so
+                unsent.clear()
+                self._unsent_bytes = 0
         self._room.notify_all()
 
     def _arm_writer(self) -> None:

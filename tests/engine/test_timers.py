@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.functions import register
+from support.preload import preloading
 from support.scripted import Scripts
 from support.server import Server
 from support.waiting import wait_until
@@ -53,11 +53,7 @@ class Calendar:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "calendar"
         self.ahead_s = 0
-        source, library = folder / "calendar.c", folder / "calendar.so"
-        source.write_text(CALENDAR)
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
-        preloaded = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(library)]))
-        self.environment = {"LD_PRELOAD": preloaded, "CALENDAR": str(self._file)}
+        self.environment = {**preloading(folder, CALENDAR), "CALENDAR": str(self._file)}
 
     @property
     def ahead_s(self) -> int:

@@ -267,7 +267,7 @@ tests() {
     set_up ,test
     wait
     # Two processes a core, since many tests wait; what shares a server stays together (tests/support/scheduling.py).
-    exec .venv/bin/python -m pytest -n "$((2 * $(nproc)))" --dist loadscope --max-worker-restart 0 "$@"
+    exec .venv/bin/python -m pytest -n "$((5 * $(nproc) / 2))" --dist loadscope --max-worker-restart 0 "$@"
 }
 
 # Tests build it where this has not, and say why it fails.

@@ -266,7 +266,7 @@ tests() {
     sanitized_engine >"$STATE/sanitized.log" 2>&1 & # beside pip, which keeps one core busy
     set_up ,test
     wait
-    # Two processes a core, since many tests wait; what shares a server stays together (tests/support/scheduling.py).
+    # Five processes on two cores, since many tests wait; what shares a server stays together (tests/support/scheduling.py).
     exec .venv/bin/python -m pytest -n "$((5 * $(nproc) / 2))" --dist loadscope --max-worker-restart 0 "$@"
 }
 

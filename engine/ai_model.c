@@ -24,6 +24,7 @@ typedef struct new_model {
     slice *pieces;              /* their bytes, for the thread that prepares */
     size_t chunk_count;
     char *directory; /* of the blob; NULL with failed set */
+    bool must;       /* be stored: in memory where the directory takes no more */
     int failed;      /* errno */
     char error[256];
 } new_model;
@@ -58,8 +59,8 @@ static void new_model_free(void *value) {
 /* In any thread. */
 static void new_model_prepare(void *value) {
     new_model *n = value;
-    if (n->directory == NULL || n->model->bytes != NULL) return;
-    n->model->bytes = blob_store(n->directory, n->pieces, n->chunk_count);
+    if ((n->directory == NULL && !n->must) || n->model->bytes != NULL) return;
+    n->model->bytes = blob_store(n->directory, n->pieces, n->chunk_count, n->must);
     n->failed = errno;
 }
 
@@ -142,12 +143,14 @@ static const store_kind MODEL_STORE = {JOB_LOAD,       new_model_prepare, new_mo
 /* From the master or the AOF, where nobody reads the reply. */
 static int store_at_once(RedisModuleCtx *ctx, RedisModuleString *key, new_model *n) {
     const char *error;
+    n->must = true;
     new_model_prepare(n);
     error = new_model_refused(n);
     if (error != NULL) {
         log_note(LEVEL_WARNING, "model lost: %s", error);
         RedisModule_ReplyWithError(ctx, error);
     } else {
+        model_tell_unwritten(n->model);
         model_put(ctx, typed_key_open_to_set(ctx, key), key, model_hold(n->model));
         RedisModule_ReplicateVerbatim(ctx);
         RedisModule_ReplyWithSimpleString(ctx, "OK");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -98,6 +99,9 @@ struct blob_writer {
     char digest[SHA256_HEX_CHARS + 1];
     size_t size;    /* told */
     size_t written; /* so far */
+    size_t in_file; /* of that */
+    bool must;      /* go on in memory where it cannot be written */
+    int unwritten;  /* errno: it went on in memory */
     sha256 sum;     /* of what came, if told to check */
     bool checks;
     char *path;      /* of the file, NULL if there is no directory */
@@ -106,10 +110,6 @@ struct blob_writer {
     blob *known;     /* held already by this process: nothing to write */
     int failed;      /* errno of what failed first */
 };
-
-static void writer_fail(blob_writer *w) {
-    if (w->failed == 0) w->failed = errno;
-}
 
 static void writer_drop_temporary(blob_writer *w) {
     if (w->temporary == NULL) return;
@@ -125,6 +125,39 @@ static void writer_drop_file(blob_writer *w) {
         close(w->fd);
     }
     w->fd = -1;
+}
+
+static bool copy_file(int from, int to, size_t bytes) {
+    off_t at = 0;
+    while ((size_t)at < bytes) {
+        ssize_t n = sendfile(to, from, &at, bytes - (size_t)at);
+        if (n == 0 || (n < 0 && errno != EINTR)) return false;
+    }
+    return true;
+}
+
+static void writer_move_to_memory(blob_writer *w) {
+    static const char format[] = "/proc/%ld/fd/%d";
+    enum { PATH_CHARS = sizeof format + 40 };
+    int fd = memfd_create("keymiss-model", MFD_CLOEXEC);
+    if (fd < 0) return;
+    if (!copy_file(w->fd, fd, w->in_file)) {
+        close(fd);
+        return;
+    }
+    writer_drop_file(w);
+    memory.free(w->path);
+    w->path = memory.alloc(PATH_CHARS);
+    snprintf(w->path, PATH_CHARS, format, (long)getpid(), fd);
+    w->fd = fd;
+    w->unwritten = w->failed;
+    w->failed = 0;
+}
+
+static void writer_fail(blob_writer *w) {
+    if (w->failed != 0) return;
+    w->failed = errno;
+    if (w->must && !w->unwritten) writer_move_to_memory(w);
 }
 
 static void writer_make_temporary(blob_writer *w) {
@@ -158,9 +191,9 @@ static blob *hold_known(const char *digest) {
 }
 
 /* directory: NULL where blobs_directory() gave that, with its errno. */
-static blob_writer *writer_open(const char *directory, const char *digest, size_t size, bool checks) {
+static blob_writer *writer_open(const char *directory, const char *digest, size_t size, bool checks, bool must) {
     blob_writer *w = memory.alloc(sizeof *w);
-    *w = (blob_writer){.size = size, .checks = checks, .fd = -1};
+    *w = (blob_writer){.size = size, .checks = checks, .must = must, .fd = -1};
     snprintf(w->digest, sizeof w->digest, "%s", digest);
     sha256_init(&w->sum);
     w->known = hold_known(digest);
@@ -176,9 +209,9 @@ static blob_writer *writer_open(const char *directory, const char *digest, size_
     return w;
 }
 
-blob_writer *blob_writer_open(const char *digest, size_t size) {
+blob_writer *blob_writer_open(const char *digest, size_t size, bool must) {
     char *directory = blobs_directory();
-    blob_writer *w = writer_open(directory, digest, size, true);
+    blob_writer *w = writer_open(directory, digest, size, true, must);
     memory.free(directory);
     return w;
 }
@@ -188,12 +221,13 @@ bool blob_writer_add(blob_writer *w, const void *data, size_t len) {
     size_t left = len;
     if (w->checks) sha256_add(&w->sum, data, len);
     w->written += len;
-    while (w->temporary != NULL && w->failed == 0 && left > 0) {
+    while ((w->temporary != NULL || w->unwritten) && w->failed == 0 && left > 0) {
         ssize_t n = write(w->fd, at, left);
         if (n < 0 && errno != EINTR) writer_fail(w);
         if (n > 0) {
             at += n;
             left -= (size_t)n;
+            w->in_file += (size_t)n;
         }
     }
     return w->failed == 0;
@@ -228,13 +262,13 @@ static void blob_close(blob *b) {
 }
 
 /* The blob of a file that is open and locked; takes path and fd over. NULL with errno set, and nothing taken. */
-static blob *blob_map(const char *digest, size_t size, char *path, int fd) {
+static blob *blob_map(const char *digest, size_t size, char *path, int fd, int unwritten) {
     void *data = NULL;
     blob *b, *other;
     if (size > 0) data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) return NULL;
     b = memory.alloc(sizeof *b);
-    *b = (blob){.path = path, .data = data == NULL ? "" : data, .size = size, .fd = fd, .refs = 1};
+    *b = (blob){.path = path, .data = data == NULL ? "" : data, .size = size, .fd = fd, .unwritten = unwritten, .refs = 1};
     snprintf(b->digest, sizeof b->digest, "%s", digest);
     pthread_mutex_lock(&guard);
     other = known(digest);
@@ -251,9 +285,9 @@ static blob *blob_map(const char *digest, size_t size, char *path, int fd) {
 }
 
 static blob *writer_map(blob_writer *w) {
-    blob *b = blob_map(w->digest, w->size, w->path, w->fd);
+    blob *b = blob_map(w->digest, w->size, w->path, w->fd, w->unwritten);
     if (b == NULL) {
-        writer_fail(w);
+        w->failed = errno;
     } else {
         w->path = NULL;
         w->fd = -1;
@@ -284,7 +318,7 @@ blob *blob_writer_close(blob_writer *w) {
     return b;
 }
 
-blob *blob_store(const char *directory, const slice *chunks, size_t count) {
+blob *blob_store(const char *directory, const slice *chunks, size_t count, bool must) {
     char digest[SHA256_HEX_CHARS + 1];
     size_t size = 0;
     sha256 sum;
@@ -294,7 +328,7 @@ blob *blob_store(const char *directory, const slice *chunks, size_t count) {
         size += chunks[i].len;
     }
     sha256_end_hex(&sum, digest);
-    blob_writer *w = writer_open(directory, digest, size, false);
+    blob_writer *w = writer_open(directory, digest, size, false, must);
     for (size_t i = 0; i < count; i++) {
         if (!blob_writer_add(w, chunks[i].data, chunks[i].len)) break;
     }
@@ -315,7 +349,7 @@ blob *blob_find(const char *digest) {
     char *path = joined_path(directory, digest);
     size_t size;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && join_others(fd, path, &size)) b = blob_map(digest, size, path, fd);
+    if (fd >= 0 && join_others(fd, path, &size)) b = blob_map(digest, size, path, fd, 0);
     if (b == NULL && fd >= 0) close(fd);
     if (b == NULL) memory.free(path);
     memory.free(directory);

@@ -8,7 +8,9 @@
  * 2. Who refers to a file keeps it open with a shared lock. A blob here is that: one for each digest in use, counted.
  * 3. flock(2) turns a shared lock into an exclusive one in two steps. So whoever has got a lock, of either kind, looks
  *    whether the path still is the file that it opened, before using or removing it.
- * 4. Blobs may be stored and released in any thread; a mutex guards the list. Everything else is for the main thread.
+ * 4. What must not fail (data that is loaded, what a master sends) and cannot be written is kept in memory, which only
+ *    this process and its models worker see. It takes that until the last reference is gone, and is written to no file.
+ * 5. Blobs may be stored and released in any thread; a mutex guards the list. Everything else is for the main thread.
  *    A child that the server forks only reads `data`. */
 #ifndef KEYMISS_BLOBS_H
 #define KEYMISS_BLOBS_H
@@ -22,6 +24,7 @@ typedef struct blob {
     const char *data;
     size_t size;
     int fd; /* holds the shared lock */
+    int unwritten; /* 0, or why it is in memory: errno. The path is then of this process */
     unsigned refs;
     struct blob *next;
 } blob;
@@ -33,9 +36,9 @@ void blobs_init(void (*last_release)(const char *digest));
 char *blobs_directory(void);
 
 /* The blob of these bytes, one after the other, with a reference for the caller; written into the directory only if no
- * file there holds them yet. NULL with errno set where the file cannot be made. In any thread: a second for each 1.5 GB
- * to hash, where the processor has instructions for that, and as much to write. */
-blob *blob_store(const char *directory, const slice *chunks, size_t count);
+ * file there holds them yet. NULL with errno set where the file cannot be made and need not (must: rule 4). In any
+ * thread: a second for each 1.5 GB to hash, where the processor has instructions for that, and as much to write. */
+blob *blob_store(const char *directory, const slice *chunks, size_t count, bool must);
 
 /* The blob with this digest, with a reference for the caller, where this process or another one that is alive refers to
  * it: they have seen its bytes. NULL else. */
@@ -43,7 +46,7 @@ blob *blob_find(const char *digest);
 
 /* The same for bytes that come piece by piece, whose digest and size are told first. */
 typedef struct blob_writer blob_writer;
-blob_writer *blob_writer_open(const char *digest, size_t size);
+blob_writer *blob_writer_open(const char *digest, size_t size, bool must);
 /* False once anything went wrong. */
 bool blob_writer_add(blob_writer *w, const void *data, size_t len);
 /* The blob; NULL with errno set if a write failed, or 0 if the bytes were not what was told. Frees the writer. */

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "ai.h"
+#include "log.h"
 #include "memory.h"
+#include "role.h"
 #include "typed_io.h"
 #include "typed_key.h"
 
@@ -124,6 +126,19 @@ static void save(RedisModuleIO *rdb, void *value) {
     }
 }
 
+void model_tell_unwritten(const model *m) {
+    if (m->bytes->unwritten == 0) return;
+    log_note(LEVEL_WARNING,
+             "a model cannot be written to keymiss.models-dir (%s): its %zu bytes are kept in memory as long as the server runs",
+             strerror(m->bytes->unwritten), m->bytes->size);
+}
+
+/* Without it the server ends, or is another than its master; unlike at a RESTORE, whose client is told. */
+static bool must_load(RedisModuleIO *rdb) {
+    int flags = RedisModule_GetContextFlags(RedisModule_GetContextFromIO(rdb));
+    return flags & (REDISMODULE_CTX_FLAGS_LOADING | REDISMODULE_CTX_FLAGS_ASYNC_LOADING) || role_is_read_only_replica(flags);
+}
+
 static blob *load_bytes(RedisModuleIO *rdb, const char **error) {
     slice digest = load_slice(rdb);
     uint64_t size = RedisModule_LoadUnsigned(rdb), done = 0;
@@ -135,7 +150,7 @@ static blob *load_bytes(RedisModuleIO *rdb, const char **error) {
     memcpy(name, digest.data, SHA256_HEX_CHARS);
     name[SHA256_HEX_CHARS] = '\0';
 
-    w = blob_writer_open(name, size);
+    w = blob_writer_open(name, size, must_load(rdb));
     while (done < size) {
         slice chunk = load_slice(rdb);
         if (chunk.data == NULL || chunk.len == 0) break;
@@ -177,6 +192,7 @@ static void *load(RedisModuleIO *rdb, int encoding) {
     bytes = load_bytes(rdb, &error);
     if (bytes == NULL) goto done;
     m = listed(model_new(&args, bytes), RedisModule_GetDbIdFromIO(rdb), RedisModule_GetKeyNameFromIO(rdb));
+    model_tell_unwritten(m);
 done:
     if (m == NULL) RedisModule_LogIOError(rdb, REDISMODULE_LOGLEVEL_WARNING, "model refused: %s", error);
     loaded_slice_free(backend);

@@ -15,6 +15,9 @@ const char *model_check_key(RedisModuleCtx *ctx, RedisModuleString *name);
  * Does not replicate. */
 void model_put(RedisModuleCtx *ctx, RedisModuleKey *key, RedisModuleString *name, model *m);
 
+/* Log it where its bytes are in no file (blobs.h, rule 4). */
+void model_tell_unwritten(const model *m);
+
 /* The arguments of the AI.MODELSTORE that makes this model, up to where its bytes are told, with room for these two. With
  * the names of inputs and outputs, which only a command of ARGS_FROM_SERVER may give for every backend: so nobody has to
  * load the model to know them. For arguments_free (typed_io.h), as all here. */

@@ -23,7 +23,7 @@ static void count_release(const char *digest) {
 
 static blob *store_chunks(const slice *chunks, size_t count) {
     char *directory = blobs_directory();
-    blob *b = blob_store(directory, chunks, count);
+    blob *b = blob_store(directory, chunks, count, false);
     memory.free(directory);
     return b;
 }
@@ -158,7 +158,7 @@ enum { THREADS = 4, THREAD_ROUNDS = 300 };
 static void *store_and_release(void *directory) {
     slice chunk = {"threads", 7};
     for (int i = 0; i < THREAD_ROUNDS; i++) {
-        blob *b = blob_store(directory, &chunk, 1);
+        blob *b = blob_store(directory, &chunk, 1, false);
         if (b == NULL || memcmp(b->data, "threads", 7) != 0) return "lost";
         blob_release(b);
     }
@@ -196,7 +196,7 @@ static void test_pieces_must_be_what_was_told(void) {
     sha256_add(&sum, "piecewise", 9);
     sha256_end_hex(&sum, digest);
 
-    blob_writer *w = blob_writer_open(digest, 9);
+    blob_writer *w = blob_writer_open(digest, 9, false);
     check(blob_writer_add(w, "piece", 5) && blob_writer_add(w, "wise", 4), "pieces");
     blob *b = blob_writer_close(w);
     check(b != NULL && strcmp(b->digest, digest) == 0 && memcmp(b->data, "piecewise", 9) == 0, "whole");
@@ -204,7 +204,7 @@ static void test_pieces_must_be_what_was_told(void) {
 
     static const char *const wrong[] = {"piecewisd", "piecewis", "piecewise!", ""};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        w = blob_writer_open(digest, 9);
+        w = blob_writer_open(digest, 9, false);
         blob_writer_add(w, wrong[i], strlen(wrong[i]));
         check(blob_writer_close(w) == NULL && errno == 0, "refused");
         check(files() == 0, "nothing left");
@@ -216,6 +216,24 @@ static void test_a_folder_that_cannot_be_is_an_error(void) {
     settings.models_dir = "/proc/no/such/folder";
     check(store("x") == NULL && errno != 0, "no folder");
     settings.models_dir = before;
+}
+
+static void test_what_must_be_stored_is_kept_in_memory(void) {
+    slice chunk = {"must", 4};
+    char read_back[8];
+    blob *b = blob_store("/proc/no/such/folder", &chunk, 1, true);
+    check(b != NULL && memcmp(b->data, "must", 4) == 0 && b->unwritten == ENOENT, "kept in memory");
+    if (b == NULL) return;
+    int fd = open(b->path, O_RDONLY);
+    check(read(fd, read_back, sizeof read_back) == 4 && memcmp(read_back, "must", 4) == 0, "for the worker to open");
+    close(fd);
+    blob *again = store("must");
+    check(again == b && files() == 0, "the same blob for whoever stores it later");
+    int before = released;
+    fd = b->fd;
+    blob_release(b);
+    blob_release(again);
+    check(released == before + 1 && fcntl(fd, F_GETFD) < 0, "gone with the last reference");
 }
 
 int main(void) {
@@ -233,6 +251,7 @@ int main(void) {
     test_a_killed_process_leaves_what_a_sweep_removes();
     test_pieces_must_be_what_was_told();
     test_a_folder_that_cannot_be_is_an_error();
+    test_what_must_be_stored_is_kept_in_memory();
     rmdir(path);
     *strrchr(path, '/') = '\0';
     rmdir(path);

@@ -40,7 +40,7 @@ from .servers import find_server
 CLIENTS = (1, 4, 8, 16, 32, 64)
 QUESTIONS, QUICK_QUESTIONS = 240, workload.LEAST
 
-LEAST_S = 1.0  # of a slice: the first answers of 16 clients take a tenth of a second, in which none is counted
+LEAST_S = 1.0  # of a slice: 16 clients wait a tenth of a second for their first answers
 
 SPEEDUP_AT_LEAST = 4.0
 F1_WITHIN = 0.5  # of a hundred

@@ -9,8 +9,7 @@ enum {
 static RedisModuleCtx *server;
 static timer *first;          /* of those that run */
 static long long calendar_us; /* what the time of day was ahead of the monotonic clock */
-
-static void arm(timer *t);
+static bool arming;           /* those that went off too early: it is on its way */
 
 static void leave(timer *t) {
     if (t->previous) t->previous->next = t->next;
@@ -19,21 +18,45 @@ static void leave(timer *t) {
     t->runs = false;
 }
 
-static void go_off(RedisModuleCtx *ctx, void *arg) {
-    timer *t = arg;
-    if (t->due_us > RedisModule_MonotonicMicroseconds() + EARLY_US) { /* the time of day was set forward */
-        arm(t);
-        return;
-    }
-    leave(t);
-    t->fn(ctx, t->arg);
-}
+static void go_off(RedisModuleCtx *ctx, void *arg);
 
 /* For what is left of it. */
 static void arm(timer *t) {
     uint64_t now = RedisModule_MonotonicMicroseconds();
     long long left_ms = t->due_us > now ? (long long)((t->due_us - now + 999) / 1000) : 0;
     t->id = RedisModule_CreateTimer(server, left_ms, go_off, t);
+    t->armed = true;
+}
+
+static void disarm(timer *t) {
+    if (t->armed) RedisModule_StopTimer(server, t->id, NULL);
+    t->armed = false;
+}
+
+static void arm_those_that_are_not(void *unused) {
+    (void)unused;
+    arming = false;
+    for (timer *t = first; t; t = t->next) {
+        if (!t->armed) arm(t);
+    }
+}
+
+/* The time of day was set forward, or back while timers go off: the server looks at it once, and then takes for due what is
+ * made meanwhile. One that was armed here would go off again at once, without end. */
+static void arm_later(void) {
+    if (!arming) RedisModule_EventLoopAddOneShot(arm_those_that_are_not, NULL);
+    arming = true;
+}
+
+static void go_off(RedisModuleCtx *ctx, void *arg) {
+    timer *t = arg;
+    t->armed = false;
+    if (t->due_us > RedisModule_MonotonicMicroseconds() + EARLY_US) {
+        arm_later();
+        return;
+    }
+    leave(t);
+    t->fn(ctx, t->arg);
 }
 
 void timer_start(timer *t, long long ms, RedisModuleTimerProc fn, void *arg) {
@@ -42,12 +65,12 @@ void timer_start(timer *t, long long ms, RedisModuleTimerProc fn, void *arg) {
     t->next = first;
     if (first) first->previous = t;
     first = t;
-    t->id = RedisModule_CreateTimer(server, ms, go_off, t);
+    arm(t);
 }
 
 void timer_stop(timer *t) {
     if (!t->runs) return;
-    RedisModule_StopTimer(server, t->id, NULL);
+    disarm(t);
     leave(t);
 }
 
@@ -65,7 +88,7 @@ static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subeve
     calendar_us = ahead_us();
     if (calendar_us > before_us - SET_BACK_US) return;
     for (timer *t = first; t; t = t->next) {
-        RedisModule_StopTimer(server, t->id, NULL);
+        disarm(t);
         arm(t);
     }
 }

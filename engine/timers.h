@@ -15,6 +15,7 @@ typedef struct timer {
     RedisModuleTimerProc fn;
     void *arg;
     bool runs;
+    bool armed; /* in the server: not while it waits to be, behind going off too early */
     struct timer *previous, *next; /* of those that run */
 } timer;
 

@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.functions import answering_misses, register
-from support.preload import preloading
+from support.preload import Preloaded
 from support.server import Server
 
 # Every third time, on unix sockets, which only they use between them.
 FAILING = r"""
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -47,7 +46,7 @@ BODY = "    override_reply(execute('GET', 'text') + record['key'])\n"
 
 
 def test_nothing_is_lost_where_memory_is_short(make_server: Callable[..., Server], tmp_path: Path) -> None:
-    server = make_server(environment=preloading(tmp_path, FAILING))
+    server = make_server(environment=Preloaded(tmp_path, FAILING).environment)
     with server.client() as client, ThreadPoolExecutor(8) as pool:
         client.set("text", "answer for ")
         register(client, answering_misses("q", BODY))

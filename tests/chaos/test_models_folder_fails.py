@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,31 +10,20 @@ from typing import Any
 import pytest
 import redis
 from support import torch_models
-from support.preload import preloading
+from support.preload import Preloaded
 from support.server import Server, wait_for_replica
 from support.waiting import wait_until
 
-# Of the calls that a file in the folder is made by, the one whose number is in the file $FAILING fails.
+# Of the calls that a file in the folder is made by, the one whose number is told fails.
 FAILING = r"""
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-static volatile int *failing;
-
-__attribute__((constructor)) static void look(void) {
-    int fd = open(getenv("FAILING"), O_RDONLY);
-    failing = mmap(NULL, sizeof *failing, PROT_READ, MAP_SHARED, fd, 0);
-}
-
 static int fails(int call, const char *path, int error) {
-    if (*failing != call || !strstr(path, "/models/")) return 0;
+    if (*told != call || !strstr(path, "/models/")) return 0;
     errno = error;
     return 1;
 }
@@ -65,18 +52,14 @@ CALLS = {"write": "No space left on device", "mkostemp": "Too many open files", 
 KEPT = "its {} bytes are kept in memory"
 
 
-class Folder:
-    """Of servers with this `environment`: `fails(call)` from now on, until it is None."""
+class Folder(Preloaded):
+    """Of servers with its `environment`: `fails(call)` from now on, until it is None."""
 
     def __init__(self, folder: Path) -> None:
-        self._switch = folder / "failing"
-        self.fails(None)
-        self.environment = {**preloading(folder, FAILING), "FAILING": str(self._switch)}
+        super().__init__(folder, FAILING)
 
     def fails(self, call: str | None) -> None:
-        number = 0 if call is None else 1 + list(CALLS).index(call)
-        with os.fdopen(os.open(self._switch, os.O_CREAT | os.O_WRONLY), "wb") as file:
-            file.write(struct.pack("i", number))
+        self.tell(0 if call is None else 1 + list(CALLS).index(call))
 
 
 @pytest.fixture

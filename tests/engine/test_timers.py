@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import struct
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import redis
 from support.functions import register
-from support.preload import preloading
+from support.preload import Preloaded
 from support.scripted import Scripts
 from support.server import Server
 from support.waiting import wait_until
@@ -21,25 +20,14 @@ HOUR_S = 3600
 
 # Servers ask for the time of day by gettimeofday alone, for their clocks by clock_gettime.
 CALENDAR = r"""
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
-
-static volatile long long *ahead_us;
-
-__attribute__((constructor)) static void open_calendar(void) {
-    int fd = open(getenv("CALENDAR"), O_RDONLY);
-    ahead_us = mmap(NULL, sizeof *ahead_us, PROT_READ, MAP_SHARED, fd, 0);
-}
 
 int gettimeofday(struct timeval *now, void *zone) {
     struct timespec t;
     (void)zone;
     clock_gettime(CLOCK_REALTIME, &t);
-    long long us = t.tv_sec * 1000000LL + t.tv_nsec / 1000 + *ahead_us;
+    long long us = t.tv_sec * 1000000LL + t.tv_nsec / 1000 + *told;
     now->tv_sec = us / 1000000;
     now->tv_usec = us % 1000000;
     return 0;
@@ -47,23 +35,17 @@ int gettimeofday(struct timeval *now, void *zone) {
 """
 
 
-class Calendar:
-    """The time of day of servers with its `environment`: `ahead_s` of that of the machine."""
+class Calendar(Preloaded):
+    """The time of day of servers with its `environment`: as far ahead of the machine's as it was set."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "calendar"
-        self.ahead_s = 0
-        self.environment = {**preloading(folder, CALENDAR), "CALENDAR": str(self._file)}
+        super().__init__(folder, CALENDAR)
+        self._ahead_s = 0
 
-    @property
-    def ahead_s(self) -> int:
-        return self._ahead_s
-
-    @ahead_s.setter
-    def ahead_s(self, ahead_s: int) -> None:
-        self._ahead_s = ahead_s
-        with os.fdopen(os.open(self._file, os.O_CREAT | os.O_WRONLY), "wb") as file:
-            file.write(struct.pack("q", ahead_s * 1_000_000))
+    def set_forward(self, seconds: int) -> None:
+        """Back, where it is negative."""
+        self._ahead_s += seconds
+        self.tell(self._ahead_s * 1_000_000)
 
 
 @pytest.fixture
@@ -72,14 +54,15 @@ def calendar(tmp_path: Path) -> Calendar:
 
 
 @pytest.fixture
-def started(make_server: Callable[..., Server], calendar: Calendar) -> Callable[..., redis.Redis]:
+def started(make_server: Callable[..., Server], calendar: Calendar) -> Iterator[Callable[..., redis.Redis]]:
     """A client of a new server that goes by the calendar: started(settings)."""
+    with contextlib.ExitStack() as stack:
 
-    def start(settings: dict[str, object]) -> redis.Redis:
-        server = make_server(settings=settings, environment=calendar.environment)
-        return server.client(socket_timeout=10.0)
+        def start(settings: dict[str, object]) -> redis.Redis:
+            server = make_server(settings=settings, environment=calendar.environment)
+            return stack.enter_context(contextlib.closing(server.client(socket_timeout=10.0)))
 
-    return start
+        yield start
 
 
 def test_workers_are_heard_when_the_clock_is_set_back(
@@ -90,7 +73,7 @@ def test_workers_are_heard_when_the_clock_is_set_back(
     client.set("k1", 0)
     for _ in range(20):
         before = int(client.get("k1"))
-        calendar.ahead_s -= HOUR_S
+        calendar.set_forward(-HOUR_S)
         wait_until(lambda before=before: int(client.get("k1")) > before + 20, 10.0, "it goes round")
     assert client.time()[0] < time.time() - 19 * HOUR_S, "the server goes by another clock"
 
@@ -106,7 +89,7 @@ def test_a_deadline_stays_where_the_clock_is_set(
         began = time.monotonic()
         missed = pool.submit(client.get, "q:1")
         wait_until(lambda: scripts.info("jobs_now") == 1, 5.0, "the job is at work")
-        calendar.ahead_s += step_s
+        calendar.set_forward(step_s)
         with pytest.raises(redis.ResponseError, match="gave no answer within 2000 ms"):
             missed.result()
     assert 1.9 < time.monotonic() - began < 9.0
